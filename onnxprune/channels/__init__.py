@@ -1,0 +1,22 @@
+"""Which channels can go, what must go with them, and taking them out.
+
+The analysis runs the graph once on labels instead of numbers: every axis of every tensor carries the *unit* each of
+its indices belongs to. Units are removed whole; units that live on the same axes form a group. Surgery removes any
+set of units and gives a new, smaller model; verification proves that removing equals silencing.
+"""
+
+from onnxprune.channels.analysis import analyse
+from onnxprune.channels.map import ChannelMap, Contraction, FixedChannels, Group
+from onnxprune.channels.surgery import prune
+from onnxprune.channels.verification import Verification, verify
+
+__all__ = [
+    "ChannelMap",
+    "Contraction",
+    "FixedChannels",
+    "Group",
+    "Verification",
+    "analyse",
+    "prune",
+    "verify",
+]

@@ -1,0 +1,160 @@
+"""Run the labels through the graph, join what was tied, and sort the units into groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import onnx_ir as ir
+
+import onnxprune.channels.ops  # noqa: F401  (registers the operators' rules)
+from onnxprune.channels.labels import Labels, dims
+from onnxprune.channels.map import Axis, ChannelMap, FixedChannels, Group
+from onnxprune.channels.registry import flow_of
+from onnxprune.graph.shape_values import shape_values
+
+_HASH_SEED = 0x0DDB1A5E5BAD5EED
+
+
+def analyse(model: ir.Model) -> ChannelMap:
+    """Find which channels of a model can be removed and what must go with them.
+
+    Args:
+        model: A normalised model with inferred shapes; it is not changed.
+
+    Returns:
+        The units, their groups and slices, and what is fixed and why.
+    """
+    labels = Labels(shape_values(model))
+    for node in model.graph:
+        _flow(node, labels)
+    for value in model.graph.outputs:
+        labels.pin_all([value], f"they are the model's output '{value.name}'")
+    return _channel_map(labels, [str(node.name) for node in model.graph])
+
+
+def _flow(node: ir.Node, labels: Labels) -> None:
+    rule = flow_of(node)
+    unknown_rank = [v for v in [*node.inputs[:1], *node.outputs] if v is not None and v.shape is None and v.name]
+    has_subgraph = any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values())
+    if rule is None or unknown_rank or has_subgraph:
+        what = f"{node.domain + ':' if node.domain else ''}{node.op_type} '{node.name}'"
+        if unknown_rank and rule is not None:
+            reason = f"{what} has a tensor of unknown rank, '{unknown_rank[0].name}'"
+        else:
+            reason = f"{what} is an operator the analysis does not know"
+        labels.pin_all([*node.inputs, *_captured(node)], reason)
+        for output in node.outputs:
+            labels.set(output, (None,) * len(dims(output)))
+        return
+    rule(node, labels)
+
+
+def _captured(node: ir.Node) -> Iterable[ir.Value]:
+    """Values of outer graphs that a node's subgraphs read."""
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            graphs = [attribute.as_graph()]
+        elif attribute.type == ir.AttributeType.GRAPHS:
+            graphs = list(attribute.as_graphs())
+        else:
+            continue
+        for graph in graphs:
+            for inner in graph.all_nodes():
+                yield from (v for v in inner.inputs if v is not None and v.graph is not graph)
+            yield from (v for v in graph.outputs if v.graph is not graph)
+
+
+def _channel_map(labels: Labels, order: list[str]) -> ChannelMap:
+    root, reason = labels.classes()
+    produced = np.zeros(labels.count, dtype=bool)
+    for _, _, _, out in labels.producers:
+        produced[root[out[out >= 0]]] = True
+    free = (reason < 0) & produced[root]
+    # Units are numbered in the order in which their first label was born.
+    roots = np.unique(root[free])
+    unit_of_label = np.full(labels.count + 1, -1)
+    unit_of_label[:-1][free] = np.searchsorted(roots, root[free])
+    axes, signature = _place(labels, unit_of_label, len(roots))
+    groups = _groups(labels, unit_of_label, signature, order)
+    return ChannelMap(
+        unit_count=len(roots),
+        axes=axes,
+        groups=groups,
+        contractions=tuple(c for c in labels.contractions),
+        fixed=_fixed(labels, unit_of_label, reason),
+        outputs_of={node: (weight, axis) for node, weight, axis, _ in labels.producers},
+    )
+
+
+def _place(
+    labels: Labels, unit_of_label: np.ndarray, unit_count: int
+) -> tuple[dict[str, tuple[Axis, ...]], np.ndarray]:
+    """Translate every axis to units, and sign each unit with the axes it lives on.
+
+    Units with equal signatures are on the same axes equally often, so that any axis is a union of whole groups.
+    """
+    rng = np.random.default_rng(_HASH_SEED)
+    signature = np.zeros(unit_count, dtype=np.uint64)
+    translated: dict[int, Axis] = {}
+    axes: dict[str, tuple[Axis, ...]] = {}
+    for name, label_axes in labels.axes.items():
+        unit_axes: list[Axis] = []
+        for axis in label_axes:
+            if axis is not None and id(axis) not in translated:
+                translated[id(axis)] = _translate(axis, unit_of_label, signature, rng)
+            unit_axes.append(None if axis is None else translated[id(axis)])
+        if any(axis is not None for axis in unit_axes):
+            axes[name] = tuple(unit_axes)
+    return axes, signature
+
+
+def _translate(
+    axis: np.ndarray, unit_of_label: np.ndarray, signature: np.ndarray, rng: np.random.Generator
+) -> Axis:
+    units = unit_of_label[axis]
+    present = units[units >= 0]
+    if len(present) == 0:
+        return None
+    key = rng.integers(0, 2**64, dtype=np.uint64)
+    signature += np.bincount(present, minlength=len(signature)).astype(np.uint64) * key
+    return units
+
+
+def _groups(
+    labels: Labels, unit_of_label: np.ndarray, signature: np.ndarray, order: list[str]
+) -> tuple[Group, ...]:
+    if len(signature) == 0:
+        return ()
+    _, group_of_unit = np.unique(signature, return_inverse=True)
+    producers: dict[int, list[tuple[str, int]]] = {}
+    for node, _, _, out in labels.producers:
+        units = unit_of_label[out]
+        present = group_of_unit[units[units >= 0]]
+        for group, channels in zip(*np.unique(present, return_counts=True), strict=True):
+            producers.setdefault(int(group), []).append((node, int(channels)))
+    position = {name: i for i, name in enumerate(order)}
+    members = np.split(np.argsort(group_of_unit, kind="stable"), np.cumsum(np.bincount(group_of_unit))[:-1])
+    found = []
+    for group, units in enumerate(members):
+        named = sorted(producers[group], key=lambda p: position[p[0]])
+        names = tuple(dict.fromkeys(name for name, _ in named))
+        found.append((position[names[0]], int(units.min()), names, np.sort(units), named[0][1]))
+    found.sort(key=lambda g: g[:2])
+    return tuple(
+        Group(index, names[0], units, names, max(channels // len(units), 1))
+        for index, (_, _, names, units, channels) in enumerate(found)
+    )
+
+
+def _fixed(labels: Labels, unit_of_label: np.ndarray, reason: np.ndarray) -> tuple[FixedChannels, ...]:
+    result = []
+    for node, _, _, out in labels.producers:
+        stuck = out[(unit_of_label[out] < 0)]
+        if len(stuck) == 0:
+            continue
+        first = reason[stuck[stuck >= 0]]
+        first = first[first >= 0]
+        why = labels.reasons[int(first[0])] if len(first) else "their labels meet fixed entries"
+        result.append(FixedChannels(node, len(stuck), why))
+    return tuple(result)

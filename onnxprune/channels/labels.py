@@ -1,0 +1,175 @@
+"""Labels while they flow: births, ties and pins, collected as arrays and joined once at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxprune.channels.map import Axis, Contraction
+
+Axes = tuple[Axis, ...]
+FIXED = -1
+
+
+class Labels:
+    """State of one run of the analysis.
+
+    A label is a non-negative integer; `FIXED` entries cannot be removed, and an axis that is None is fixed
+    throughout. Transfer functions read the axes of a node's inputs, tie or pin labels, and set the outputs' axes.
+    """
+
+    def __init__(self, known_values: dict[str, np.ndarray]) -> None:
+        """Start with nothing labelled.
+
+        Args:
+            known_values: Small tensors the graph determines, from `graph.shape_values`.
+        """
+        self.axes: dict[str, Axes] = {}
+        self.contractions: list[Contraction] = []
+        self.reasons: list[str] = []
+        self.producers: list[tuple[str, str, int, np.ndarray]] = []
+        self.count = 0
+        self._known = known_values
+        self._ties: list[tuple[np.ndarray, np.ndarray]] = []
+        self._pins: list[tuple[np.ndarray, int]] = []
+
+    def fresh(self, size: int) -> np.ndarray:
+        """Give birth to `size` new labels."""
+        labels = np.arange(self.count, self.count + size)
+        self.count += size
+        return labels
+
+    def of(self, value: ir.Value | None) -> Axes:
+        """Return the labels on each axis of a value; an initializer's are born at the first look."""
+        if value is None:
+            return ()
+        name = str(value.name)
+        axes = self.axes.get(name)
+        if axes is None:
+            sizes = dims(value)
+            if value.is_initializer():
+                # An axis of one entry cannot lose it, and broadcasts instead of being tied.
+                axes = tuple(self.fresh(s) if isinstance(s, int) and s > 1 else None for s in sizes)
+            else:
+                axes = (None,) * len(sizes)
+            self.axes[name] = axes
+        return axes
+
+    def set(self, value: ir.Value, axes: Sequence[Axis]) -> None:
+        """Record the labels of a node's output."""
+        self.axes[str(value.name)] = tuple(axes)
+
+    def known(self, value: ir.Value | None) -> np.ndarray | None:
+        """Return the entries of a small tensor that the graph determines, None entries where dynamic."""
+        return None if value is None else self._known.get(str(value.name))
+
+    def known_ints(self, value: ir.Value | None) -> list[int] | None:
+        """Return a small tensor as integers, or None unless every entry is known."""
+        entries = self.known(value)
+        if entries is None or any(e is None for e in entries.flat):
+            return None
+        return [int(e) for e in entries.flat]
+
+    def tie(self, a: Axis, b: Axis, reason: str) -> Axis:
+        """Demand that labels at the same index go together.
+
+        Args:
+            a: Labels, shape (n,), or None for a fixed axis.
+            b: Likewise.
+            reason: Why labels that meet fixed ones are fixed too.
+
+        Returns:
+            The labels of the joint axis.
+        """
+        if a is None or b is None:
+            self.pin(a, reason)
+            self.pin(b, reason)
+            return None
+        if a is b:
+            return a
+        free = (a >= 0) & (b >= 0)
+        if not free.all():
+            self.pin(a[b < 0], reason)
+            self.pin(b[a < 0], reason)
+            self._ties.append((a[free], b[free]))
+            return np.where(free, a, FIXED)
+        self._ties.append((a, b))
+        return a
+
+    def pin(self, axis: Axis, reason: str) -> None:
+        """Fix labels, and remember why."""
+        if axis is None or len(axis) == 0:
+            return
+        self.reasons.append(reason)
+        self._pins.append((axis[axis >= 0], len(self.reasons) - 1))
+
+    def pin_all(self, values: Iterable[ir.Value | None], reason: str) -> None:
+        """Fix every label on every axis of `values`."""
+        for value in values:
+            for axis in self.of(value):
+                self.pin(axis, reason)
+
+    def contract(self, node: ir.Node, input_index: int, axis: int) -> None:
+        """Record that `node` sums over an axis of an activation."""
+        self.contractions.append(Contraction(str(node.name), input_index, axis))
+
+    def produce(self, node: ir.Node, weight: ir.Value | None, axis: int) -> None:
+        """Record that the labels on an axis of `weight` are the output channels of `node`."""
+        labels = self.of(weight)[axis]
+        if labels is not None and weight is not None:
+            self.producers.append((str(node.name), str(weight.name), axis, labels))
+
+    def classes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Join all ties.
+
+        Returns:
+            The class of every label, shape (labels,), and the first reason of each label's class for being
+            fixed, shape (labels,), -1 where it is free.
+        """
+        root = connected_components(self.count, self._ties)
+        none = len(self.reasons)
+        first = np.full(self.count, none)
+        for labels, reason in self._pins:
+            np.minimum.at(first, root[labels], reason)
+        first = first[root]
+        return root, np.where(first == none, -1, first)
+
+
+def dims(value: ir.Value) -> tuple[int | str | None, ...]:
+    """Return a value's sizes: numbers, names of dynamic dimensions, or None where unknown."""
+    if value.shape is None:
+        return ()
+    return tuple(d if isinstance(d, int) else d.value for d in value.shape)
+
+
+def connected_components(count: int, edges: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Find the smallest label connected to each label.
+
+    Args:
+        count: Number of labels.
+        edges: Pairs of equally long arrays of labels; entries at the same index are connected.
+
+    Returns:
+        The representative of every label, shape (count,).
+    """
+    root = np.arange(count)
+    if not edges:
+        return root
+    a = np.concatenate([pair[0] for pair in edges])
+    b = np.concatenate([pair[1] for pair in edges])
+    while True:
+        root_a, root_b = root[a], root[b]
+        apart = root_a != root_b
+        if not apart.any():
+            return root
+        a, b, root_a, root_b = a[apart], b[apart], root_a[apart], root_b[apart]
+        low, high = np.minimum(root_a, root_b), np.maximum(root_a, root_b)
+        np.minimum.at(root, high, low)
+        # Pointer jumping: after it every label points at a representative that points at itself.
+        while True:
+            jumped = root[root]
+            if np.array_equal(jumped, root):
+                break
+            root = jumped

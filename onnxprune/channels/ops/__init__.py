@@ -1,0 +1,29 @@
+"""Transfer functions and resize rules, one file per family of operators.
+
+Adding an operator is adding a `@flow` function (and a `@resize` one if the operator encodes sizes) to the file of
+its family; importing this package registers them all.
+"""
+
+from onnxprune.channels.ops import (
+    convolution,
+    elementwise,
+    layout,
+    matmul,
+    normalization,
+    reduction,
+    reshaping,
+    selection,
+    spatial,
+)
+
+__all__ = [
+    "convolution",
+    "elementwise",
+    "layout",
+    "matmul",
+    "normalization",
+    "reduction",
+    "reshaping",
+    "selection",
+    "spatial",
+]

@@ -1,0 +1,113 @@
+"""Conv and ConvTranspose: plain, grouped and depthwise."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxprune.channels.labels import Labels, dims
+from onnxprune.channels.map import Axis
+from onnxprune.channels.ops.rules import named
+from onnxprune.channels.registry import Removal, flow, resize
+
+
+@flow("Conv")
+def conv(node: ir.Node, labels: Labels) -> None:
+    """Tie input channels with the weight's, per group; output channels are the weight's first axis."""
+    _convolve(node, labels, out_axis=0, in_axis=1)
+
+
+@flow("ConvTranspose")
+def conv_transpose(node: ir.Node, labels: Labels) -> None:
+    """As Conv, with the weight's channel axes swapped: (C_in, C_out / group, ...)."""
+    _convolve(node, labels, out_axis=1, in_axis=0)
+
+
+def _convolve(node: ir.Node, labels: Labels, out_axis: int, in_axis: int) -> None:
+    x, weight = node.inputs[0], node.inputs[1]
+    assert x is not None and weight is not None
+    x_axes, w_axes = labels.of(x), labels.of(weight)
+    groups = node.attributes.get_int("group", 1)
+    sizes = dims(weight)
+    reason = f"{named(node)} reads them from a fixed axis"
+    for axis in [*x_axes[2:], *w_axes[2:]]:
+        labels.pin(axis, f"{named(node)} slides over this axis")
+    if groups == 1:
+        labels.tie(x_axes[1], w_axes[in_axis], reason)
+        labels.contract(node, 0, 1)
+        out = w_axes[out_axis]
+    elif out_axis == 0:
+        out = _grouped(node, labels, x_axes[1], groups, int(sizes[1] or 1))  # type: ignore[arg-type]
+    else:
+        out = _grouped_transpose(node, labels, x_axes[1], groups)
+    if len(node.inputs) > 2 and node.inputs[2] is not None and out is not None:
+        labels.tie(out, labels.of(node.inputs[2])[0], reason)
+    labels.produce(node, weight, out_axis)
+    labels.set(node.outputs[0], (x_axes[0], out, *(None for _ in x_axes[2:])))
+
+
+def _grouped(node: ir.Node, labels: Labels, x: Axis, groups: int, width: int) -> Axis:
+    """Weight (C_out, C_in / group, ...): remove whole groups, or the same channels inside every group."""
+    weight = node.inputs[1]
+    out, inner = labels.of(weight)[:2]
+    reason = f"{named(node)} works on {groups} groups of {width} channels, some of them fixed"
+    if x is None or out is None:
+        for axis in (x, out, inner):
+            labels.pin(axis, reason)
+        return None
+    in_boxes, out_boxes = x.reshape(groups, -1), out.reshape(groups, -1)
+    if whole_groups(groups, width):
+        tie_rows(labels, in_boxes, reason)
+        tie_rows(labels, out_boxes, reason)
+        labels.tie(in_boxes[:, 0], out_boxes[:, 0], reason)
+        labels.pin(inner, f"{named(node)} keeps the width of its groups")
+        return out
+    tie_rows(labels, in_boxes.T, reason)
+    tie_rows(labels, out_boxes.T, reason)
+    labels.tie(in_boxes[0], inner, reason)
+    labels.contract(node, 0, 1)
+    return out
+
+
+def _grouped_transpose(node: ir.Node, labels: Labels, x: Axis, groups: int) -> Axis:
+    """Weight (C_in, C_out / group, ...): a group's outputs go with its inputs, so whole groups are removed."""
+    weight = node.inputs[1]
+    w_in, w_out = labels.of(weight)[:2]
+    width_out = int(dims(weight)[1] or 1)  # type: ignore[arg-type]
+    reason = f"{named(node)} works on {groups} groups, some of them fixed"
+    x = labels.tie(x, w_in, reason)
+    labels.pin(w_out, f"{named(node)} keeps the width of its groups")
+    if x is None:
+        return None
+    boxes = x.reshape(groups, -1)
+    tie_rows(labels, boxes, reason)
+    return np.repeat(boxes[:, 0], width_out)
+
+
+def whole_groups(groups: int, width: int) -> bool:
+    """Decide whether a grouped convolution loses whole groups or channels inside each.
+
+    Many narrow groups (depthwise, ResNeXt, RegNet) keep their width, which the kernels are built for; few wide
+    ones (ShuffleNet v1, AlexNet) have no group to spare.
+    """
+    return 2 * groups >= width
+
+
+def tie_rows(labels: Labels, boxes: np.ndarray, reason: str) -> None:
+    """Tie the entries of each row, shape (rows, columns), with the row's first."""
+    if boxes.shape[1] > 1:
+        first = np.repeat(boxes[:, :1], boxes.shape[1] - 1, axis=1)
+        labels.tie(first.reshape(-1), boxes[:, 1:].reshape(-1), reason)
+
+
+@resize("Conv", "ConvTranspose")
+def convolution_groups(node: ir.Node, removal: Removal) -> None:
+    """Lower `group` where whole groups were removed."""
+    groups = node.attributes.get_int("group", 1)
+    kept = removal.kept(node.inputs[0], 1)
+    if groups == 1 or kept is None:
+        return
+    boxes = kept.reshape(groups, -1)
+    remaining = int(boxes.any(axis=1).sum())
+    if remaining != groups:
+        node.attributes["group"] = ir.AttrInt64("group", remaining)

@@ -1,0 +1,51 @@
+"""Concat, and ops whose result depends on sizes alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxprune.channels.labels import Labels, dims
+from onnxprune.channels.map import Axis
+from onnxprune.channels.ops.rules import as_array, named, positive, size_of
+from onnxprune.channels.registry import flow
+
+
+@flow("Concat")
+def concat(node: ir.Node, labels: Labels) -> None:
+    """Join labels along the axis; tie them on the others."""
+    operands = [(labels.of(v), dims(v)) for v in node.inputs if v is not None]
+    rank = len(operands[0][0])
+    joined = positive(node.attributes.get_int("axis", 0), rank)
+    out: list[Axis] = []
+    for position in range(rank):
+        parts = [(axes[position], sizes[position]) for axes, sizes in operands]
+        if position == joined:
+            out.append(_joined(node, labels, parts))
+            continue
+        tied = parts[0][0]
+        for axis, _ in parts[1:]:
+            tied = labels.tie(tied, axis, f"{named(node)} joins them with a fixed axis")
+        out.append(tied)
+    labels.set(node.outputs[0], out)
+
+
+def _joined(node: ir.Node, labels: Labels, parts: list[tuple[Axis, int | str | None]]) -> Axis:
+    if all(axis is None for axis, _ in parts):
+        return None
+    arrays: list[np.ndarray] = []
+    for axis, dim in parts:
+        size = size_of(axis, dim)
+        if size is None:
+            for other, _ in parts:
+                labels.pin(other, f"{named(node)} joins them with an axis of dynamic size")
+            return None
+        arrays.append(as_array(axis, size))
+    return np.concatenate(arrays)
+
+
+@flow("Shape", "Size", "ConstantOfShape", "Range", "RandomNormal", "RandomUniform", "EyeLike", "Constant")
+def sizes_only(node: ir.Node, labels: Labels) -> None:
+    """Label nothing: the result follows from sizes, which the graph computes anew."""
+    for output in node.outputs:
+        labels.set(output, (None,) * len(dims(output)))

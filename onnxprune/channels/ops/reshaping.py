@@ -1,0 +1,122 @@
+"""Ops that fold, unfold, permute and repeat axes."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxprune.channels.labels import Labels, dims
+from onnxprune.channels.map import Axis
+from onnxprune.channels.ops.rules import axes_argument, named, patch_sizes, positive
+from onnxprune.channels.regroup import regroup
+from onnxprune.channels.registry import Removal, flow, resize
+
+
+@flow("Reshape", "Flatten")
+def reshape(node: ir.Node, labels: Labels) -> None:
+    """Regroup the axes; see `channels.regroup`."""
+    value, output = node.inputs[0], node.outputs[0]
+    assert value is not None
+    labels.set(output, regroup(labels, labels.of(value), dims(value), dims(output), named(node)))
+
+
+@resize("Reshape", "Expand")
+def target_shape(node: ir.Node, removal: Removal) -> None:
+    """Rewrite the entries of the target that name a removed size."""
+    entries = removal.known.get(str(node.inputs[1].name)) if node.inputs[1] is not None else None
+    rank = len(removal.channels.axes.get(str(node.outputs[0].name), ()))
+    if entries is None or rank == 0:
+        return
+    # Expand's target may leave out leading axes.
+    offset = rank - len(entries)
+    kept = {p: removal.kept(node.outputs[0], p + offset) for p in range(len(entries))}
+    patch_sizes(node, 1, entries, {p: int(mask.sum()) for p, mask in kept.items() if mask is not None})
+
+
+@flow("Squeeze")
+def squeeze(node: ir.Node, labels: Labels) -> None:
+    """Drop axes of one entry."""
+    value = node.inputs[0]
+    assert value is not None
+    axes, sizes = labels.of(value), dims(value)
+    dropped = axes_argument(node, labels)
+    gone = {positive(a, len(axes)) for a in dropped} if dropped is not None else {i for i, d in enumerate(sizes) if d == 1}
+    labels.set(node.outputs[0], [axis for i, axis in enumerate(axes) if i not in gone])
+
+
+@flow("Unsqueeze")
+def unsqueeze(node: ir.Node, labels: Labels) -> None:
+    """Insert axes of one entry."""
+    axes = iter(labels.of(node.inputs[0]))
+    rank = len(dims(node.outputs[0]))
+    new = {positive(a, rank) for a in axes_argument(node, labels) or ()}
+    labels.set(node.outputs[0], [None if i in new else next(axes, None) for i in range(rank)])
+
+
+@flow("Transpose")
+def transpose(node: ir.Node, labels: Labels) -> None:
+    """Permute the axes."""
+    axes = labels.of(node.inputs[0])
+    order = node.attributes.get_ints("perm", None) or range(len(axes) - 1, -1, -1)
+    labels.set(node.outputs[0], [axes[i] for i in order])
+
+
+@flow("Expand")
+def expand(node: ir.Node, labels: Labels) -> None:
+    """Carry axes that stay; an axis that one entry is repeated along gets labels of its own."""
+    value = node.inputs[0]
+    assert value is not None
+    axes, before, after = labels.of(value), dims(value), dims(node.outputs[0])
+    target = labels.known(node.inputs[1])
+    out: list[Axis] = []
+    for back in range(len(after), 0, -1):
+        size = after[-back]
+        old = before[-back] if back <= len(before) else 1
+        named_in_target = target is not None and back <= len(target) and target[-back] == size
+        if old != 1:
+            out.append(axes[-back])
+        elif isinstance(size, int) and size > 1 and named_in_target:
+            out.append(labels.fresh(size))
+        else:
+            out.append(None)
+    labels.set(node.outputs[0], out)
+
+
+@flow("Tile")
+def tile(node: ir.Node, labels: Labels) -> None:
+    """Repeat labels; all copies of an entry go together."""
+    axes = labels.of(node.inputs[0])
+    repeats = labels.known(node.inputs[1])
+    out: list[Axis] = []
+    for position, axis in enumerate(axes):
+        count = repeats[position] if repeats is not None else None
+        if axis is not None and count is None:
+            labels.pin(axis, f"{named(node)} repeats them a number of times that is not known beforehand")
+        out.append(np.tile(axis, count) if axis is not None and count is not None else None)
+    labels.set(node.outputs[0], out)
+
+
+@flow("DepthToSpace", "SpaceToDepth")
+def pixel_shuffle(node: ir.Node, labels: Labels) -> None:
+    """Unfold, permute and fold, as the operators are defined."""
+    value = node.inputs[0]
+    assert value is not None
+    batch, channels, height, width = dims(value)
+    block = node.attributes.get_int("blocksize")
+    if not all(isinstance(d, int) for d in (channels, height, width)):
+        labels.pin_all([value], f"{named(node)} regroups axes of dynamic size")
+        labels.set(node.outputs[0], (None,) * 4)
+        return
+    c, h, w = int(channels), int(height), int(width)  # type: ignore[arg-type]
+    if node.op_type == "SpaceToDepth":
+        inner: list[int | str | None] = [batch, c, h // block, block, w // block, block]
+        order = [0, 3, 5, 1, 2, 4]
+    elif node.attributes.get_string("mode", "DCR") == "DCR":
+        inner, order = [batch, block, block, c // block**2, h, w], [0, 3, 4, 1, 5, 2]
+    else:
+        inner, order = [batch, c // block**2, block, block, h, w], [0, 1, 4, 2, 5, 3]
+    unfolded = regroup(labels, labels.of(value), [batch, c, h, w], inner, named(node))
+    permuted = tuple(unfolded[i] for i in order)
+    labels.set(
+        node.outputs[0], regroup(labels, permuted, [inner[i] for i in order], dims(node.outputs[0]), named(node))
+    )

@@ -1,0 +1,129 @@
+"""What several families of operators share: broadcasting ties, axis numbers, and rewriting a constant operand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxprune.channels.labels import FIXED, Axes, Labels, dims
+from onnxprune.channels.map import Axis
+from onnxprune.graph.shape_values import add_initializer
+
+
+def named(node: ir.Node) -> str:
+    """Return how messages call a node: its operator and name."""
+    return f"{node.op_type} '{node.name}'"
+
+
+def opset(node: ir.Node) -> int:
+    """Return the version of the default operator set the node is in."""
+    if node.graph is None:
+        return 0
+    return node.version or node.graph.opset_imports.get("", 0)
+
+
+def positive(axis: int, rank: int) -> int:
+    """Return an axis counted from the front."""
+    return axis + rank if axis < 0 else axis
+
+
+def axes_argument(node: ir.Node, labels: Labels, position: int = 1) -> list[int] | None:
+    """Return the `axes` of a node, whether an attribute or an input; None where they are absent or unknown."""
+    if len(node.inputs) > position and node.inputs[position] is not None:
+        return labels.known_ints(node.inputs[position])
+    axes = node.attributes.get_ints("axes", None)
+    return None if axes is None else list(axes)
+
+
+def size_of(axis: Axis, dim: int | str | None) -> int | None:
+    """Return the number of indices of an axis, None where it is dynamic."""
+    if axis is not None:
+        return len(axis)
+    return dim if isinstance(dim, int) else None
+
+
+def as_array(axis: Axis, size: int) -> np.ndarray:
+    """Return an axis as an array of labels, fixed ones where it is None."""
+    return np.full(size, FIXED) if axis is None else axis
+
+
+def broadcast(node: ir.Node, labels: Labels, values: Sequence[ir.Value | None]) -> Axes:
+    """Tie the labels of values that meet under NumPy broadcasting.
+
+    Returns:
+        The labels of the result.
+    """
+    operands = [(labels.of(v), dims(v)) for v in values if v is not None]
+    rank = max(len(sizes) for _, sizes in operands)
+    result: list[Axis] = []
+    for back in range(rank, 0, -1):
+        meeting = [(axes[-back], sizes[-back]) for axes, sizes in operands if len(sizes) >= back and sizes[-back] != 1]
+        if not meeting:
+            result.append(None)
+            continue
+        joint = meeting[0][0]
+        for axis, _ in meeting[1:]:
+            joint = labels.tie(joint, axis, f"{named(node)} joins them with a fixed axis")
+        result.append(joint)
+    return tuple(result)
+
+
+def carry(node: ir.Node, labels: Labels) -> None:
+    """Give every output the labels of the first input, axis by axis."""
+    source = labels.of(node.inputs[0])
+    for output in node.outputs:
+        labels.set(output, source)
+
+
+def set_constant(node: ir.Node, index: int, array: np.ndarray) -> None:
+    """Make input `index` of a node the constant `array`, leaving other readers of the old value alone."""
+    assert node.graph is not None
+    old = node.inputs[index] if index < len(node.inputs) else None
+    name = str(old.name) if old is not None else f"{node.name}.sizes"
+    if old is not None and old.is_initializer() and len(old.uses()) == 1:
+        old.const_value = ir.tensor(np.ascontiguousarray(array), name=name)
+        old.shape = ir.Shape(array.shape)
+        return
+    graph = node.graph
+    assert isinstance(graph, ir.Graph)
+    value = add_initializer(graph, f"{name}.pruned", array)
+    if index >= len(node.inputs):
+        node.resize_inputs(index + 1)
+    node.replace_input_with(index, value)
+
+
+def patch_sizes(node: ir.Node, index: int, entries: np.ndarray, new: dict[int, int]) -> None:
+    """Rewrite single entries of a 1-D size operand.
+
+    Args:
+        node: The node of the pruned copy.
+        index: The operand.
+        entries: What the original graph determines of it, None entries where dynamic.
+        new: New entries by position.
+    """
+    changed = {position: size for position, size in new.items() if entries[position] not in (-1, size)}
+    if not changed:
+        return
+    if all(e is not None for e in entries):
+        set_constant(node, index, np.array([changed.get(i, e) for i, e in enumerate(entries)], dtype=np.int64))
+        return
+    graph, old = node.graph, node.inputs[index]
+    assert isinstance(graph, ir.Graph) and old is not None
+    mask = np.array([i in changed for i in range(len(entries))])
+    sizes = np.array([changed.get(i, 0) for i in range(len(entries))], dtype=np.int64)
+    # Dynamic entries still come from the graph; only the static ones are overridden.
+    where = ir.node(
+        "Where",
+        [
+            add_initializer(graph, f"{node.name}.static_mask", mask),
+            add_initializer(graph, f"{node.name}.static_sizes", sizes),
+            old,
+        ],
+    )
+    where.name = f"{node.name}.sizes"
+    where.outputs[0].name = f"{node.name}.sizes_output"
+    where.outputs[0].dtype = ir.DataType.INT64
+    graph.insert_before(node, where)
+    node.replace_input_with(index, where.outputs[0])

@@ -1,0 +1,158 @@
+"""Ops that pick parts of an axis: Slice, Split, Gather. Their bounds, sizes and indices follow what remains."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxprune.channels.labels import Labels, dims
+from onnxprune.channels.map import Axis
+from onnxprune.channels.ops.rules import named, opset, positive, set_constant
+from onnxprune.channels.registry import Removal, flow, resize
+
+
+@flow("Split")
+def split(node: ir.Node, labels: Labels) -> None:
+    """Cut the labels where the outputs are cut."""
+    axes = labels.of(node.inputs[0])
+    axis = positive(node.attributes.get_int("axis", 0), len(axes))
+    labelled = axes[axis]
+    sizes = [dims(output)[axis] if dims(output) else None for output in node.outputs]
+    if labelled is not None and not all(isinstance(s, int) for s in sizes):
+        labels.pin(labelled, f"{named(node)} cuts them at places that are not known beforehand")
+        labelled = None
+    start = 0
+    for output, size in zip(node.outputs, sizes, strict=True):
+        part: Axis = None
+        if labelled is not None:
+            assert isinstance(size, int)
+            part = labelled[start : start + size]
+            start += size
+        labels.set(output, (*axes[:axis], part, *axes[axis + 1 :]))
+
+
+@resize("Split")
+def split_sizes(node: ir.Node, removal: Removal) -> None:
+    """State each part's size: parts that were equal need not stay so."""
+    rank = len(removal.channels.axes.get(str(node.outputs[0].name), ()))
+    axis = positive(node.attributes.get_int("axis", 0), rank)
+    if removal.kept(node.inputs[0], axis) is None:
+        return
+    sizes = []
+    for output in node.outputs:
+        units = removal.channels.axis(str(output.name), axis)
+        kept = removal.kept(output, axis)
+        # Without labels the part is untouched, and its size is the one inferred for the original.
+        sizes.append(int(kept.sum()) if kept is not None else len(units) if units is not None else int(dims(output)[axis]))  # type: ignore[arg-type]
+    if opset(node) < 13:
+        node.attributes["split"] = ir.AttrInt64s("split", sizes)
+        return
+    node.attributes.pop("num_outputs", None)
+    set_constant(node, 1, np.array(sizes, dtype=np.int64))
+
+
+@flow("Slice")
+def slice_(node: ir.Node, labels: Labels) -> None:
+    """Pick a range of each axis."""
+    value = node.inputs[0]
+    assert value is not None
+    axes = list(labels.of(value))
+    bounds = _bounds(node, lambda v: labels.known_ints(v), len(axes))
+    for position, axis in enumerate(axes):
+        if axis is None or (bounds is not None and position not in bounds):
+            continue
+        start, end, step = bounds[position] if bounds is not None else (0, 0, 0)
+        if step != 1:
+            labels.pin(axis, f"{named(node)} picks them by a step or by bounds that are not known beforehand")
+            axes[position] = None
+        else:
+            axes[position] = axis[slice(*slice(start, end).indices(len(axis)))]
+    labels.set(node.outputs[0], axes)
+
+
+def _bounds(node, ints, rank):  # type: ignore[no-untyped-def]
+    """Start, end and step by axis; attributes before opset 10, inputs since. None where unknown."""
+    if len(node.inputs) == 1:
+        starts, ends = node.attributes.get_ints("starts"), node.attributes.get_ints("ends")
+        axes = node.attributes.get_ints("axes", None) or range(len(starts))
+        return {positive(a, rank): (s, e, 1) for a, s, e in zip(axes, starts, ends, strict=True)}
+    starts, ends = ints(node.inputs[1]), ints(node.inputs[2])
+    given = [ints(v) if v is not None else None for v in node.inputs[3:]]
+    if starts is None or ends is None or any(v is not None and g is None for v, g in zip(node.inputs[3:], given)):
+        return None
+    axes = given[0] if given and given[0] is not None else range(len(starts))
+    steps = given[1] if len(given) > 1 and given[1] is not None else [1] * len(starts)
+    return {positive(a, rank): bounds for a, *bounds in zip(axes, starts, ends, steps, strict=True)}
+
+
+@resize("Slice")
+def slice_bounds(node: ir.Node, removal: Removal) -> None:
+    """Move bounds on labelled axes to where the remaining entries are."""
+
+    def ints(value: ir.Value | None) -> list[int] | None:
+        entries = removal.known.get(str(value.name)) if value is not None else None
+        return [int(e) for e in entries.flat] if entries is not None else None
+
+    rank = len(removal.channels.axes.get(str(node.outputs[0].name), ()))
+    bounds = _bounds(node, ints, rank)
+    if bounds is None:
+        return
+    changed = False
+    for position, (start, end, step) in bounds.items():
+        kept = removal.kept(node.inputs[0], position)
+        if kept is None or step != 1:
+            continue
+        start, end, _ = slice(start, end).indices(len(kept))
+        bounds[position] = (int(kept[:start].sum()), int(kept[:end].sum()), 1)
+        changed = True
+    if not changed:
+        return
+    starts, ends = [b[0] for b in bounds.values()], [b[1] for b in bounds.values()]
+    if len(node.inputs) == 1:
+        node.attributes["starts"] = ir.AttrInt64s("starts", starts)
+        node.attributes["ends"] = ir.AttrInt64s("ends", ends)
+        return
+    set_constant(node, 1, np.array(starts, dtype=np.int64))
+    set_constant(node, 2, np.array(ends, dtype=np.int64))
+
+
+@flow("Gather")
+def gather(node: ir.Node, labels: Labels) -> None:
+    """Pick entries by constant indices; by indices computed at run time the axis is fixed (an embedding's rows)."""
+    data, indices = node.inputs[0], node.inputs[1]
+    assert data is not None and indices is not None
+    axes = labels.of(data)
+    axis = positive(node.attributes.get_int("axis", 0), len(axes))
+    known = labels.known(indices)
+    index_rank = len(dims(indices))
+    picked: tuple[Axis, ...] = (None,) * index_rank
+    labelled = axes[axis]
+    if labelled is not None:
+        constant = known is not None and all(e is not None for e in known.flat)
+        if constant and index_rank == 1:
+            assert known is not None
+            picked = (labelled[known.astype(np.int64)],)
+        elif constant and index_rank == 0:
+            assert known is not None
+            labels.pin(labelled[np.atleast_1d(known.astype(np.int64))], f"{named(node)} picks it out")
+        else:
+            labels.pin(labelled, f"{named(node)} picks them by indices that are not known beforehand")
+    for position, other in enumerate(axes):
+        if data.is_initializer() and position != axis and other is not None and len(other) > 1:
+            labels.produce(node, data, position)
+    labels.set(node.outputs[0], (*axes[:axis], *picked, *axes[axis + 1 :]))
+
+
+@resize("Gather")
+def gather_indices(node: ir.Node, removal: Removal) -> None:
+    """Renumber the indices that remain."""
+    rank = len(removal.channels.axes.get(str(node.inputs[0].name), ())) if node.inputs[0] is not None else 0
+    axis = positive(node.attributes.get_int("axis", 0), rank)
+    kept = removal.kept(node.inputs[0], axis)
+    entries = removal.known.get(str(node.inputs[1].name)) if node.inputs[1] is not None else None
+    if kept is None or entries is None:
+        return
+    indices = entries.astype(np.int64) % len(kept)
+    renumbered = np.cumsum(kept) - 1
+    remaining = indices[kept[indices]] if indices.ndim else indices
+    set_constant(node, 1, np.asarray(renumbered[remaining], dtype=np.int64))

@@ -1,0 +1,134 @@
+"""How labels follow when axes are folded and unfolded in row-major order, as Reshape does.
+
+Both shapes are refined to common factors: (C, H, W) -> (g, C/g * H * W) has the factors g, C/g, H, W. Where an axis
+breaks into several factors, its labels stay free along one of them and are tied along the others, so that whatever is
+removed leaves a box; where factors join, the labels of the one free factor are repeated. This one rule covers
+channel shuffle, grouped normalisation, attention heads, Flatten and PixelShuffle.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from onnxprune.channels.labels import Axes, Labels
+from onnxprune.channels.map import Axis
+
+Dims = Sequence[int | str | None]
+# Stand-ins for dynamic sizes: primes no real size is a multiple of, so that products still factor uniquely.
+_PRIMES = (1_000_003, 1_000_033, 1_000_037, 1_000_039, 1_000_081, 1_000_099, 1_000_117, 1_000_121)
+
+
+def regroup(labels: Labels, axes: Axes, before: Dims, after: Dims, what: str) -> Axes:
+    """Move labels from axes of sizes `before` to axes of sizes `after` with the same entries in the same order.
+
+    Args:
+        labels: The run's state; ties and pins are recorded there.
+        axes: Labels of the axes before.
+        before: Sizes before; names or None where dynamic.
+        after: Sizes after; at most one None that no name explains.
+        what: The op and its node, for messages.
+
+    Returns:
+        Labels of the axes after.
+    """
+    if all(axis is None for axis in axes):
+        return (None,) * len(after)
+    static = _static_sizes(before, after)
+    factors = _common_factors(*static) if static else None
+    if static is None or factors is None:
+        for axis in axes:
+            labels.pin(axis, f"{what} regroups this axis in a way that is not known beforehand")
+        return (None,) * len(after)
+    in_sizes, out_sizes = static
+    factor_labels = _unfold(labels, axes, in_sizes, factors, what)
+    return _fold(labels, factor_labels, out_sizes, factors, what)
+
+
+def _static_sizes(before: Dims, after: Dims) -> tuple[list[int], list[int]] | None:
+    """Replace dynamic sizes by distinct primes, the single unexplained one after by what the product leaves."""
+    primes: dict[object, int] = {}
+    ins: list[int] = []
+    for position, dim in enumerate(before):
+        if not isinstance(dim, int):
+            key = dim if dim is not None else ("axis", position)
+            if key not in primes:
+                if len(primes) == len(_PRIMES):
+                    return None
+                primes[key] = _PRIMES[len(primes)]
+            dim = primes[key]
+        ins.append(dim)
+    outs = [dim if isinstance(dim, int) else primes.get(dim, 0) if dim is not None else 0 for dim in after]
+    if outs.count(0) == 1 and 0 not in ins:
+        rest = math.prod(s for s in outs if s)
+        if math.prod(ins) % rest:
+            return None
+        outs[outs.index(0)] = math.prod(ins) // rest
+    if 0 in ins or 0 in outs or math.prod(ins) != math.prod(outs):
+        return None
+    return ins, outs
+
+
+def _common_factors(ins: list[int], outs: list[int]) -> list[int] | None:
+    """Factor both shapes into common ones; None where their boundaries do not nest."""
+    bounds = sorted({1, *_cumulative(ins), *_cumulative(outs)})
+    if any(high % low for low, high in pairwise(bounds)):
+        return None
+    return [high // low for low, high in pairwise(bounds)]
+
+
+def _cumulative(sizes: list[int]) -> list[int]:
+    return [math.prod(sizes[: i + 1]) for i in range(len(sizes))]
+
+
+def _spans(sizes: list[int], factors: list[int]) -> list[range]:
+    """Return which factors each axis is made of."""
+    spans, start = [], 0
+    for size in sizes:
+        stop, product = start, 1
+        while product < size:
+            product *= factors[stop]
+            stop += 1
+        spans.append(range(start, stop))
+        start = stop
+    return spans
+
+
+def _unfold(labels: Labels, axes: Axes, sizes: list[int], factors: list[int], what: str) -> list[Axis]:
+    result: list[Axis] = [None] * len(factors)
+    for axis, span in zip(axes, _spans(sizes, factors), strict=True):
+        if axis is None or len(span) == 0:
+            continue
+        shape = [factors[i] for i in span]
+        free = max(range(len(shape)), key=lambda i: (shape[i], i))
+        boxes = np.moveaxis(axis.reshape(shape), free, 0).reshape(shape[free], -1)
+        for column in range(1, boxes.shape[1]):
+            labels.tie(boxes[:, 0], boxes[:, column], f"{what} splits an axis with fixed entries")
+        result[span[free]] = boxes[:, 0]
+    return result
+
+
+def _fold(labels: Labels, factor_labels: list[Axis], sizes: list[int], factors: list[int], what: str) -> Axes:
+    out: list[Axis] = []
+    for span in _spans(sizes, factors):
+        labelled = [i for i in span if factor_labels[i] is not None]
+        if not labelled:
+            out.append(None)
+            continue
+        dynamic = math.prod(factors[i] for i in span) >= _PRIMES[0]
+        free = max(labelled, key=lambda i: factors[i])
+        for i in labelled:
+            if i != free or dynamic:
+                labels.pin(factor_labels[i], f"{what} merges them with another axis")
+        if dynamic:
+            out.append(None)
+            continue
+        shape = [factors[i] if i == free else 1 for i in span]
+        free_labels = factor_labels[free]
+        assert free_labels is not None
+        full = np.broadcast_to(free_labels.reshape(shape), [factors[i] for i in span])
+        out.append(full.reshape(-1))
+    return tuple(out)

@@ -1,0 +1,69 @@
+"""Take units out of a model.
+
+requires  a model, its analysis, and which units stay (at least one in every group)
+ensures   a new model whose labelled axes hold the remaining indices only and whose encoded sizes follow; names,
+          metadata, opset, inputs and outputs as before; the given model is not changed
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxprune.channels.map import ChannelMap
+from onnxprune.channels.registry import Removal, resize_of
+from onnxprune.graph.shape_values import shape_values
+from onnxprune.graph.shapes import infer_shapes
+
+
+def prune(model: ir.Model, channels: ChannelMap, keep: np.ndarray) -> ir.Model:
+    """Remove units.
+
+    Args:
+        model: A normalised model.
+        channels: Its analysis.
+        keep: Whether each unit stays, shape (units,).
+
+    Returns:
+        The smaller model.
+
+    Raises:
+        ValueError: `keep` has the wrong length, or leaves a group without units.
+    """
+    _check(channels, keep)
+    removal = Removal(channels, keep, shape_values(model))
+    pruned = model.clone()
+    for value in list(pruned.graph.initializers.values()):
+        _shrink(value, removal)
+    for node in list(pruned.graph):
+        rule = resize_of(node)
+        if rule is not None:
+            rule(node, removal)
+    for node in pruned.graph:
+        for output in node.outputs:
+            if not output.is_graph_output():
+                output.shape = None
+    infer_shapes(pruned)
+    return pruned
+
+
+def _check(channels: ChannelMap, keep: np.ndarray) -> None:
+    if keep.shape != (channels.unit_count,) or keep.dtype != np.bool_:
+        raise ValueError(f"keep must be booleans of shape ({channels.unit_count},), got {keep.dtype} {keep.shape}")
+    for group in channels.groups:
+        if not keep[group.units].any():
+            raise ValueError(f"group '{group.name}' would lose all of its {group.size} units; keep one at least")
+
+
+def _shrink(value: ir.Value, removal: Removal) -> None:
+    tensor = value.const_value
+    if tensor is None:
+        return
+    array: np.ndarray | None = None
+    for axis in range(len(removal.channels.axes.get(str(value.name), ()))):
+        kept = removal.kept(value, axis)
+        if kept is not None:
+            array = np.compress(kept, tensor.numpy() if array is None else array, axis=axis)
+    if array is not None:
+        value.const_value = ir.tensor(np.ascontiguousarray(array), name=value.name)
+        value.shape = ir.Shape(array.shape)

@@ -1,0 +1,159 @@
+"""Prove a removal: the pruned graph must compute what the original computes with the removed units silenced.
+
+In the original, the entries of removed units are multiplied by zero right before each contraction sums over them.
+Nothing else can carry them to an output, so the outputs must equal the pruned graph's for any input. This needs no
+data and no knowledge of the architecture.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxprune.channels.map import ChannelMap
+from onnxprune.errors import UnsupportedModelError, VerificationError
+from onnxprune.graph.inputs import output_names, random_inputs, resolve_input_shapes
+from onnxprune.graph.shape_values import add_initializer
+
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How far the pruned graph's outputs are from the silenced original's.
+
+    Attributes:
+        relative_error: Largest absolute difference, over the largest absolute value of that output.
+        output: The output where it occurs.
+        tolerance: What was allowed.
+    """
+
+    relative_error: float
+    output: str
+    tolerance: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the error is within the tolerance."""
+        return self.relative_error <= self.tolerance
+
+
+def verify(
+    model: ir.Model,
+    channels: ChannelMap,
+    keep: np.ndarray,
+    pruned: ir.Model,
+    *,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    seed: int = 0,
+    tolerance: float = TOLERANCE,
+) -> Verification:
+    """Compare a pruned model with its silenced original on random inputs, in onnxruntime.
+
+    Args:
+        model: The original.
+        channels: Its analysis.
+        keep: Which units stayed, shape (units,).
+        pruned: What surgery made of it.
+        input_shapes: Sizes of dynamic inputs; a dynamic batch is 2, so that mixing samples would show.
+        seed: Seed of the inputs.
+        tolerance: Largest relative error allowed.
+
+    Returns:
+        The error, within the tolerance.
+
+    Raises:
+        VerificationError: The outputs differ; the analysis of some operator is wrong.
+    """
+    feeds = random_inputs(model, resolve_input_shapes(model, input_shapes, batch=2), seed)
+    expected = _run(silence(model, channels, keep), feeds)
+    actual = _run(pruned, feeds)
+    worst = Verification(0.0, "", tolerance)
+    for name, want, got in zip(output_names(model), expected, actual, strict=True):
+        error = relative_error(want, got)
+        if error > worst.relative_error:
+            worst = Verification(error, name, tolerance)
+    if not worst.passed:
+        raise VerificationError(
+            f"the pruned model differs from the silenced original: output '{worst.output}' by "
+            f"{worst.relative_error:.2g} (allowed {tolerance:.0e}). This is a defect of onnxprune: nothing was "
+            "written; please report the model's architecture"
+        )
+    return worst
+
+
+def relative_error(expected: np.ndarray, actual: np.ndarray) -> float:
+    """Return the largest difference relative to the largest magnitude; infinite where the shapes differ."""
+    if expected.shape != actual.shape:
+        return float("inf")
+    if expected.size == 0:
+        return 0.0
+    if not np.issubdtype(expected.dtype, np.floating):
+        # Indices and decisions flip on ties within the floating-point tolerance; many flips are a defect.
+        return float(np.mean(expected != actual)) * TOLERANCE / 0.01
+    a, b = expected.astype(np.float64), actual.astype(np.float64)
+    scale = float(np.abs(a[np.isfinite(a)]).max(initial=0.0)) or 1.0
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    difference = np.where(same, 0.0, np.abs(a - b))
+    return float(np.nan_to_num(difference, nan=np.inf, posinf=np.inf).max() / scale)
+
+
+def silence(model: ir.Model, channels: ChannelMap, keep: np.ndarray) -> ir.Model:
+    """Return a copy of the model that multiplies removed units by zero before each contraction."""
+    silenced = model.clone()
+    nodes = {node.name: node for node in silenced.graph}
+    for contraction in channels.contractions:
+        node = nodes[contraction.node]
+        value = node.inputs[contraction.input_index]
+        assert value is not None
+        units = channels.axis(str(value.name), contraction.axis)
+        if units is None:
+            continue
+        mask = np.ones(len(units))
+        mask[(units >= 0) & ~keep[np.maximum(units, 0)]] = 0
+        if mask.all():
+            continue
+        _mask(silenced, node, contraction.input_index, contraction.axis, mask)
+    return silenced
+
+
+def _mask(model: ir.Model, node: ir.Node, index: int, axis: int, mask: np.ndarray) -> None:
+    value = node.inputs[index]
+    assert value is not None and value.dtype is not None and value.shape is not None
+    shape = [1] * len(value.shape)
+    shape[axis] = len(mask)
+    constant = add_initializer(
+        model.graph, f"{node.name}.mask", mask.reshape(shape).astype(value.dtype.numpy())
+    )
+    multiply = ir.node("Mul", [value, constant])
+    multiply.name = f"{node.name}.silence"
+    multiply.outputs[0].name = f"{node.name}.silenced_{index}"
+    multiply.outputs[0].dtype = value.dtype
+    model.graph.insert_before(node, multiply)
+    node.replace_input_with(index, multiply.outputs[0])
+
+
+def _run(model: ir.Model, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    # Packed copies of the weights would double the memory, for a single run.
+    options.add_session_config_entry("session.disable_prepacking", "1")
+    with tempfile.TemporaryDirectory(prefix="onnxprune-") as folder:
+        path = Path(folder) / "model.onnx"
+        # Weights beside the graph are mapped by onnxruntime instead of being read a second time.
+        ir.save(model, path, external_data="model.data", size_threshold_bytes=1 << 16)
+        try:
+            session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            results: list[np.ndarray] = session.run(None, dict(feeds))
+        except Exception as error:
+            raise UnsupportedModelError(f"onnxruntime cannot run the model: {error}") from error
+        del session
+    return results

@@ -1,0 +1,95 @@
+"""The exception tree.
+
+OnnxPruneError                 anything a user can cause; exit code 1 unless said otherwise
+├── ModelError                 the ONNX file cannot be used
+│   ├── ModelFileError         missing, a directory, not ONNX, truncated, external data missing or outside its folder
+│   ├── UnsupportedModelError  opset, IR version or construct that onnxprune cannot read
+│   ├── InputShapeError        an input size is unknown or does not fit
+│   └── WeightError            NaN or infinite weights
+├── NothingToPruneError        no channel can be removed; exit code 3
+├── VerificationError          removal did not equal silencing: a defect of onnxprune, nothing is written
+├── TargetError                a target that cannot be read
+├── TargetOutOfReachError      a target no structure meets; exit code 3
+├── MaxDropExceededError       the result lost more than allowed; exit code 4
+├── DataError                  calibration or training data that is missing or does not fit
+├── CriterionError             an importance criterion that is unknown or lacks what it needs
+├── DeviceError                a provider or device that cannot run the model
+├── ConversionError            a graph that PyTorch cannot represent
+└── OutputError                the result cannot be written
+"""
+
+from __future__ import annotations
+
+
+class OnnxPruneError(Exception):
+    """Base of every error a user can cause; its message says what was wrong, where, and what to do."""
+
+    exit_code = 1
+
+
+class ModelError(OnnxPruneError):
+    """The ONNX file cannot be used."""
+
+
+class ModelFileError(ModelError):
+    """The file is missing, no ONNX model, truncated, or its external data cannot be read."""
+
+
+class UnsupportedModelError(ModelError):
+    """The model uses an opset, IR version or construct that onnxprune cannot read."""
+
+
+class InputShapeError(ModelError):
+    """An input size is unknown, or a given one does not fit the model."""
+
+
+class WeightError(ModelError):
+    """A weight is NaN or infinite."""
+
+
+class NothingToPruneError(OnnxPruneError):
+    """No channel of the model can be removed."""
+
+    exit_code = 3
+
+
+class VerificationError(OnnxPruneError):
+    """The pruned graph does not compute what the silenced original computes."""
+
+
+class TargetError(OnnxPruneError):
+    """A target that cannot be read or makes no sense."""
+
+    exit_code = 2
+
+
+class TargetOutOfReachError(OnnxPruneError):
+    """No structure that pruning can reach meets the target."""
+
+    exit_code = 3
+
+
+class MaxDropExceededError(OnnxPruneError):
+    """The compressed network lost more of its metric than allowed."""
+
+    exit_code = 4
+
+
+class DataError(OnnxPruneError):
+    """Calibration or training data is missing, unreadable or does not fit the model."""
+
+
+class CriterionError(OnnxPruneError):
+    """An importance criterion is unknown or lacks the data it needs."""
+
+
+class DeviceError(OnnxPruneError):
+    """A provider or device is not there or cannot run the model."""
+
+
+class ConversionError(OnnxPruneError):
+    """A graph cannot be represented in PyTorch."""
+
+
+class OutputError(OnnxPruneError):
+    """A result cannot be written."""

@@ -1,0 +1,145 @@
+"""What a network costs on paper: MACs, parameters, bytes and activation memory, per node and in sum."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from onnxprune.graph.inputs import resolve_input_shapes
+from onnxprune.graph.shapes import concrete_shapes
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class NodeCost:
+    """Cost of one node at concrete input sizes.
+
+    Attributes:
+        name: The node's name.
+        op_type: Its operator.
+        macs: Multiply-accumulates of a contraction (Conv, ConvTranspose, Gemm, MatMul), 0 for other ops.
+        parameters: Entries of the initializers it reads (a shared one counts at each reader).
+        output_bytes: Size of what it writes.
+    """
+
+    name: str
+    op_type: str
+    macs: int
+    parameters: int
+    output_bytes: int
+
+
+@dataclass(frozen=True)
+class GraphCost:
+    """Cost of a network at concrete input sizes.
+
+    Attributes:
+        macs: Multiply-accumulates of one run.
+        parameters: Entries of all initializers that are weights, shared ones once.
+        weight_bytes: Bytes of all initializers.
+        peak_activation_bytes: Most bytes of activations alive at once when nodes run in graph order.
+        nodes: The nodes in graph order.
+    """
+
+    macs: int
+    parameters: int
+    weight_bytes: int
+    peak_activation_bytes: int
+    nodes: tuple[NodeCost, ...]
+
+
+def graph_cost(model: ir.Model, input_shapes: Mapping[str, Sequence[int]] | None = None) -> GraphCost:
+    """Count what a network costs.
+
+    Args:
+        model: A normalised model.
+        input_shapes: Sizes of dynamic inputs; a dynamic batch counts as 1.
+
+    Raises:
+        InputShapeError: A dynamic size is not given.
+    """
+    shapes = concrete_shapes(model, resolve_input_shapes(model, input_shapes))
+    nodes = tuple(_node_cost(node, shapes) for node in model.graph)
+    tensors = [v.const_value for v in model.graph.initializers.values() if v.const_value is not None]
+    return GraphCost(
+        macs=sum(node.macs for node in nodes),
+        parameters=sum(t.size for t in tensors if t.dtype.is_floating_point() or t.dtype.bitwidth <= 8),
+        weight_bytes=sum(t.nbytes for t in tensors),
+        peak_activation_bytes=_peak_activation_bytes(model, shapes),
+        nodes=nodes,
+    )
+
+
+def node_macs(node: ir.Node, shapes: Shapes) -> int:
+    """Count the multiply-accumulates of one node; 0 where it is no contraction or its shapes are unknown."""
+    rule = _MACS.get(node.op_type)
+    if rule is None or any(v is None or v.name not in shapes for v in [*node.inputs[:2], node.outputs[0]]):
+        return 0
+    a, b = (shapes[str(v.name)] for v in node.inputs[:2] if v is not None)
+    return rule(node, a, b, shapes[str(node.outputs[0].name)])
+
+
+def _conv(node: ir.Node, x: tuple[int, ...], w: tuple[int, ...], y: tuple[int, ...]) -> int:
+    # Each output entry sums over the weight's (C_in / group, kernel...) box.
+    return math.prod(y) * math.prod(w[1:])
+
+
+def _conv_transpose(node: ir.Node, x: tuple[int, ...], w: tuple[int, ...], y: tuple[int, ...]) -> int:
+    # Each input entry meets the weight's (C_out / group, kernel...) box.
+    return math.prod(x) * math.prod(w[1:])
+
+
+def _gemm(node: ir.Node, a: tuple[int, ...], b: tuple[int, ...], y: tuple[int, ...]) -> int:
+    inner = a[0] if node.attributes.get_int("transA", 0) else a[-1]
+    return math.prod(y) * inner
+
+
+def _matmul(node: ir.Node, a: tuple[int, ...], b: tuple[int, ...], y: tuple[int, ...]) -> int:
+    return math.prod(y) * a[-1] if a else 0
+
+
+_MACS = {"Conv": _conv, "ConvTranspose": _conv_transpose, "Gemm": _gemm, "MatMul": _matmul}
+
+
+def _node_cost(node: ir.Node, shapes: Shapes) -> NodeCost:
+    parameters = {v.name: v.const_value.size for v in node.inputs if v is not None and v.const_value is not None}
+    return NodeCost(
+        name=str(node.name),
+        op_type=node.op_type,
+        macs=node_macs(node, shapes),
+        parameters=sum(parameters.values()),
+        output_bytes=sum(_bytes(v, shapes) for v in node.outputs),
+    )
+
+
+def _bytes(value: ir.Value, shapes: Shapes) -> int:
+    if value.dtype is None or value.name not in shapes or value.dtype == ir.DataType.STRING:
+        return 0
+    return math.ceil(math.prod(shapes[value.name]) * value.dtype.bitwidth / 8)
+
+
+def _peak_activation_bytes(model: ir.Model, shapes: Shapes) -> int:
+    nodes = list(model.graph)
+    last_use: dict[str, int] = {}
+    for position, node in enumerate(nodes):
+        last_use.update({str(v.name): position for v in node.inputs if v is not None})
+    last_use.update({str(v.name): len(nodes) for v in model.graph.outputs})
+    alive = sum(_bytes(v, shapes) for v in model.graph.inputs if not v.is_initializer())
+    ends: dict[int, int] = {}
+    for value in model.graph.inputs:
+        if not value.is_initializer():
+            ends[last_use.get(str(value.name), 0)] = ends.get(last_use.get(str(value.name), 0), 0) + _bytes(value, shapes)
+    peak = alive
+    for position, node in enumerate(nodes):
+        for value in node.outputs:
+            size = _bytes(value, shapes)
+            alive += size
+            end = last_use.get(str(value.name), position)
+            ends[end] = ends.get(end, 0) + size
+        peak = max(peak, alive)
+        alive -= ends.get(position, 0)
+    return peak

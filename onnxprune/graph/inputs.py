@@ -1,0 +1,111 @@
+"""What a model takes: its real inputs, concrete sizes for them, and random arrays to feed it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxprune.errors import InputShapeError, UnsupportedModelError
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """One input of a model.
+
+    Attributes:
+        name: The input's name in the graph.
+        shape: One entry an axis: its size, the name of a dynamic dimension, or None where nothing is known.
+        dtype: The element type.
+    """
+
+    name: str
+    shape: tuple[int | str | None, ...]
+    dtype: np.dtype
+
+
+def input_specs(model: ir.Model) -> tuple[InputSpec, ...]:
+    """Describe the inputs a caller must feed, initializers excluded.
+
+    Raises:
+        UnsupportedModelError: An input is no tensor, or its rank is unknown.
+    """
+    return tuple(_spec(value) for value in model.graph.inputs if not value.is_initializer())
+
+
+def output_names(model: ir.Model) -> tuple[str, ...]:
+    """Return the names of the model's outputs, in order."""
+    return tuple(str(value.name) for value in model.graph.outputs)
+
+
+def _spec(value: ir.Value) -> InputSpec:
+    if value.dtype is None:
+        raise UnsupportedModelError(f"input '{value.name}' is not a tensor")
+    if value.shape is None:
+        raise InputShapeError(
+            f"the rank of input '{value.name}' is unknown; give it, e.g. --input-shape {value.name}:1x3x224x224"
+        )
+    dims = tuple(d if isinstance(d, int) else d.value for d in value.shape)
+    return InputSpec(str(value.name), dims, np.dtype(value.dtype.numpy()))
+
+
+def resolve_input_shapes(
+    model: ir.Model, input_shapes: Mapping[str, Sequence[int]] | None = None, batch: int = 1
+) -> dict[str, tuple[int, ...]]:
+    """Find the concrete size of every input.
+
+    Args:
+        model: A loaded model.
+        input_shapes: Sizes by input name, for dynamic dimensions other than the batch.
+        batch: Size of a dynamic first axis.
+
+    Returns:
+        The shape of each input.
+
+    Raises:
+        InputShapeError: A dynamic dimension has no size.
+    """
+    given = dict(input_shapes or {})
+    return {spec.name: _concrete(spec, given.get(spec.name), batch) for spec in input_specs(model)}
+
+
+def _concrete(spec: InputSpec, given: Sequence[int] | None, batch: int) -> tuple[int, ...]:
+    sizes: list[int] = []
+    for axis, dim in enumerate(spec.shape):
+        if isinstance(dim, int):
+            sizes.append(dim)
+        elif given is not None and axis < len(given) and given[axis] > 0:
+            sizes.append(given[axis])
+        elif axis == 0:
+            sizes.append(batch)
+        else:
+            shown = "x".join(str(d) if isinstance(d, int) else "?" for d in spec.shape)
+            example = "x".join(str(d) if isinstance(d, int) else ("1" if i == 0 else "224") for i, d in enumerate(spec.shape))
+            raise InputShapeError(
+                f"input '{spec.name}' has a dynamic size ({shown}, axis {axis}"
+                f"{f' {dim!r}' if dim else ''}); say which to use, e.g. --input-shape {spec.name}:{example}"
+            )
+    return tuple(sizes)
+
+
+def random_inputs(
+    model: ir.Model, input_shapes: Mapping[str, Sequence[int]], seed: int
+) -> dict[str, np.ndarray]:
+    """Draw standard normal floats (integers: 0 and 1, booleans: either) for every input.
+
+    Args:
+        model: A loaded model.
+        input_shapes: The concrete shape of each input.
+        seed: Seed of the draw.
+    """
+    rng = np.random.default_rng(seed)
+    feeds: dict[str, np.ndarray] = {}
+    for spec in input_specs(model):
+        shape = tuple(input_shapes[spec.name])
+        if np.issubdtype(spec.dtype, np.floating):
+            feeds[spec.name] = rng.standard_normal(shape).astype(spec.dtype)
+        else:
+            feeds[spec.name] = rng.integers(0, 2, shape).astype(spec.dtype)
+    return feeds

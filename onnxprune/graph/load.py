@@ -1,0 +1,146 @@
+"""Read an ONNX file, refuse what cannot be used, and normalise the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from google.protobuf.message import DecodeError
+
+from onnxprune.errors import InputShapeError, ModelFileError, UnsupportedModelError, WeightError
+from onnxprune.graph.normalise import normalise
+
+# What onnxruntime 1.31 executes; older opsets than 7 have other broadcasting rules.
+OPSETS = range(7, 27)
+MAX_IR_VERSION = 13
+
+
+def load(path: str | Path, *, input_shapes: Mapping[str, Sequence[int]] | None = None) -> ir.Model:
+    """Load, check and normalise an ONNX model.
+
+    Args:
+        path: The `.onnx` file. External data is mapped from the files beside it, not read into memory.
+        input_shapes: Sizes by input name that fix dynamic dimensions, e.g. `{"image": (1, 3, 224, 224)}`;
+            a size of 0 or -1 leaves the dimension as it is.
+
+    Returns:
+        The normalised model.
+
+    Raises:
+        ModelFileError: The file is missing, a directory, unreadable, no ONNX model, or its external data is
+            missing, too short or outside the model's folder.
+        UnsupportedModelError: The opset or IR version is not supported.
+        InputShapeError: `input_shapes` names no input, or does not fit its declared shape.
+        WeightError: A weight is NaN or infinite.
+    """
+    path = Path(path)
+    model = _read(path)
+    _check_versions(model, path)
+    _check_external_data(model, path)
+    _check_weights(model, path)
+    if input_shapes:
+        _fix_input_shapes(model, input_shapes)
+    return normalise(model)
+
+
+def _read(path: Path) -> ir.Model:
+    if path.is_dir():
+        raise ModelFileError(f"'{path}' is a directory; give the .onnx file itself")
+    if not path.exists():
+        raise ModelFileError(f"'{path}' does not exist")
+    try:
+        # Not onnx.load: it would read external data into memory, where onnx_ir maps the files.
+        proto = onnx.load_model(path, format="protobuf", load_external_data=False)
+    except DecodeError as error:
+        raise ModelFileError(f"'{path}' is not an ONNX model, or it is truncated ({error})") from error
+    except OSError as error:
+        raise ModelFileError(f"'{path}' cannot be read: {error.strerror or error}") from error
+    if not proto.graph.node and not proto.graph.output:
+        raise ModelFileError(f"'{path}' is not an ONNX model: it holds no graph")
+    try:
+        model = ir.serde.deserialize_model(proto)
+    except Exception as error:
+        raise ModelFileError(f"'{path}' is not a valid ONNX model: {error}") from error
+    ir.external_data.set_base_dir(model.graph, str(path.parent.resolve()))
+    return model
+
+
+def _check_versions(model: ir.Model, path: Path) -> None:
+    opset = model.opset_imports.get("")
+    if opset is not None and opset not in OPSETS:
+        raise UnsupportedModelError(
+            f"'{path}' uses opset {opset}; supported are {OPSETS.start} to {OPSETS.stop - 1}. "
+            "Export it again with another opset, or convert it with onnx.version_converter"
+        )
+    if not 3 <= model.ir_version <= MAX_IR_VERSION:
+        raise UnsupportedModelError(
+            f"'{path}' has IR version {model.ir_version}; supported are 3 to {MAX_IR_VERSION}"
+        )
+
+
+def _check_external_data(model: ir.Model, path: Path) -> None:
+    folder = path.parent.resolve()
+    for value in model.graph.initializers.values():
+        tensor = value.const_value
+        if not isinstance(tensor, ir.ExternalTensor):
+            continue
+        where = f"external data of tensor '{value.name}' of '{path}'"
+        data = (folder / tensor.location).resolve()
+        if not data.is_relative_to(folder):
+            raise ModelFileError(f"{where} points outside the model's folder ('{tensor.location}'); refused")
+        if not data.is_file():
+            raise ModelFileError(f"{where} is missing: no file '{data}'. Keep it beside the model")
+        end = (tensor.offset or 0) + (tensor.length or tensor.nbytes)
+        if data.stat().st_size < end or (tensor.length is not None and tensor.length < tensor.nbytes):
+            raise ModelFileError(f"{where} is truncated: '{data}' is shorter than the {end} bytes it needs")
+
+
+def _check_weights(model: ir.Model, path: Path) -> None:
+    for value in model.graph.initializers.values():
+        tensor = value.const_value
+        if tensor is None or not tensor.dtype.is_floating_point() or tensor.dtype.bitwidth < 16:
+            continue
+        try:
+            array = tensor.numpy()
+        except Exception as error:
+            raise ModelFileError(f"weight '{value.name}' of '{path}' cannot be read: {error}") from error
+        # A sum is NaN or infinite if any entry is, and several times cheaper than isfinite on every entry.
+        with np.errstate(all="ignore"):
+            suspicious = not np.isfinite(array.sum(dtype=np.float32))
+        # Masks and score biases legitimately hold -inf; what a network multiplies with may not.
+        if suspicious and (np.isnan(array).any() or (array.ndim >= 2 and np.isinf(array).all(axis=-1).any())):
+            raise WeightError(_weight_message(value.name, path, array))
+        if suspicious and array.ndim >= 1 and np.isinf(array).any() and _is_weight(value):
+            raise WeightError(_weight_message(value.name, path, array))
+
+
+def _is_weight(value: ir.Value) -> bool:
+    return any(use.node.op_type in {"Conv", "ConvTranspose", "Gemm", "MatMul"} for use in value.uses())
+
+
+def _weight_message(name: str | None, path: Path, array: np.ndarray) -> str:
+    count = int(array.size - np.isfinite(array).sum())
+    return f"weight '{name}' of '{path}' has {count} NaN or infinite entries; a network like that cannot be pruned"
+
+
+def _fix_input_shapes(model: ir.Model, input_shapes: Mapping[str, Sequence[int]]) -> None:
+    inputs = {value.name: value for value in model.graph.inputs if not value.is_initializer()}
+    for name, sizes in input_shapes.items():
+        if name not in inputs:
+            raise InputShapeError(f"the model has no input '{name}'; its inputs are {sorted(map(str, inputs))}")
+        value = inputs[name]
+        declared = list(value.shape) if value.shape is not None else [None] * len(sizes)
+        if len(declared) != len(sizes) or any(
+            isinstance(d, int) and s > 0 and d != s for d, s in zip(declared, sizes, strict=False)
+        ):
+            raise InputShapeError(
+                f"input '{name}' is declared as {_display(declared)}, which {tuple(sizes)} does not fit"
+            )
+        value.shape = ir.Shape([s if s > 0 else d for d, s in zip(declared, sizes, strict=True)])
+
+
+def _display(dims: Sequence[object]) -> str:
+    return "(" + ", ".join(str(d) for d in dims) + ")"

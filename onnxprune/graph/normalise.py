@@ -1,0 +1,130 @@
+"""Bring a model into the one form that the analysis, the surgery and the PyTorch bridge work on.
+
+requires  a model as read from a file
+ensures   functions are inlined; constants are initializers; no Identity of an initializer is left; initializers are
+          no graph inputs; per-channel constants that an exporter merged because their values were equal
+          are separate again; shape arithmetic that is static is folded; every node and value has a unique name; shapes
+          are inferred; nothing that no output needs is left
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+from onnx_ir.passes.common import (
+    InlinePass,
+    LiftConstantsToInitializersPass,
+    NameFixPass,
+    RemoveInitializersFromInputsPass,
+    RemoveUnusedNodesPass,
+    TopologicalSortPass,
+)
+
+from onnxprune.graph.shape_values import fold_shape_values
+from onnxprune.graph.shapes import infer_shapes
+
+
+def normalise(model: ir.Model) -> ir.Model:
+    """Normalise `model` in place and return it; see the module's text for what holds afterwards."""
+    if model.functions:
+        InlinePass()(model)
+    TopologicalSortPass()(model)
+    LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    RemoveInitializersFromInputsPass()(model)
+    NameFixPass()(model)
+    _name_nodes(model)
+    _skip_identities_of_initializers(model)
+    _share_nothing_with_outputs(model)
+    separate_channel_constants(model)
+    infer_shapes(model)
+    # Sizes behind a folded Reshape become known only then, so a chain of blocks takes a round each.
+    while fold_shape_values(model):
+        RemoveUnusedNodesPass()(model)
+        infer_shapes(model)
+    return model
+
+
+def _name_nodes(model: ir.Model) -> None:
+    names = {node.name for node in model.graph if node.name}
+    counts: dict[str, int] = {}
+    for node in model.graph:
+        while not node.name:
+            index = counts[node.op_type] = counts.get(node.op_type, -1) + 1
+            candidate = f"{node.op_type}_{index}"
+            if candidate not in names:
+                node.name = candidate
+
+
+def _skip_identities_of_initializers(model: ir.Model) -> None:
+    for node in list(model.graph):
+        source = node.inputs[0] if node.op_type == "Identity" and node.domain == "" else None
+        if source is None or not source.is_initializer() or node.outputs[0].is_graph_output():
+            continue
+        node.outputs[0].replace_all_uses_with(source)
+        model.graph.remove(node, safe=True)
+
+
+def _share_nothing_with_outputs(model: ir.Model) -> None:
+    """Give an initializer that is itself a graph output an Identity, so that outputs come from nodes."""
+    for index, value in enumerate(model.graph.outputs):
+        if not value.is_initializer():
+            continue
+        node = ir.node("Identity", [value])
+        name, value.name = value.name, f"{value.name}.constant"
+        node.outputs[0].name, node.outputs[0].shape, node.outputs[0].type = name, value.shape, value.type
+        model.graph.append(node)
+        model.graph.outputs[index] = node.outputs[0]
+
+
+def separate_channel_constants(model: ir.Model) -> None:
+    """Give layers with different weights their own biases, scales and statistics.
+
+    Exporters store equal tensors once, so that two layers whose biases happen to be all zero read one tensor. Kept
+    shared, it would tie the layers' channels, and training would tie their values. What belongs to layers that
+    share their weight stays shared.
+    """
+    keys: dict[str, object] = {}
+    for node in model.graph:
+        keys[str(node.name)] = _weight_key(node, keys)
+    for value in list(model.graph.initializers.values()):
+        uses = value.uses()
+        if len(uses) < 2 or not _is_channel_constant(value):
+            continue
+        owners: dict[object, ir.Value] = {}
+        for use in uses:
+            if use.node.graph is not model.graph:
+                continue
+            key = keys[str(use.node.name)]
+            if key not in owners:
+                owners[key] = value if not owners else _copy_initializer(model, value, len(owners))
+            if owners[key] is not value:
+                use.node.replace_input_with(use.idx, owners[key])
+
+
+def _weight_key(node: ir.Node, keys: dict[str, object]) -> object:
+    """Say whose channels a node's constants belong to: its own weights', else those of what it reads."""
+    weights = tuple(v.name for v in node.inputs if v is not None and v.is_initializer() and _is_weight(v))
+    if weights:
+        return weights
+    for value in node.inputs:
+        producer = value.producer() if value is not None else None
+        if producer is not None and str(producer.name) in keys:
+            return keys[str(producer.name)]
+    return node.name
+
+
+def _is_weight(value: ir.Value) -> bool:
+    return value.shape is not None and sum(1 for d in value.shape if d != 1) >= 2
+
+
+def _is_channel_constant(value: ir.Value) -> bool:
+    tensor = value.const_value
+    return tensor is not None and tensor.dtype.is_floating_point() and tensor.size > 1 and not _is_weight(value)
+
+
+def _copy_initializer(model: ir.Model, value: ir.Value, count: int) -> ir.Value:
+    name = f"{value.name}.{count}"
+    while name in model.graph.initializers:
+        name += "_"
+    copy = ir.Value(name=name, shape=value.shape, type=value.type, const_value=value.const_value)
+    model.graph.register_initializer(copy)
+    return copy

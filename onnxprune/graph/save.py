@@ -1,0 +1,81 @@
+"""Write a model whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx_ir as ir
+
+from onnxprune.errors import OutputError
+
+# A protobuf message cannot exceed 2 GiB; some room is left for the graph itself.
+_MAX_INLINE_BYTES = 2**31 - 2**26
+
+
+def to_bytes(model: ir.Model) -> bytes:
+    """Serialise a model, weights included; for models below 2 GiB."""
+    data: bytes = ir.serde.serialize_model(_inlined(model)).SerializeToString()
+    return data
+
+
+def save(model: ir.Model, path: str | Path) -> None:
+    """Write `model` to `path`: one file, and weights beside it (`.data`) only where they exceed 2 GiB.
+
+    Raises:
+        OutputError: The path cannot be written, or the disk is full; nothing is left behind.
+    """
+    path = Path(path)
+    weight_bytes = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value)
+    if weight_bytes <= _MAX_INLINE_BYTES:
+        write_atomically(path, lambda temporary: _write_inline(model, temporary))
+        return
+    data = path.with_name(path.name + ".data")
+    write_atomically(path, lambda temporary: _write_external(model, temporary, data))
+
+
+def _write_inline(model: ir.Model, temporary: Path) -> None:
+    # Serialised in place so that no second copy of the weights is made.
+    with temporary.open("wb") as file:
+        file.write(to_bytes(model))
+
+
+def _write_external(model: ir.Model, temporary: Path, data: Path) -> None:
+    ir.save(model, temporary, external_data=data.name)
+
+
+def _inlined(model: ir.Model) -> ir.Model:
+    if not any(isinstance(v.const_value, ir.ExternalTensor) for v in model.graph.initializers.values()):
+        return model
+    copy = model.clone()
+    ir.external_data.load_to_model(copy)
+    return copy
+
+
+def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a temporary file beside `path`, then rename it to `path`.
+
+    Args:
+        path: Where the file is to appear.
+        write: Called with the temporary path.
+
+    Raises:
+        OutputError: The folder is missing or not writable, or the disk is full.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise OutputError(f"'{path}' is a directory; give a file name to write to")
+    if not path.parent.is_dir():
+        raise OutputError(f"cannot write '{path}': the folder '{path.parent}' does not exist")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        what = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))
+        raise OutputError(f"cannot write '{path}': {what}; nothing was written") from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,250 @@
+"""Evaluate the arithmetic on sizes that exporters write into a graph, as far as it is static.
+
+Exporters turn `x.view(x.size(0), 2, x.size(1) // 2, ...)` into chains of Shape, Gather, Div and Concat. Each small
+tensor on such a chain is evaluated to an array whose entries are numbers, or None where they depend on a dynamic
+dimension. What is wholly known becomes an initializer; a Reshape whose target has a single unknown entry gets -1
+there, so that the batch stays dynamic while the chain disappears.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+
+import numpy as np
+import onnx_ir as ir
+
+# Larger tensors are weights, not sizes.
+_MAX_ENTRIES = 256
+
+Values = np.ndarray  # dtype object; entries are int, float, bool or None
+
+
+def fold_shape_values(model: ir.Model) -> bool:
+    """Replace static sizes by initializers, in place.
+
+    Args:
+        model: A model with inferred shapes.
+
+    Returns:
+        Whether anything was replaced.
+    """
+    known = shape_values(model)
+    changed = False
+    for node in model.graph:
+        for index, value in enumerate(node.inputs):
+            if value is None or value.producer() is None or value.name not in known:
+                continue
+            array = _as_array(known[value.name], value, node, index)
+            if array is not None:
+                node.replace_input_with(index, add_initializer(model.graph, f"{value.name}.static", array))
+                changed = True
+    return changed
+
+
+def shape_values(model: ir.Model) -> dict[str, Values]:
+    """Evaluate every small tensor that the sizes of the graph determine.
+
+    Returns:
+        Object arrays by value name; entries that depend on a dynamic dimension are None.
+    """
+    known: dict[str, Values] = {}
+    for name, value in model.graph.initializers.items():
+        tensor = value.const_value
+        if tensor is not None and tensor.size <= _MAX_ENTRIES and tensor.dtype in _SIZE_TYPES:
+            known[name] = tensor.numpy().astype(object)
+    for node in model.graph:
+        rule = _RULES.get(node.op_type) if node.domain == "" else None
+        if rule is None or len(node.outputs) != 1:
+            continue
+        inputs = [known.get(v.name) if v is not None else None for v in node.inputs]  # type: ignore[arg-type]
+        if node.op_type not in {"Shape", "Size"} and any(
+            a is None for a, v in zip(inputs, node.inputs, strict=True) if v is not None
+        ):
+            continue
+        try:
+            result = rule(node, inputs)
+        except (ValueError, IndexError, TypeError, ZeroDivisionError, OverflowError):
+            # A chain that cannot be evaluated stays in the graph as it is.
+            continue
+        if result is not None and np.size(result) <= _MAX_ENTRIES:
+            known[str(node.outputs[0].name)] = np.asarray(result, dtype=object)
+    return known
+
+
+def add_initializer(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
+    """Register `array` as an initializer under `name` (made unique), reusing an equal one of that name."""
+    existing = graph.initializers.get(name)
+    if existing is not None and existing.const_value is not None:
+        held = existing.const_value.numpy()
+        if held.dtype == array.dtype and np.array_equal(held, array):
+            return existing
+    unique, count = name, 0
+    while unique in graph.initializers:
+        count += 1
+        unique = f"{name}.{count}"
+    tensor = ir.tensor(np.ascontiguousarray(array), name=unique)
+    value = ir.Value(name=unique, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+    graph.register_initializer(value)
+    return value
+
+
+_SIZE_TYPES = {ir.DataType.INT64, ir.DataType.INT32, ir.DataType.FLOAT, ir.DataType.BOOL}
+
+
+def _as_array(entries: Values, value: ir.Value, node: ir.Node, index: int) -> np.ndarray | None:
+    if value.dtype is None:
+        return None
+    unknown = sum(1 for entry in entries.flat if entry is None)
+    if unknown == 0:
+        return entries.astype(value.dtype.numpy())
+    is_target = node.op_type == "Reshape" and index == 1 and not node.attributes.get_int("allowzero", 0)
+    if is_target and unknown == 1 and all(e is None or e > 0 for e in entries.flat):
+        return np.array([-1 if e is None else e for e in entries.flat], dtype=np.int64)
+    return None
+
+
+def _elementwise(function: Callable[..., object]) -> Callable[[ir.Node, list[Values]], Values]:
+    def apply(*entries: object) -> object:
+        return None if any(e is None for e in entries) else function(*entries)
+
+    def rule(node: ir.Node, inputs: list[Values]) -> Values:
+        ufunc = np.frompyfunc(apply, len(inputs), 1)
+        return np.asarray(ufunc(*inputs), dtype=object)
+
+    return rule
+
+
+def _divide(a: float, b: float) -> float:
+    if isinstance(a, int) and isinstance(b, int):
+        return abs(a) // abs(b) * (1 if (a >= 0) == (b >= 0) else -1)
+    return a / b
+
+
+def _shape(node: ir.Node, inputs: list[Values]) -> Values | None:
+    source = node.inputs[0]
+    if source is None or source.shape is None:
+        return None
+    dims = np.array([d if isinstance(d, int) else None for d in source.shape], dtype=object)
+    return dims[node.attributes.get_int("start", 0) : node.attributes.get_int("end", None)]
+
+
+def _size(node: ir.Node, inputs: list[Values]) -> Values | None:
+    dims = _shape(node, inputs)
+    if dims is None or any(d is None for d in dims):
+        return None
+    return np.asarray(math.prod(dims), dtype=object)
+
+
+def _gather(node: ir.Node, inputs: list[Values]) -> Values:
+    # np.take gives a bare element for a scalar index.
+    picked = np.take(inputs[0], inputs[1].astype(np.int64), axis=node.attributes.get_int("axis", 0))
+    return np.asarray(picked, dtype=object)
+
+
+def _axes(node: ir.Node, inputs: list[Values], position: int = 1) -> list[int] | None:
+    if len(inputs) > position and inputs[position] is not None:
+        return [int(a) for a in inputs[position].flat]
+    axes = node.attributes.get_ints("axes", None)
+    return None if axes is None else list(axes)
+
+
+def _slice(node: ir.Node, inputs: list[Values]) -> Values:
+    if len(inputs) == 1:
+        starts, ends = node.attributes.get_ints("starts"), node.attributes.get_ints("ends")
+        axes, steps = _axes(node, inputs), None
+    else:
+        starts, ends = [int(v) for v in inputs[1].flat], [int(v) for v in inputs[2].flat]
+        axes = _axes(node, inputs, 3)
+        steps = [int(v) for v in inputs[4].flat] if len(inputs) > 4 else None
+    result = inputs[0]
+    for i, axis in enumerate(axes if axes is not None else range(len(starts))):
+        result = _slice_axis(result, axis, starts[i], ends[i], steps[i] if steps else 1)
+    return result
+
+
+def _slice_axis(array: Values, axis: int, start: int, end: int, step: int) -> Values:
+    size = array.shape[axis]
+    if step < 0 and end < -size:
+        stop: int | None = None
+    else:
+        stop = max(min(end, size), -size)
+    index: list[slice] = [slice(None)] * array.ndim
+    index[axis] = slice(max(min(start, size), -size), stop, step)
+    return array[tuple(index)]
+
+
+def _squeeze(node: ir.Node, inputs: list[Values]) -> Values:
+    axes = _axes(node, inputs)
+    return np.squeeze(inputs[0], axis=None if axes is None else tuple(axes))
+
+
+def _unsqueeze(node: ir.Node, inputs: list[Values]) -> Values:
+    return np.expand_dims(inputs[0], tuple(_axes(node, inputs) or ()))
+
+
+def _cast(node: ir.Node, inputs: list[Values]) -> Values | None:
+    target = ir.DataType(node.attributes.get_int("to"))
+    if target not in _SIZE_TYPES:
+        return None
+    convert: Callable[..., object] = (
+        bool if target == ir.DataType.BOOL else float if target == ir.DataType.FLOAT else int
+    )
+    return _elementwise(convert)(node, inputs[:1])
+
+
+def _constant_of_shape(node: ir.Node, inputs: list[Values]) -> Values:
+    tensor = node.attributes.get_tensor("value", None)
+    fill = tensor.numpy().flat[0].item() if tensor is not None else 0.0
+    return np.full([int(v) for v in inputs[0].flat], fill, dtype=object)
+
+
+def _reduce_prod(node: ir.Node, inputs: list[Values]) -> Values | None:
+    if any(e is None for e in inputs[0].flat) or inputs[0].ndim > 1:
+        return None
+    product = math.prod(inputs[0].flat)
+    return np.asarray([product] if node.attributes.get_int("keepdims", 1) else product, dtype=object)
+
+
+def _reshape(node: ir.Node, inputs: list[Values]) -> Values:
+    return inputs[0].reshape([int(v) for v in inputs[1].flat])
+
+
+def _range(node: ir.Node, inputs: list[Values]) -> Values:
+    start, limit, delta = (a.item() for a in inputs)
+    return np.arange(start, limit, delta).astype(object)
+
+
+_RULES: dict[str, Callable[[ir.Node, list[Values]], Values | None]] = {
+    "Shape": _shape,
+    "Size": _size,
+    "Gather": _gather,
+    "Slice": _slice,
+    "Squeeze": _squeeze,
+    "Unsqueeze": _unsqueeze,
+    "Reshape": _reshape,
+    "Cast": _cast,
+    "ConstantOfShape": _constant_of_shape,
+    "ReduceProd": _reduce_prod,
+    "Range": _range,
+    "Identity": lambda node, inputs: inputs[0],
+    "Concat": lambda node, inputs: np.concatenate(inputs, axis=node.attributes.get_int("axis", 0)),
+    "Transpose": lambda node, inputs: np.transpose(inputs[0], node.attributes.get_ints("perm", None)),
+    "Expand": lambda node, inputs: inputs[0] * np.ones([int(v) for v in inputs[1].flat], dtype=np.int64),
+    "Add": _elementwise(operator.add),
+    "Sub": _elementwise(operator.sub),
+    "Mul": _elementwise(operator.mul),
+    "Div": _elementwise(_divide),
+    "Mod": _elementwise(operator.mod),
+    "Neg": _elementwise(operator.neg),
+    "Floor": _elementwise(math.floor),
+    "Ceil": _elementwise(math.ceil),
+    "Min": _elementwise(min),
+    "Max": _elementwise(max),
+    "Equal": _elementwise(operator.eq),
+    "Greater": _elementwise(operator.gt),
+    "Less": _elementwise(operator.lt),
+    "Not": _elementwise(operator.not_),
+    "Where": _elementwise(lambda condition, a, b: a if condition else b),
+}

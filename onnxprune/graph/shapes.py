@@ -1,0 +1,119 @@
+"""Shapes of every value, by ONNX's own inference, on a copy without the weights' data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import onnx
+import onnx_ir as ir
+
+from onnxprune.errors import InputShapeError
+
+# Data of initializers up to this size (bytes) stays in the copy: Reshape targets, Resize scales, Slice bounds.
+_SMALL_BYTES = 1024
+
+Dims = tuple[int | str | None, ...]
+
+
+def infer_shapes(model: ir.Model) -> None:
+    """Infer the shape and type of every value of `model`, in place; values that cannot be inferred keep theirs."""
+    values = {v.name: v for node in model.graph for v in node.outputs}
+    for name, (elem_type, dims) in _inferred(model).items():
+        value = values.get(name)
+        if value is None:
+            continue
+        if elem_type:
+            value.type = ir.TensorType(ir.DataType(elem_type))
+        if dims is not None and not value.is_graph_output():
+            value.shape = ir.Shape(list(dims))
+
+
+def concrete_shapes(model: ir.Model, input_shapes: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, ...]]:
+    """Find the shape of every value at concrete input sizes.
+
+    Args:
+        model: A normalised model; it is left as it is.
+        input_shapes: The size of every input.
+
+    Returns:
+        Shapes by value name, initializers included; values whose shape stays unknown are left out.
+
+    Raises:
+        InputShapeError: The sizes do not fit the network.
+    """
+    with _input_shapes(model, input_shapes):
+        try:
+            inferred = _inferred(model, strict=False)
+        except onnx.shape_inference.InferenceError as error:
+            raise InputShapeError(f"the input sizes {dict(input_shapes)} do not fit the network: {error}") from error
+    shapes = {str(v.name): _static(v.shape) for v in model.graph.initializers.values()}
+    shapes.update({name: tuple(sizes) for name, sizes in input_shapes.items()})
+    shapes.update(
+        {name: dims for name, (_, dims) in inferred.items() if dims is not None and _is_static(dims)}  # type: ignore[misc]
+    )
+    return shapes
+
+
+def _static(shape: ir.Shape | None) -> tuple[int, ...]:
+    return tuple(int(d) for d in shape) if shape is not None else ()  # type: ignore[arg-type]
+
+
+def _is_static(dims: Dims) -> bool:
+    return all(isinstance(d, int) for d in dims)
+
+
+@contextmanager
+def _input_shapes(model: ir.Model, input_shapes: Mapping[str, Sequence[int]]) -> Iterator[None]:
+    inputs = [v for v in model.graph.inputs if v.name in input_shapes]
+    declared = [(v, v.shape) for v in [*inputs, *model.graph.outputs]]
+    for value in inputs:
+        value.shape = ir.Shape(list(input_shapes[str(value.name)]))
+    # A declared output such as ("batch", 1000) would win over the concrete one.
+    for value in model.graph.outputs:
+        value.shape = None
+    try:
+        yield
+    finally:
+        for value, shape in declared:
+            value.shape = shape
+
+
+def _inferred(model: ir.Model, *, strict: bool = False) -> dict[str, tuple[int, Dims | None]]:
+    """Element type and dims of each node output, from ONNX's inference on a proto without large weights."""
+    inferred = onnx.shape_inference.infer_shapes(
+        _light_proto(model), check_type=False, strict_mode=strict, data_prop=True
+    )
+    return {
+        info.name: (info.type.tensor_type.elem_type, _dims(info.type.tensor_type))
+        for info in [*inferred.graph.value_info, *inferred.graph.output]
+    }
+
+
+def _dims(tensor_type: onnx.TypeProto.Tensor) -> Dims | None:
+    if not tensor_type.HasField("shape"):
+        return None
+    return tuple(
+        d.dim_value if d.HasField("dim_value") else (d.dim_param or None) for d in tensor_type.shape.dim
+    )
+
+
+def _light_proto(model: ir.Model) -> onnx.ModelProto:
+    """Serialise the model with its large initializers as inputs, and without shapes known before."""
+    graph = onnx.GraphProto(name=model.graph.name or "graph")
+    for value in model.graph.inputs:
+        if not value.is_initializer():
+            graph.input.append(ir.serde.serialize_value(value))
+    for value in model.graph.initializers.values():
+        tensor = value.const_value
+        if tensor is not None and tensor.nbytes <= _SMALL_BYTES:
+            graph.initializer.append(ir.serde.serialize_tensor(tensor))
+            graph.initializer[-1].name = str(value.name)
+        elif tensor is not None:
+            graph.input.append(
+                onnx.helper.make_tensor_value_info(str(value.name), int(tensor.dtype), list(tensor.shape.numpy()))
+            )
+    graph.node.extend(ir.serde.serialize_node(node) for node in model.graph)
+    graph.output.extend(ir.serde.serialize_value(value) for value in model.graph.outputs)
+    opsets = [onnx.helper.make_opsetid(domain, version) for domain, version in model.opset_imports.items()]
+    return onnx.ModelProto(ir_version=max(model.ir_version, 4), graph=graph, opset_import=opsets)
