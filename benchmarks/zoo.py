@@ -80,7 +80,13 @@ def export(network: nn.Module, variant: str, path: Path) -> None:
     if variant == "dynamo":
         batch = torch.export.Dim("batch", min=1, max=1024)
         program = torch.onnx.export(
-            network, (image,), dynamo=True, opset_version=20, dynamic_shapes=({0: batch},), verbose=False, **names
+            network,
+            (image,),
+            dynamo=True,
+            opset_version=20,
+            dynamic_shapes=({0: batch},),
+            verbose=False,
+            **names,
         )
         assert program is not None
         program.save(str(path))
@@ -96,7 +102,9 @@ def export(network: nn.Module, variant: str, path: Path) -> None:
 
 def main() -> None:
     """Export what is missing in the folder that the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("out_dir", type=Path)
     parser.add_argument("--only", nargs="+", choices=list(NETWORKS), default=list(NETWORKS), metavar="NAME")
     arguments = parser.parse_args()

@@ -15,7 +15,8 @@ OnnxPruneError                 anything a user can cause; exit code 1 unless sai
 ├── CriterionError             an importance criterion that is unknown or lacks what it needs
 ├── DeviceError                a provider or device that cannot run the model
 ├── ConversionError            a graph that PyTorch cannot represent
-└── OutputError                the result cannot be written
+├── OutputError                the result cannot be written
+└── TrainingError              the loss does not stay finite, or nothing can be trained
 """
 
 from __future__ import annotations
@@ -93,3 +94,7 @@ class ConversionError(OnnxPruneError):
 
 class OutputError(OnnxPruneError):
     """A result cannot be written."""
+
+
+class TrainingError(OnnxPruneError):
+    """Training cannot go on: its loss is not finite, or there is nothing to train."""

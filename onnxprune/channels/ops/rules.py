@@ -111,19 +111,25 @@ def patch_sizes(node: ir.Node, index: int, entries: np.ndarray, new: dict[int, i
         return
     graph, old = node.graph, node.inputs[index]
     assert isinstance(graph, ir.Graph) and old is not None
-    mask = np.array([i in changed for i in range(len(entries))])
-    sizes = np.array([changed.get(i, 0) for i in range(len(entries))], dtype=np.int64)
-    # Dynamic entries still come from the graph; only the static ones are overridden.
-    where = ir.node(
-        "Where",
-        [
-            add_initializer(graph, f"{node.name}.static_mask", mask),
-            add_initializer(graph, f"{node.name}.static_sizes", sizes),
-            old,
-        ],
-    )
-    where.name = f"{node.name}.sizes"
-    where.outputs[0].name = f"{node.name}.sizes_output"
-    where.outputs[0].dtype = ir.DataType.INT64
-    graph.insert_before(node, where)
-    node.replace_input_with(index, where.outputs[0])
+    # Dynamic entries still come from the graph; Gather and Concat are what shape inference sees through.
+    pieces: list[ir.Value] = []
+    for position, entry in enumerate(entries):
+        size = changed.get(position, entry)
+        if size is not None:
+            name = f"{node.name}.size_{position}"
+            pieces.append(add_initializer(graph, name, np.array([size], dtype=np.int64)))
+        else:
+            where = add_initializer(graph, f"{node.name}.position_{position}", np.array([position]))
+            pieces.append(_insert(node, "Gather", [old, where], f"{node.name}.dynamic_{position}"))
+    joined = _insert(node, "Concat", pieces, f"{node.name}.sizes", axis=0)
+    node.replace_input_with(index, joined)
+
+
+def _insert(before: ir.Node, op_type: str, inputs: list[ir.Value], name: str, **attributes: int) -> ir.Value:
+    assert isinstance(before.graph, ir.Graph)
+    node = ir.node(op_type, inputs, attributes=attributes)
+    node.name = name
+    node.outputs[0].name = f"{name}_output"
+    node.outputs[0].dtype = ir.DataType.INT64
+    before.graph.insert_before(before, node)
+    return node.outputs[0]

@@ -1,0 +1,31 @@
+# make demo   set everything up and compress the sample network in models/
+# make test   set everything up and run the tests
+# make lint   ruff, mypy and the import layers
+# make bench  the benchmarks against other tools (long; see benchmarks/README.md)
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+
+.PHONY: demo test lint bench
+
+demo: .venv/installed
+	$(BIN)/onnxprune demo
+
+test: .venv/installed
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: .venv/installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/installed
+	$(BIN)/python -m benchmarks
+
+.venv/installed: setup.py constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "onnxprune needs Python 3.11 or newer")'
+	$(PYTHON) -m venv .venv
+	@echo "Installing onnxprune and what it needs into .venv (PyTorch is large: one to several minutes) ..."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,dev]'
+	@touch $@

@@ -1,0 +1,54 @@
+"""What a device is: something that runs ONNX models and says how long that takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from onnxprune.latency.options import MeasureOptions
+from onnxprune.latency.stats import LatencyStats
+
+ModelSource = Path | bytes
+"""A model: its file, or its serialised bytes."""
+
+Feeds = Mapping[str, np.ndarray]
+"""An array for each input of a model."""
+
+Progress = Callable[[int, int], None]
+"""Called with the steps done and their total."""
+
+
+class Device(Protocol):
+    """Runs models and measures their latency."""
+
+    @property
+    def name(self) -> str:
+        """Name for reports."""
+
+    def fingerprint(self, options: MeasureOptions) -> dict[str, object]:
+        """Return what a latency depends on: hardware, onnxruntime version, provider, threads."""
+
+    def measure(
+        self,
+        models: Mapping[str, ModelSource],
+        feeds: Mapping[str, Feeds],
+        options: MeasureOptions,
+        on_progress: Progress | None = None,
+    ) -> dict[str, LatencyStats]:
+        """Measure models side by side, interleaved, so that what disturbs the machine disturbs all of them.
+
+        Args:
+            models: The models by name.
+            feeds: Inputs of each model, by the same names.
+            options: What to measure on and for how long.
+            on_progress: Called after each session of each model.
+
+        Returns:
+            Latency by model name.
+
+        Raises:
+            DeviceError: The provider or a model does not run here; the message names the model.
+        """

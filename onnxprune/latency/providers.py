@@ -1,0 +1,114 @@
+"""Execution providers: their short names, and which of them work here.
+
+What onnxruntime lists as available is what it was built with: the GPU build lists CUDA and TensorRT on machines that
+have neither, and silently runs on the CPU instead. So a provider counts as working only once a session has kept it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import onnx_ir as ir
+
+from onnxprune.errors import DeviceError
+
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "dml": "DmlExecutionProvider",
+}
+"""onnxruntime's name for each short name."""
+
+_DEFAULT_SEVERITY, _FATAL = 2, 4
+
+
+def provider_name(provider: str) -> str:
+    """Return onnxruntime's name of a provider given by its short or full name.
+
+    Raises:
+        DeviceError: No provider is called so.
+    """
+    if provider.endswith("ExecutionProvider"):
+        return provider
+    if provider.lower() not in PROVIDERS:
+        raise DeviceError(
+            f"unknown provider '{provider}'; known are {', '.join(PROVIDERS)}; working here: {_working_text()}"
+        )
+    return PROVIDERS[provider.lower()]
+
+
+def require_provider(provider: str) -> str:
+    """Return onnxruntime's name of a provider that works on this machine.
+
+    Raises:
+        DeviceError: The name is unknown, this onnxruntime lacks it, or it does not start here.
+    """
+    import onnxruntime as ort
+
+    full = provider_name(provider)
+    if full not in ort.get_available_providers():
+        raise DeviceError(
+            f"this onnxruntime ({ort.__version__}) has no provider '{provider}'; working here: {_working_text()}"
+        )
+    if full not in working_providers():
+        raise DeviceError(
+            f"this onnxruntime ({ort.__version__}) was built with the provider '{provider}', but it does not start on "
+            f"this machine (its libraries or its hardware are missing); working here: {_working_text()}"
+        )
+    return full
+
+
+@functools.cache
+def working_providers() -> tuple[str, ...]:
+    """Return onnxruntime's names of the providers that start on this machine."""
+    import onnxruntime as ort
+
+    with _quiet():
+        return tuple(name for name in ort.get_available_providers() if _starts(name))
+
+
+def _starts(name: str) -> bool:
+    import onnxruntime as ort
+
+    if name == PROVIDERS["cpu"]:
+        return True
+    options = ort.SessionOptions()
+    options.log_severity_level = _FATAL
+    try:
+        # Without enable_fallback=0 onnxruntime prints its failure and retries on the CPU.
+        session = ort.InferenceSession(_smallest_model(), options, providers=[name], enable_fallback=0)
+    except Exception:
+        return False
+    return name in session.get_providers()
+
+
+def _smallest_model() -> bytes:
+    x = ir.Value(name="x", shape=ir.Shape([1]), type=ir.TensorType(ir.DataType.FLOAT))
+    node = ir.node("Relu", [x])
+    y = node.outputs[0]
+    y.name, y.shape, y.dtype = "y", ir.Shape([1]), ir.DataType.FLOAT
+    graph = ir.Graph([x], [y], nodes=[node], opset_imports={"": 17}, name="probe")
+    data: bytes = ir.serde.serialize_model(ir.Model(graph, ir_version=8)).SerializeToString()
+    return data
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep onnxruntime from writing to stderr what it does when a provider's library is missing."""
+    import onnxruntime as ort
+
+    ort.set_default_logger_severity(_FATAL)
+    try:
+        yield
+    finally:
+        ort.set_default_logger_severity(_DEFAULT_SEVERITY)
+
+
+def _working_text() -> str:
+    short = {full: name for name, full in PROVIDERS.items()}
+    return ", ".join(short.get(full, full) for full in working_providers())

@@ -1,0 +1,83 @@
+"""onnxruntime sessions, opened with the options of a measurement and with errors that name the model."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from onnxprune.errors import DeviceError
+from onnxprune.latency.device import Feeds, ModelSource
+from onnxprune.latency.options import MeasureOptions
+from onnxprune.latency.providers import PROVIDERS, require_provider
+
+_ERRORS_ONLY = 3
+
+
+class Session:
+    """One onnxruntime session of one model."""
+
+    def __init__(
+        self, name: str, source: ModelSource, options: MeasureOptions, profile: Path | None = None
+    ) -> None:
+        """Load a model.
+
+        Args:
+            name: The model's name, for messages.
+            source: File or bytes. A file is read by onnxruntime itself, so that no copy of it is made here.
+            options: Provider and threads.
+            profile: Prefix of a file that onnxruntime writes its per-node profile to; None for no profile.
+
+        Raises:
+            DeviceError: The provider does not work, or it cannot load the model.
+        """
+        import onnxruntime as ort
+
+        self.name = name
+        self._provider = require_provider(options.provider)
+        if isinstance(source, Path) and not source.is_file():
+            raise DeviceError(f"model '{name}' cannot be measured: there is no file '{source}'")
+        try:
+            self._session = ort.InferenceSession(
+                source if isinstance(source, bytes) else str(source),
+                _session_options(options, profile),
+                providers=[self._provider, PROVIDERS["cpu"]][: 1 if options.provider == "cpu" else 2],
+                enable_fallback=0,
+            )
+        except Exception as error:
+            raise self._failed("load", error) from error
+        if self._provider not in self._session.get_providers():
+            raise DeviceError(f"onnxruntime did not keep the provider '{options.provider}' for model '{name}'")
+
+    def run(self, feeds: Feeds) -> None:
+        """Run once; the outputs are dropped.
+
+        Raises:
+            DeviceError: The model does not run on these inputs.
+        """
+        try:
+            self._session.run(None, feeds)
+        except Exception as error:
+            raise self._failed("run", error) from error
+
+    def end_profile(self) -> Path:
+        """Stop profiling and return the file that was written."""
+        return Path(self._session.end_profiling())
+
+    def _failed(self, what: str, error: Exception) -> DeviceError:
+        # "[ONNXRuntimeError] : 9 : NOT_IMPLEMENTED : Could not find ..." -> "Could not find ..."
+        reason = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error)).strip()
+        return DeviceError(f"onnxruntime cannot {what} model '{self.name}' on {self._provider}: {reason}")
+
+
+def _session_options(options: MeasureOptions, profile: Path | None) -> Any:
+    import onnxruntime as ort
+
+    result = ort.SessionOptions()
+    result.log_severity_level = _ERRORS_ONLY
+    result.intra_op_num_threads = options.threads
+    result.inter_op_num_threads = 1
+    if profile is not None:
+        result.enable_profiling = True
+        result.profile_file_prefix = str(profile)
+    return result

@@ -1,0 +1,156 @@
+"""How many units each group keeps: the uniform and the global allocation, as paths of ever smaller structures.
+
+An allocation is a sequence of structures from the unpruned network to the smallest one. A target is then reached by
+walking along the path, which is what `search.reach` does; so each allocation is made once, whatever the target.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from onnxprune.channels import ChannelMap
+
+# Shares that the uniform allocation removes, in steps fine enough to land within 5 % of a target.
+_UNIFORM_STEPS = 200
+
+
+class CostModel(Protocol):
+    """Predicts the cost of a structure, in any unit that is lower for what is wanted (ms, MACs, bytes)."""
+
+    def total(self, counts: np.ndarray) -> float:
+        """Return the cost of the whole network."""
+
+    def around(self, group: int, counts: np.ndarray) -> float:
+        """Return the cost of everything the count of one group affects."""
+
+
+@dataclass(frozen=True)
+class Admissible:
+    """The counts each group may have: those that no larger count is faster than.
+
+    Attributes:
+        counts: For each group its counts, descending from the full one.
+    """
+
+    counts: tuple[tuple[int, ...], ...]
+
+    def nearest_not_above(self, group: int, count: float) -> int:
+        """Return the largest admissible count that is at most `count`, or the smallest there is."""
+        return next((c for c in self.counts[group] if c <= count), self.counts[group][-1])
+
+    def nearest(self, group: int, count: float) -> int:
+        """Return the admissible count closest to `count`, the larger one of two."""
+        return min(self.counts[group], key=lambda c: (abs(c - count), -c))
+
+
+def multiples(channels: ChannelMap, steps: Sequence[int], min_share: float = 0.1) -> Admissible:
+    """Allow the full count of each group and the multiples of its step below.
+
+    Args:
+        channels: The analysis.
+        steps: Step of each group in channels, of its producer's output.
+        min_share: Share of a group that always stays.
+    """
+    result = []
+    for group, step in zip(channels.groups, steps, strict=True):
+        units = max(1, round(step / group.channels_per_unit))
+        lowest = max(1, int(np.ceil(group.size * min_share)))
+        below = range((group.size - 1) // units * units, lowest - 1, -units)
+        result.append((group.size, *(c for c in below if c >= 1)))
+    return Admissible(tuple(result))
+
+
+def uniform_path(channels: ChannelMap, admissible: Admissible) -> list[np.ndarray]:
+    """Remove the same share of every group, as far as admissible counts allow.
+
+    Returns:
+        Structures, shape (groups,) each, from the unpruned one downward.
+    """
+    sizes = np.array([group.size for group in channels.groups])
+    path = [sizes.copy()]
+    for step in range(1, _UNIFORM_STEPS + 1):
+        wanted = sizes * (1 - step / _UNIFORM_STEPS)
+        counts = np.array([admissible.nearest(g, wanted[g]) for g in range(len(sizes))])
+        if not np.array_equal(counts, path[-1]):
+            path.append(counts)
+    return path
+
+
+def global_path(
+    channels: ChannelMap, scores: np.ndarray, admissible: Admissible, cost: CostModel
+) -> list[np.ndarray]:
+    """Remove, step by step, the units that cost the most for the least importance.
+
+    With R the share of its importance that a group keeps, the loss is the sum of -log R over the groups: removing the
+    same importance hurts a group more the less it has left. Each step goes to the group with the least loss for the
+    cost it saves.
+
+    Args:
+        channels: The analysis.
+        scores: Importance of every unit, shape (units,), >= 0.
+        admissible: Counts each group may have.
+        cost: Predicts what a step saves.
+
+    Returns:
+        Structures, shape (groups,) each, from the unpruned one downward.
+    """
+    kept = [_kept_importance(scores[group.units]) for group in channels.groups]
+    counts = np.array([group.size for group in channels.groups])
+    path = [counts.copy()]
+    heap: list[tuple[float, int, int]] = []
+
+    def push(group: int) -> None:
+        step = _best_step(group, counts, kept[group], admissible.counts[group], cost)
+        if step is not None:
+            heapq.heappush(heap, (step[0], group, step[1]))
+
+    for group in range(len(counts)):
+        push(group)
+    while heap:
+        price, group, count = heapq.heappop(heap)
+        if count >= counts[group]:
+            continue
+        step = _best_step(group, counts, kept[group], admissible.counts[group], cost)
+        if step is None:
+            continue
+        # Prices change with the neighbours' counts; one that rose goes back into the queue.
+        if heap and step[0] > max(price, heap[0][0]) * 1.0001:
+            heapq.heappush(heap, (step[0], group, step[1]))
+            continue
+        counts[group] = step[1]
+        path.append(counts.copy())
+        push(group)
+    return path
+
+
+def _kept_importance(scores: np.ndarray) -> np.ndarray:
+    """Share of a group's importance that its n best units hold, shape (units + 1,)."""
+    ordered = np.sort(scores)[::-1].astype(np.float64)
+    # Units that score nothing still hold something, or a group of dead units could not be compared.
+    ordered = ordered + 1e-3 * (ordered.mean() or 1.0)
+    return np.concatenate([[0.0], np.cumsum(ordered) / ordered.sum()])
+
+
+def _best_step(
+    group: int, counts: np.ndarray, kept: np.ndarray, allowed: tuple[int, ...], cost: CostModel
+) -> tuple[float, int] | None:
+    """Find the cheapest way down for one group: (loss per cost saved, new count)."""
+    current = int(counts[group])
+    lower = [c for c in allowed if c < current][:2]
+    if not lower:
+        return None
+    before = cost.around(group, counts)
+    best: tuple[float, int] | None = None
+    for count in lower:
+        counts[group] = count
+        saved = before - cost.around(group, counts)
+        counts[group] = current
+        loss = float(np.log(kept[current] / kept[count]))
+        if saved > 0 and (best is None or loss / saved < best[0]):
+            best = (loss / saved, count)
+    return best

@@ -1,0 +1,199 @@
+"""What a structure costs on paper, in closed form, without building it.
+
+A structure is the number of units that stay in each group. Every axis is a union of whole groups, each with the same
+number of indices per unit, so any axis size is linear in these counts, and MACs, parameters and activation entries
+are sums of products of axis sizes. A search can ask for thousands of structures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxprune.channels import ChannelMap
+
+CONTRACTIONS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+
+
+@dataclass(frozen=True)
+class AxisSize:
+    """Size of one axis as a linear function of the groups' counts.
+
+    Attributes:
+        fixed: Indices that always stay.
+        groups: Groups on the axis, shape (k,).
+        per_unit: Indices of the axis that one unit of each group stands for, shape (k,).
+    """
+
+    fixed: int
+    groups: np.ndarray
+    per_unit: np.ndarray
+
+    def of(self, counts: np.ndarray) -> int:
+        """Return the size at the given counts, shape (groups,)."""
+        return self.fixed + int((counts[self.groups] * self.per_unit).sum())
+
+
+@dataclass(frozen=True)
+class Product:
+    """A constant times axis sizes: a tensor's entries, or a node's MACs.
+
+    Attributes:
+        factor: What does not depend on the counts.
+        sizes: The axis sizes that do.
+    """
+
+    factor: int
+    sizes: tuple[AxisSize, ...]
+
+    def of(self, counts: np.ndarray) -> int:
+        """Return the product at the given counts."""
+        value = self.factor
+        for size in self.sizes:
+            value *= size.of(counts)
+        return value
+
+
+@dataclass(frozen=True)
+class PaperCost:
+    """Sums over the network as functions of the groups' counts.
+
+    Attributes:
+        macs: One product a contraction, by node name.
+        parameters: One product an initializer, with its bytes per entry.
+        activations: Entries written by the nodes that are no contractions, one product each.
+    """
+
+    macs: Mapping[str, Product]
+    parameters: tuple[tuple[Product, float], ...]
+    activations: tuple[Product, ...]
+
+    def macs_of(self, counts: np.ndarray) -> int:
+        """Return the network's multiply-accumulates."""
+        return sum(product.of(counts) for product in self.macs.values())
+
+    def parameters_of(self, counts: np.ndarray) -> int:
+        """Return the number of weights."""
+        return sum(product.of(counts) for product, _ in self.parameters)
+
+    def bytes_of(self, counts: np.ndarray) -> int:
+        """Return the bytes of all weights."""
+        return int(sum(product.of(counts) * width for product, width in self.parameters))
+
+    def activations_of(self, counts: np.ndarray) -> int:
+        """Return the entries that nodes other than contractions write."""
+        return sum(product.of(counts) for product in self.activations)
+
+
+class AxisSizes:
+    """Axis sizes of a model's values, found once for each distinct axis."""
+
+    def __init__(self, channels: ChannelMap, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Prepare for a model.
+
+        Args:
+            channels: Its analysis.
+            shapes: Concrete shape of every value.
+        """
+        self._channels = channels
+        self._shapes = shapes
+        self._group_of_unit = channels.group_of_unit()
+        self._found: dict[int, AxisSize] = {}
+
+    def axis(self, value: str, axis: int) -> AxisSize:
+        """Return the size of one axis of a value as a function of the counts."""
+        units = self._channels.axis(value, axis)
+        if units is None:
+            none = np.empty(0, dtype=np.int64)
+            return AxisSize(self._shapes[value][axis], none, none)
+        if id(units) not in self._found:
+            present = units[units >= 0]
+            groups, indices = np.unique(self._group_of_unit[present], return_counts=True)
+            per_unit = indices // np.array([self._channels.groups[g].size for g in groups])
+            self._found[id(units)] = AxisSize(len(units) - len(present), groups, per_unit)
+        return self._found[id(units)]
+
+    def tensor(self, value: str) -> Product:
+        """Return the number of entries of a value as a function of the counts."""
+        factor, sizes = 1, []
+        for axis, size in enumerate(self._shapes[value]):
+            found = self.axis(value, axis)
+            if len(found.groups):
+                sizes.append(found)
+            else:
+                factor *= size
+        return Product(factor, tuple(sizes))
+
+
+def full_counts(channels: ChannelMap) -> np.ndarray:
+    """Return the counts of the unpruned network, shape (groups,)."""
+    return np.array([group.size for group in channels.groups], dtype=np.int64)
+
+
+def paper_cost(model: ir.Model, channels: ChannelMap, shapes: Mapping[str, tuple[int, ...]]) -> PaperCost:
+    """Derive the closed forms for a model.
+
+    Args:
+        model: A normalised model.
+        channels: Its analysis.
+        shapes: Concrete shape of every value, from `graph.concrete_shapes`.
+    """
+    sizes = AxisSizes(channels, shapes)
+    macs, activations = {}, []
+    for node in model.graph:
+        if node.op_type in CONTRACTIONS:
+            product = _macs(node, sizes, shapes)
+            if product is not None:
+                macs[str(node.name)] = product
+        else:
+            activations += [sizes.tensor(str(v.name)) for v in node.outputs if str(v.name) in shapes]
+    parameters = [
+        (sizes.tensor(str(v.name)), v.const_value.dtype.bitwidth / 8)
+        for v in model.graph.initializers.values()
+        if v.const_value is not None and v.const_value.dtype != ir.DataType.STRING
+    ]
+    return PaperCost(macs, tuple(parameters), tuple(activations))
+
+
+def _macs(node: ir.Node, sizes: AxisSizes, shapes: Mapping[str, tuple[int, ...]]) -> Product | None:
+    """Multiply what the node writes (ConvTranspose: reads) with what each entry sums over."""
+    x, w, y = (str(v.name) if v is not None else "" for v in (*node.inputs[:2], node.outputs[0]))
+    if any(name not in shapes for name in (x, w, y)):
+        return None
+    if node.op_type in {"Conv", "ConvTranspose"}:
+        outer = sizes.tensor(y if node.op_type == "Conv" else x)
+        inner = [(w, axis) for axis in range(1, len(shapes[w]))]
+    else:
+        transposed = node.op_type == "Gemm" and node.attributes.get_int("transA", 0)
+        outer = sizes.tensor(y)
+        inner = [(x, 0 if transposed else len(shapes[x]) - 1)]
+    factor, labelled = outer.factor, list(outer.sizes)
+    for value, axis in inner:
+        found = sizes.axis(value, axis)
+        if len(found.groups):
+            labelled.append(found)
+        else:
+            factor *= shapes[value][axis]
+    return Product(factor, tuple(labelled))
+
+
+def keep_mask(channels: ChannelMap, scores: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Choose the highest-scoring units of each group.
+
+    Args:
+        channels: The analysis.
+        scores: Importance of every unit, shape (units,).
+        counts: How many units of each group stay, shape (groups,).
+
+    Returns:
+        Whether each unit stays, shape (units,).
+    """
+    keep = np.zeros(channels.unit_count, dtype=bool)
+    for group, count in zip(channels.groups, counts, strict=True):
+        # Stable, so that equal scores are decided by position and a run can be repeated.
+        order = np.argsort(-scores[group.units], kind="stable")
+        keep[group.units[order[:count]]] = True
+    return keep

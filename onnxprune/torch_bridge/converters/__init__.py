@@ -1,0 +1,33 @@
+"""The converters that onnxprune adds to onnx2torch, one file an operator family; importing registers them."""
+
+from onnxprune.torch_bridge.converters import (
+    activation,
+    convolution,
+    elementwise,
+    linear,
+    normalization,
+    pooling,
+    quantization,
+    reduction,
+    resampling,
+    reshaping,
+    selection,
+    sources,
+    widened,
+)
+
+__all__ = [
+    "activation",
+    "convolution",
+    "elementwise",
+    "linear",
+    "normalization",
+    "pooling",
+    "quantization",
+    "reduction",
+    "resampling",
+    "reshaping",
+    "selection",
+    "sources",
+    "widened",
+]

@@ -1,0 +1,62 @@
+"""Data, metrics and training: what a pruned network is healed with and judged by.
+
+`open_data` reads what the user has (pictures, arrays, a function) and splits it by seed; `evaluate` measures
+a network against labels or against the original's outputs; `distil` trains the pruned network to give those
+outputs again; `reestimate_batchnorm` and `correct_biases` heal without gradients. PyTorch is imported when
+one of the last three is first used, not before.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from onnxprune.training.config import DistillConfig, EpochRecord, TrainingHistory
+from onnxprune.training.dataset import Batch, Dataset, DataSplits
+from onnxprune.training.metrics import Metrics, Predict, check_labels, collect, evaluate, in_batches_of
+from onnxprune.training.preprocess import PRESETS, Preprocess, load_preprocess
+from onnxprune.training.sources import DataSpec, open_data
+from onnxprune.training.synthetic import synthetic_data
+
+if TYPE_CHECKING:
+    from onnxprune.training.devices import module_predict
+    from onnxprune.training.distillation import distil
+    from onnxprune.training.statistics import correct_biases, reestimate_batchnorm
+
+__all__ = [
+    "PRESETS",
+    "Batch",
+    "DataSpec",
+    "DataSplits",
+    "Dataset",
+    "DistillConfig",
+    "EpochRecord",
+    "Metrics",
+    "Predict",
+    "Preprocess",
+    "TrainingHistory",
+    "check_labels",
+    "collect",
+    "correct_biases",
+    "distil",
+    "evaluate",
+    "in_batches_of",
+    "load_preprocess",
+    "module_predict",
+    "open_data",
+    "reestimate_batchnorm",
+    "synthetic_data",
+]
+
+_NEED_TORCH = {
+    "correct_biases": "statistics",
+    "distil": "distillation",
+    "module_predict": "devices",
+    "reestimate_batchnorm": "statistics",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs PyTorch when it is first asked for."""
+    if name not in _NEED_TORCH:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_NEED_TORCH[name]}"), name)

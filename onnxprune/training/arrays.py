@@ -1,0 +1,226 @@
+"""Samples that are arrays in memory: from `.npz` and `.npy` files, or given as they are."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from onnxprune.errors import DataError
+from onnxprune.training.dataset import AnyArray, Dataset, IntArray
+from onnxprune.training.layout import (
+    ModelInputs,
+    channel_axis,
+    check_channel_counts,
+    check_dtype,
+    fit_samples,
+    is_float,
+    no_arithmetic,
+    picture_shape,
+    shown,
+)
+from onnxprune.training.preprocess import PRESETS, Preprocess, normalise_pixels
+
+if TYPE_CHECKING:
+    from onnxprune.graph import InputSpec
+
+LABEL_NAMES = ("y", "labels", "label", "targets", "target")
+PARTS: Mapping[str, str] = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
+"""Names of parts, as folders and array suffixes, and the part they are."""
+UNIT_ASSUMED = "no preprocessing given: pixels of {origin} are scaled to 0..1 (--preprocess unit)"
+
+
+@dataclass(frozen=True, eq=False)
+class Feed:
+    """The samples of one input.
+
+    Attributes:
+        array: Raw values in the input's layout, shape (n, ...).
+        dtype: What the input takes.
+        preprocess: What is done to the values; None: nothing.
+        axis: The axis that per-channel means run along.
+    """
+
+    array: AnyArray
+    dtype: np.dtype
+    preprocess: Preprocess | None
+    axis: int
+
+    def read(self, rows: IntArray) -> AnyArray:
+        """Return these rows, ready for the model."""
+        raw = self.array[rows]
+        if self.preprocess is None:
+            return np.ascontiguousarray(raw, self.dtype)
+        if self.preprocess.color == "bgr" and raw.ndim == 4 and raw.shape[self.axis] == 3:
+            raw = np.flip(raw, self.axis)
+        return np.ascontiguousarray(normalise_pixels(raw, self.preprocess, self.axis), self.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class ArraySource:
+    """Samples held as arrays, one feed an input."""
+
+    feeds: tuple[Feed, ...]
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.feeds[0].array)
+
+    def fetch(self, rows: IntArray) -> tuple[AnyArray, ...]:
+        """Read samples by number."""
+        return tuple(feed.read(rows) for feed in self.feeds)
+
+
+def read_array_file(path: Path, wanted: ModelInputs) -> dict[str, Dataset]:
+    """Read an `.npz` or `.npy` file.
+
+    Args:
+        path: The file.
+        wanted: What the model takes.
+
+    Returns:
+        Datasets by part: "all", or those of "train", "val", "test" that the file names (`x_train`, `y_train`,
+        ...).
+
+    Raises:
+        DataError: The file cannot be read, or its arrays do not fit.
+    """
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        arrays = {"x": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"'{path}' cannot be read as an .npz file of plain arrays: {error}") from error
+    by_part = _by_part(arrays)
+    return {part: arrays_dataset(members, wanted, f"'{path}'") for part, members in by_part.items()}
+
+
+def _by_part(arrays: Mapping[str, AnyArray]) -> dict[str, dict[str, AnyArray]]:
+    """Sort `x_train`, `y_test` and the like into parts; everything is one part where no name ends so."""
+    parts: dict[str, dict[str, AnyArray]] = {}
+    for name, array in arrays.items():
+        stem, _, suffix = name.rpartition("_")
+        if stem and suffix in PARTS:
+            parts.setdefault(PARTS[suffix], {})[stem] = array
+    return parts if "train" in parts else {"all": dict(arrays)}
+
+
+def arrays_dataset(arrays: Mapping[str, AnyArray], wanted: ModelInputs, origin: str) -> Dataset:
+    """Make a dataset of arrays named as the model's inputs (or `x`, for a model with one), and labels (`y`).
+
+    Raises:
+        DataError: An array is missing, or does not fit in shape, type or length.
+    """
+    found = _match(arrays, wanted.specs, origin)
+    labels_name = next((name for name in LABEL_NAMES if name in arrays and name not in found.values()), None)
+    feeds = tuple(_feed(np.asarray(arrays[found[spec.name]]), spec, wanted, origin) for spec in wanted.specs)
+    count = len(feeds[0].array)
+    lengths = {found[spec.name]: len(feed.array) for spec, feed in zip(wanted.specs, feeds, strict=True)}
+    labels = None
+    if labels_name is not None:
+        labels = class_numbers(arrays[labels_name], f"{origin}: '{labels_name}'")
+        lengths[labels_name] = len(labels)
+    if len(set(lengths.values())) > 1:
+        raise DataError(f"{origin}: arrays have different numbers of samples: {lengths}")
+    if count == 0:
+        raise DataError(f"{origin} holds no samples")
+    assumed = wanted.preprocess is None and any(feed.preprocess is not None for feed in feeds)
+    notes = (UNIT_ASSUMED.format(origin=origin),) if assumed else ()
+    return Dataset(ArraySource(feeds), np.arange(count), labels, origin=origin, notes=notes)
+
+
+def _match(arrays: Mapping[str, AnyArray], inputs: Sequence[InputSpec], origin: str) -> dict[str, str]:
+    """Find the array of every input."""
+    names = [spec.name for spec in inputs]
+    if all(name in arrays for name in names):
+        return {name: name for name in names}
+    if len(names) == 1 and "x" in arrays:
+        return {names[0]: "x"}
+    has = ", ".join(f"'{n}' {shown(a.shape)}" for n, a in arrays.items()) or "no arrays"
+    needs = ", ".join(f"'{name}'" for name in names) + (" or 'x'" if len(names) == 1 else "")
+    raise DataError(
+        f"{origin} has {has}, but the model needs {needs}; "
+        "name the arrays as the model's inputs, labels as 'y'"
+    )
+
+
+def _feed(array: AnyArray, spec: InputSpec, wanted: ModelInputs, origin: str) -> Feed:
+    sample, preprocess = wanted.sample(spec), wanted.preprocess
+    if array.ndim == 0:
+        raise DataError(
+            f"{origin}: the array for input '{spec.name}' is a single number; samples go along its first axis"
+        )
+    check_dtype(array, spec, origin)
+    fitted = fit_samples(array, sample, spec.name, origin)
+    layout = preprocess.layout if preprocess else None
+    axis = channel_axis(sample, layout)
+    applied = _applied(array, spec, wanted)
+    if applied is not None:
+        check_channel_counts(applied, sample[axis - 1] if sample else 1, spec.name)
+        _check_size(applied, sample, spec.name, origin)
+    return Feed(fitted, spec.dtype, applied, axis)
+
+
+def _applied(array: AnyArray, spec: InputSpec, wanted: ModelInputs) -> Preprocess | None:
+    """Say what is done to an input's values.
+
+    What the user gave is for pictures (and for whatever a model's only input takes). Without a word, bytes
+    for a picture input are scaled to 0..1 and everything else is taken to be ready.
+    """
+    preprocess = wanted.preprocess
+    picture = len(wanted.sample(spec)) == 3
+    if preprocess is not None and (picture or len(wanted.specs) == 1):
+        if not is_float(spec) and preprocess.changes_values:
+            raise DataError(no_arithmetic(spec))
+        return preprocess if is_float(spec) or preprocess.color else None
+    if preprocess is None and picture and is_float(spec) and array.dtype == np.uint8:
+        return PRESETS["unit"]
+    return None
+
+
+def _check_size(preprocess: Preprocess, sample: Sequence[int], name: str, origin: str) -> None:
+    """Refuse a size that arrays, which are never resized, do not have."""
+    if preprocess.size is None or len(sample) != 3:
+        return
+    picture = picture_shape(sample, preprocess.layout)
+    if np.broadcast_to(preprocess.size, 2).tolist() != [picture.height, picture.width]:
+        raise DataError(
+            f"preprocess: size {preprocess.size} is not the {picture.height} x {picture.width} "
+            f"of input '{name}', and arrays ({origin}) are not resized; leave size out"
+        )
+
+
+def class_numbers(labels: AnyArray, origin: str) -> IntArray:
+    """Read labels as class numbers, from integers of shape (n,) or (n, 1), or one-hot rows.
+
+    Raises:
+        DataError: They are neither.
+    """
+    array = np.asarray(labels)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim == 2 and array.dtype.kind in "fiub" and _is_one_hot(array):
+        return np.asarray(array.argmax(axis=1), np.int64)
+    whole = array.dtype.kind in "iub" or (array.dtype.kind == "f" and bool(np.all(array == np.floor(array))))
+    if array.ndim != 1 or not whole:
+        raise DataError(
+            f"{origin} holds {array.dtype.name} of shape {shown(array.shape)}, but labels are class "
+            "numbers, shape (N,); leave labels out to learn from the original network's outputs alone"
+        )
+    numbers = array.astype(np.int64)
+    if numbers.size and numbers.min() < 0:
+        raise DataError(f"{origin} holds the label {numbers.min()}; class numbers begin at 0")
+    return numbers
+
+
+def _is_one_hot(array: AnyArray) -> bool:
+    return bool(np.all((array == 0) | (array == 1)) and np.all(array.sum(axis=1) == 1))

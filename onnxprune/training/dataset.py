@@ -1,0 +1,183 @@
+"""A set of samples to calibrate, train or test with: rows of a source, read in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxprune.errors import DataError
+
+IntArray = NDArray[np.int64]
+AnyArray = NDArray[Any]
+
+
+class Source(Protocol):
+    """Samples that can be read by number."""
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+
+    def fetch(self, rows: IntArray) -> tuple[AnyArray, ...]:
+        """Read samples, ready for the model.
+
+        Args:
+            rows: Numbers of the samples, shape (n,).
+
+        Returns:
+            One array an input of the model, in its order, each of shape (n, ...).
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Samples that go through the model together.
+
+    Attributes:
+        inputs: One array an input of the model, in its order, each of shape (n, ...).
+        labels: Class numbers, shape (n,), or None where there are none.
+        positions: Where in the dataset each sample stands, shape (n,).
+    """
+
+    inputs: tuple[AnyArray, ...]
+    labels: IntArray | None
+    positions: IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Some rows of a source, with their labels where there are any.
+
+    Attributes:
+        source: Where the samples come from.
+        rows: The source's rows that belong to this dataset, shape (n,).
+        labels: The class number of each of these rows, shape (n,), or None.
+        classes: The classes' names by number, where they have any.
+        synthetic: True for random inputs that stand in for missing data.
+        origin: Where the samples come from, as an error message names it.
+        notes: Assumptions that were made in reading them, to be shown to the user.
+    """
+
+    source: Source
+    rows: IntArray
+    labels: IntArray | None = None
+    classes: tuple[str, ...] | None = None
+    synthetic: bool = False
+    origin: str = "data"
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.rows)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the samples have labels."""
+        return self.labels is not None
+
+    def batches(
+        self, batch_size: int, shuffle_seed: int | Sequence[int] | None = None, *, drop_last: bool = False
+    ) -> Iterator[Batch]:
+        """Read the samples in batches.
+
+        Args:
+            batch_size: Samples a batch; the last one may be smaller.
+            shuffle_seed: Seed of a random order; None keeps the dataset's order.
+            drop_last: Leave out a last batch that is not full, unless it is the only one.
+        """
+        order = np.arange(len(self))
+        if shuffle_seed is not None:
+            order = np.random.default_rng(shuffle_seed).permutation(len(self))
+        for start in range(0, len(self), batch_size):
+            positions = order[start : start + batch_size]
+            if drop_last and start > 0 and len(positions) < batch_size:
+                return
+            labels = None if self.labels is None else self.labels[positions]
+            yield Batch(self.source.fetch(self.rows[positions]), labels, positions)
+
+    def select(self, positions: IntArray) -> Dataset:
+        """Return the samples at these positions as a dataset of their own."""
+        labels = None if self.labels is None else self.labels[positions]
+        return replace(self, rows=self.rows[positions], labels=labels)
+
+    def subset(self, n: int, seed: int) -> Dataset:
+        """Draw at most `n` samples, every class in its share, in the dataset's order."""
+        if n >= len(self):
+            return self
+        return self.select(np.sort(spread_order(len(self), self.labels, seed)[:n]))
+
+    def unlabelled(self) -> Dataset:
+        """Return the same samples without their labels."""
+        return replace(self, labels=None, classes=None)
+
+
+@dataclass(frozen=True, eq=False)
+class DataSplits:
+    """The three parts of the data, and what the user should know about how they came to be.
+
+    Attributes:
+        train: What the network learns from; calibration samples come from here too.
+        val: What choices are made by: the best epoch, the best candidate.
+        test: Touched once, at the end.
+        notes: Assumptions that were made, to be shown to the user.
+    """
+
+    train: Dataset
+    val: Dataset
+    test: Dataset
+    notes: tuple[str, ...] = ()
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the inputs are random because there is no data."""
+        return self.train.synthetic
+
+
+def spread_order(count: int, labels: IntArray | None, seed: int) -> IntArray:
+    """Order samples at random such that every stretch of the order has each class in its share.
+
+    Each class's samples are put at even distances over the order, from a random start.
+
+    Args:
+        count: Number of samples.
+        labels: Their class numbers, shape (count,), or None for one class.
+        seed: Seed of the order.
+
+    Returns:
+        A permutation of the samples, shape (count,).
+    """
+    rng = np.random.default_rng(seed)
+    if labels is None:
+        return rng.permutation(count)
+    place = np.empty(count)
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        place[members] = (np.arange(len(members)) + rng.random()) / len(members)
+    return np.argsort(place, kind="stable")
+
+
+def cut(data: Dataset, shares: Sequence[float], seed: int) -> tuple[Dataset, ...]:
+    """Split a dataset by seed into disjoint parts, each class in its share.
+
+    Args:
+        data: What to split.
+        shares: The parts' sizes relative to each other; each above zero.
+        seed: Seed of the split.
+
+    Raises:
+        DataError: There are fewer samples than parts.
+    """
+    if len(data) < len(shares):
+        raise DataError(
+            f"{data.origin} has {len(data)} samples, too few to split into {len(shares)} parts; add samples, "
+            "or give the parts yourself (--val, --test)"
+        )
+    order = spread_order(len(data), data.labels, seed)
+    ends = np.rint(np.cumsum(shares) / np.sum(shares) * len(data)).astype(int)
+    for part in range(len(shares)):  # no part may be empty, however small its share
+        least = part + 1 if part == 0 else ends[part - 1] + 1
+        ends[part] = min(max(ends[part], least), len(data) - (len(shares) - 1 - part))
+    return tuple(data.select(np.sort(rows)) for rows in np.split(order, ends[:-1]))

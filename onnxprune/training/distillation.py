@@ -1,0 +1,269 @@
+"""Distillation: the pruned network learns to give the original's outputs again."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from onnxprune.errors import TrainingError
+from onnxprune.training.augmentation import augmented
+from onnxprune.training.config import DistillConfig, EpochRecord, OnEpoch, StoppedBy, TrainingHistory
+from onnxprune.training.dataset import AnyArray, Batch, Dataset
+from onnxprune.training.devices import batch_tensors, choose_device, forward, module_predict, placed, seeded
+from onnxprune.training.losses import DistillLoss, output_kinds
+from onnxprune.training.metrics import Metrics, Predict, check_labels, collect, evaluate, scores_output
+from onnxprune.training.schedule import Schedule
+from onnxprune.training.teacher import TEACHER_BATCH, Teacher
+
+_FEWEST_BATCHES = 8
+_SMALLEST_BATCHNORM_BATCH = 8
+_RETRIES = 3
+_LOWER = 0.3
+
+
+@dataclass
+class _Run:
+    """One training under way."""
+
+    student: nn.Module
+    teacher: Teacher
+    loss: DistillLoss
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    schedule: Schedule
+    config: DistillConfig
+    device: torch.device
+    batch_size: int
+    generator: torch.Generator
+    val: Dataset | None
+    val_reference: Predict | tuple[AnyArray, ...]
+    best_state: dict[str, Tensor] = field(default_factory=dict)
+    best_score: tuple[float, float] = (-math.inf, -math.inf)
+    best_epoch: int = 0
+    records: list[EpochRecord] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    retries: int = 0
+
+
+def distil(
+    student: nn.Module,
+    teacher: nn.Module | Predict,
+    data: Dataset,
+    val: Dataset | None,
+    config: DistillConfig = DistillConfig(),
+    *,
+    on_epoch: OnEpoch | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> TrainingHistory:
+    """Train a network, in place, to give the original's outputs; the weights of its best epoch are kept.
+
+    The network before training is a candidate too, so the result is never worse on the validation data.
+    PyTorch's global random state is left as it was; on a CPU the same seed gives the same weights, a time
+    budget aside.
+
+    Args:
+        student: The network to train; returns a tuple of outputs.
+        teacher: The original, with the same inputs and outputs: a module, which stays unchanged, or a
+            function on arrays.
+        data: Training samples; their labels are used where there are any.
+        val: Validation samples; None: the last weights are kept.
+        config: How to train.
+        on_epoch: Called after every epoch, and once before the first.
+        clock: Seconds; for tests.
+
+    Raises:
+        DataError: Labels out of range, or outputs of the original that are not finite.
+        DeviceError: The device is not there.
+        TrainingError: The loss did not stay finite even at a lower learning rate, or nothing can be trained.
+    """
+    start_s = clock()
+    device = choose_device(config.device)
+    modules = [m for m in (student, teacher) if isinstance(m, nn.Module)]
+    training = student.training
+    with seeded(config.seed, device), placed(modules, device):
+        original = Teacher(
+            teacher, data, device, cache_bytes=config.cache_bytes, changing=bool(config.augment)
+        )
+        batch_size = max(1, min(config.batch_size, len(data) // _FEWEST_BATCHES))
+        schedule = _schedule(config, max(1, len(data) // batch_size), start_s, clock)
+        run = _Run(
+            student,
+            original,
+            _loss(original, (data, val), config),
+            _optimizer(student, config),
+            _scaler(config, device),
+            schedule,
+            config,
+            device,
+            batch_size,
+            torch.Generator().manual_seed(config.seed),
+            val,
+            _reference(original, val, config),
+        )
+        _record(run, 0, None, on_epoch)
+        stopped_by = _train(run, data, on_epoch)
+        student.load_state_dict(run.best_state)
+    student.train(training)
+    return TrainingHistory(
+        tuple(run.records), run.best_epoch, stopped_by, schedule.done, str(device), config, tuple(run.notes)
+    )
+
+
+def _loss(original: Teacher, parts: tuple[Dataset, Dataset | None], config: DistillConfig) -> DistillLoss:
+    """Choose each output's loss, after checking that the labels are in the range of the class scores."""
+    kinds = output_kinds(original.sample_outputs, parts[0].origin)
+    scores = scores_output(original.sample_outputs)
+    for part in parts:
+        if scores is not None and part is not None:
+            check_labels(part, original.sample_outputs[scores].shape[1])
+    return DistillLoss(kinds, config.temperature, config.alpha, config.logit_weight)
+
+
+def _schedule(
+    config: DistillConfig, steps_per_epoch: int, start_s: float, clock: Callable[[], float]
+) -> Schedule:
+    steps = config.planned_epochs(steps_per_epoch) * steps_per_epoch
+    deadline_s = None if config.time_budget_s is None else start_s + config.time_budget_s
+    return Schedule(steps, config.peak_learning_rate, config.warmup, clock, clock(), deadline_s)
+
+
+def _scaler(config: DistillConfig, device: torch.device) -> torch.amp.GradScaler:
+    """Make the loss scaler, which is needed where mixed precision means float16."""
+    half = device.type == "cuda" and config.amp and not torch.cuda.is_bf16_supported()
+    return torch.amp.GradScaler(device.type, enabled=half)
+
+
+def _reference(
+    original: Teacher, val: Dataset | None, config: DistillConfig
+) -> Predict | tuple[AnyArray, ...]:
+    """Run the original over the validation samples, once, if its outputs fit into memory."""
+    if val is None or not original.fits(val, config.cache_bytes):
+        return original.predict
+    return collect(original.predict, val, TEACHER_BATCH)
+
+
+def _optimizer(student: nn.Module, config: DistillConfig) -> torch.optim.Optimizer:
+    parameters = [p for p in student.parameters() if p.requires_grad]
+    if not parameters:
+        raise TrainingError("the network has no weights that can be trained")
+    decay = config.weight_decay * (100 if config.optimizer == "adamw" else 1)
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    rate = config.peak_learning_rate
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=rate)
+    return torch.optim.SGD(groups, lr=rate, momentum=config.momentum, nesterov=config.momentum > 0)
+
+
+def _train(run: _Run, data: Dataset, on_epoch: OnEpoch | None) -> StoppedBy:
+    """Run epochs until the schedule is complete; tell what completed it."""
+    epoch = 0
+    while run.schedule.progress() < 1.0:
+        epoch += 1
+        mean_loss = _epoch(run, data, epoch)
+        if mean_loss is not None:
+            _record(run, epoch, mean_loss, on_epoch)
+    return "time budget" if run.schedule.done < run.schedule.steps else "epochs"
+
+
+def _epoch(run: _Run, data: Dataset, epoch: int) -> float | None:
+    """Train one epoch, or what is left of the schedule; return its mean loss, None if it was abandoned."""
+    _set_training(run.student, run.batch_size)
+    total, count = 0.0, 0
+    for batch in data.batches(run.batch_size, (run.config.seed, epoch), drop_last=True):
+        if run.schedule.progress() >= 1.0:
+            break
+        value = _step(run, batch)
+        run.schedule.done += 1
+        if not math.isfinite(value):
+            _go_back(run, value)
+            return None
+        total, count = total + value, count + 1
+    return total / count if count else None
+
+
+def _set_training(student: nn.Module, batch_size: int) -> None:
+    """Training mode, but no dropout, and BatchNorm by its running statistics where batches are small."""
+    student.train()
+    for part in student.modules():
+        dropout = isinstance(part, nn.modules.dropout._DropoutNd)
+        small = isinstance(part, nn.modules.batchnorm._BatchNorm) and batch_size < _SMALLEST_BATCHNORM_BATCH
+        if dropout or small:
+            part.eval()
+
+
+def _step(run: _Run, batch: Batch) -> float:
+    """Make one optimizer step; return the loss, before which nothing is changed if it is not finite."""
+    rate = run.schedule.learning_rate()
+    for group in run.optimizer.param_groups:
+        group["lr"] = rate
+    tensors, labels = batch_tensors(batch, run.device)
+    inputs = augmented(tensors, run.config.augment, run.generator)
+    dtype = torch.float16 if run.scaler.is_enabled() else torch.bfloat16
+    with torch.autocast(run.device.type, dtype=dtype, enabled=run.device.type == "cuda" and run.config.amp):
+        wanted = run.teacher.outputs(batch, inputs)
+        outputs = forward(run.student, inputs)
+    loss = run.loss(outputs, wanted, labels)
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        return value
+    run.optimizer.zero_grad(set_to_none=True)
+    run.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+    if run.config.clip_norm > 0:
+        run.scaler.unscale_(run.optimizer)
+        nn.utils.clip_grad_norm_(run.student.parameters(), run.config.clip_norm)
+    run.scaler.step(run.optimizer)
+    run.scaler.update()
+    return value
+
+
+def _go_back(run: _Run, value: float) -> None:
+    """After a loss that is not finite: the best weights, no momentum, a lower learning rate."""
+    run.retries += 1
+    rate = run.schedule.peak * run.schedule.factor
+    if run.retries > _RETRIES:
+        raise TrainingError(
+            f"the loss became {value} {run.retries} times, at last at a learning rate of {rate:.2g}; give a "
+            "lower --learning-rate, and check the data's preprocessing"
+        )
+    run.schedule.factor *= _LOWER
+    run.notes.append(
+        f"the loss became {value} at step {run.schedule.done}: learning rate lowered to {rate * _LOWER:.2g}"
+    )
+    run.student.load_state_dict(run.best_state)
+    run.optimizer.state.clear()
+
+
+def _record(run: _Run, epoch: int, train_loss: float | None, on_epoch: OnEpoch | None) -> None:
+    """Validate, keep the weights if they are the best so far, and tell."""
+    clock = run.schedule.clock
+    progress, rate = run.schedule.progress(), run.schedule.learning_rate()
+    metrics = None
+    if run.val is not None:
+        before_s = clock()
+        metrics = _validate(run, run.val)
+        if epoch == 0 and run.schedule.deadline_s is not None:
+            # The budget includes the last validation.
+            run.schedule.deadline_s -= clock() - before_s
+            run.schedule.start_s = clock()
+    score = (float(epoch), 0.0) if metrics is None else (metrics.primary, -metrics.distance)
+    if epoch == 0 or score > run.best_score:
+        run.best_score, run.best_epoch = score, epoch
+        run.best_state = {name: value.detach().clone() for name, value in run.student.state_dict().items()}
+    elapsed_s = clock() - run.schedule.start_s
+    run.records.append(EpochRecord(epoch, progress, rate, train_loss, metrics, elapsed_s))
+    if on_epoch is not None:
+        on_epoch(run.records[-1])
+
+
+def _validate(run: _Run, val: Dataset) -> Metrics:
+    predict = module_predict(run.student, run.device)
+    return evaluate(predict, val, run.val_reference, batch_size=TEACHER_BATCH)

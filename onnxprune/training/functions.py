@@ -1,0 +1,151 @@
+"""Samples that a function of the user's gives: `package.module:function`."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from onnxprune.errors import DataError
+from onnxprune.training.arrays import arrays_dataset, class_numbers
+from onnxprune.training.dataset import AnyArray, Dataset
+from onnxprune.training.layout import ModelInputs, shown
+
+if TYPE_CHECKING:
+    from onnxprune.graph import InputSpec
+
+_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+_LARGEST_BYTES = 8 << 30
+
+
+def names_function(spec: str) -> bool:
+    """Whether `spec` reads package.module:function."""
+    return _NAME.fullmatch(spec) is not None
+
+
+def read_function(
+    spec: str | Callable[[], Iterable[Any]],
+    wanted: ModelInputs,
+) -> Dataset:
+    """Read all that a function gives, into memory (8 GiB at most).
+
+    It is called without arguments, the current folder being importable, and returns an iterable of (inputs,
+    labels): a list, a generator, a torch DataLoader. `inputs` is one array, or a tuple in the order of the
+    model's inputs, or a dict by their names; an array with as many axes as the model's input is a batch, with
+    one fewer a sample. `labels` is the class number(s), or None.
+
+    Args:
+        spec: The function, or its name.
+        wanted: What the model takes.
+
+    Raises:
+        DataError: No such function, it fails, or what it gives does not fit.
+    """
+    origin = spec if isinstance(spec, str) else getattr(spec, "__name__", "data function")
+    with _current_folder_importable():
+        function = _find(spec) if isinstance(spec, str) else spec
+        try:
+            items = _collect(function(), wanted, origin)
+        except DataError:
+            raise
+        except Exception as error:
+            raise DataError(f"{origin} failed: {type(error).__name__}: {error}") from error
+    return arrays_dataset(items, wanted, origin)
+
+
+@contextmanager
+def _current_folder_importable() -> Iterator[None]:
+    folder = str(Path.cwd())
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+
+
+def _find(spec: str) -> Callable[[], Iterable[Any]]:
+    module_name, _, name = spec.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        missing = error.name or module_name
+        if module_name == missing or module_name.startswith(missing + "."):
+            raise DataError(
+                f"there is no module '{missing}' for --data {spec}; run in the folder that holds it, "
+                "or install it"
+            ) from error
+        raise DataError(f"module '{module_name}' needs '{missing}', which is not installed") from error
+    except Exception as error:
+        raise DataError(
+            f"module '{module_name}' cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+    function = getattr(module, name, None)
+    if callable(function):
+        return function  # type: ignore[no-any-return]
+    known = [n for n, value in vars(module).items() if callable(value) and not n.startswith("_")]
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = (
+        f"did you mean '{module_name}:{close[0]}'?" if close else f"it has {', '.join(known[:10]) or 'none'}"
+    )
+    raise DataError(f"module '{module_name}' has no function '{name}'; {hint}")
+
+
+def _collect(items: Iterable[Any], wanted: ModelInputs, origin: str) -> dict[str, AnyArray]:
+    """Join samples and batches into one array an input, and the labels."""
+    parts: dict[str, list[AnyArray]] = {spec.name: [] for spec in wanted.specs}
+    labels: list[AnyArray] = []
+    labelled: set[bool] = set()
+    size = 0
+    for item in items:
+        values, label = item if isinstance(item, tuple | list) and len(item) == 2 else (item, None)
+        arrays = _item_arrays(values, wanted.specs, origin)
+        single = arrays[0].ndim == len(wanted.shapes[wanted.specs[0].name]) - 1
+        for spec, array in zip(wanted.specs, arrays, strict=True):
+            parts[spec.name].append(array[None] if single else array)
+            size += array.nbytes
+        labelled.add(label is not None)
+        if label is not None:
+            labels.append(np.asarray(label)[None] if single else np.asarray(label))
+        if size > _LARGEST_BYTES:
+            raise DataError(f"{origin} gives more than 8 GiB, or does not end; give fewer samples")
+    if not labelled:
+        raise DataError(f"{origin} gives no samples")
+    if len(labelled) > 1:
+        raise DataError(f"{origin} gives labels with some samples only; give all of them labels, or None")
+    joined = {name: _join(arrays, name, origin) for name, arrays in parts.items()}
+    if labels:
+        free = "y" if "y" not in joined else "labels"
+        joined[free] = class_numbers(_join(labels, "labels", origin), f"{origin}: labels")
+    return joined
+
+
+def _item_arrays(values: Any, inputs: Sequence[InputSpec], origin: str) -> tuple[AnyArray, ...]:
+    if isinstance(values, Mapping):
+        missing = [spec.name for spec in inputs if spec.name not in values]
+        if missing:
+            raise DataError(
+                f"{origin} gives {', '.join(map(repr, values))}, but the model also needs '{missing[0]}'"
+            )
+        return tuple(np.asarray(values[spec.name]) for spec in inputs)
+    arrays = tuple(values) if isinstance(values, tuple | list) and len(inputs) > 1 else (values,)
+    if len(arrays) != len(inputs):
+        names = ", ".join(repr(spec.name) for spec in inputs)
+        raise DataError(
+            f"{origin} gives {len(arrays)} array(s) a sample, but the model takes {len(inputs)}: {names}"
+        )
+    return tuple(np.asarray(array) for array in arrays)
+
+
+def _join(arrays: Sequence[AnyArray], name: str, origin: str) -> AnyArray:
+    shapes = {array.shape[1:] for array in arrays}
+    if len(shapes) > 1:
+        differ = " and ".join(shown(("N", *shape)) for shape in sorted(shapes)[:2])
+        raise DataError(f"{origin} gives '{name}' in different shapes: {differ}")
+    return np.concatenate(arrays)

@@ -1,0 +1,269 @@
+"""How good a network's outputs are: against labels, and against the original network's outputs.
+
+An output is *class scores* where it is floating point, has two axes and at least two columns; any other is a
+plain value. With `a` the outputs of the network, `b` those of the original:
+
+- top-1 = share of samples whose highest score in the first output of class scores is the label's, in percent;
+- top-1 agreement = share of samples whose highest score is the same in a and b, in percent;
+- KL = mean over samples of sum_i p_i log(p_i / q_i) in nats, p = softmax(b), q = softmax(a); scores that
+  already are probabilities are taken as they are;
+- error = ||a - b|| / ||b|| over all samples, for each output (integers: |a - b| counts as 1 where they
+  differ, |b| as 1);
+- normalised agreement = 1 - ||a - b||^2 / ||b||^2, in percent, averaged over the outputs; it can fall below
+  0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxprune.errors import DataError
+from onnxprune.training.dataset import AnyArray, Dataset, IntArray
+
+Predict = Callable[[tuple[AnyArray, ...]], Sequence[AnyArray]]
+"""Runs a network: arrays in the order of its inputs, each (n, ...), to arrays in the order of its outputs."""
+
+EVALUATION_BATCH = 64
+_TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """How good a network is on a dataset.
+
+    Attributes:
+        primary_name: "top-1", "top-1 agreement" or "normalised agreement".
+        primary: The figure to judge by, in percent; higher is better.
+        samples: Number of samples it was measured on.
+        top1: Top-1 in percent; None without labels or class scores.
+        agreement: Top-1 agreement with the original in percent; None without an original or class scores.
+        kl: Mean KL divergence from the original in nats; None likewise.
+        errors: Relative error of each output against the original's; None where the shape differs or the
+            original is all zeros. Empty without an original.
+        synthetic: Whether the inputs were random.
+    """
+
+    primary_name: str
+    primary: float
+    samples: int
+    top1: float | None = None
+    agreement: float | None = None
+    kl: float | None = None
+    errors: tuple[float | None, ...] = ()
+    synthetic: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON takes them; what is not finite becomes None."""
+        return {**asdict(self), "kl": _finite(self.kl), "errors": [_finite(error) for error in self.errors]}
+
+    @property
+    def distance(self) -> float:
+        """How far the outputs are from the original's, for telling equal primaries apart; lower is better."""
+        known = [self.kl] if self.kl is not None else [e for e in self.errors if e is not None]
+        return float(sum(known)) if known else 0.0
+
+
+@dataclass
+class _Sums:
+    """What is added up over the batches."""
+
+    samples: int = 0
+    correct: int = 0
+    same: int = 0
+    kl: float = 0.0
+    squares: dict[int, tuple[float, float]] = field(default_factory=dict)
+    incomparable: set[int] = field(default_factory=set)
+
+
+def scores_output(outputs: Sequence[AnyArray]) -> int | None:
+    """Return the position of the first output that is class scores, or None."""
+    return next((i for i, o in enumerate(outputs) if is_scores(o)), None)
+
+
+def is_scores(output: AnyArray) -> bool:
+    """Whether an output is class scores: floating point, shape (n, classes), at least two classes."""
+    return output.ndim == 2 and output.shape[1] >= 2 and output.dtype.kind == "f"
+
+
+def are_probabilities(scores: AnyArray) -> bool:
+    """Whether every row of class scores, shape (n, classes), is non-negative and sums to one."""
+    sums = scores.astype(np.float64).sum(axis=1)
+    return bool(scores.min(initial=0.0) >= 0.0 and np.all(np.abs(sums - 1.0) < 1e-3))
+
+
+def check_labels(data: Dataset, classes: int) -> None:
+    """Refuse labels that the class scores do not reach.
+
+    Args:
+        data: A labelled dataset.
+        classes: Number of class scores.
+
+    Raises:
+        DataError: A label is out of range.
+    """
+    if data.labels is not None and len(data) and int(data.labels.max()) >= classes:
+        raise DataError(
+            f"{data.origin} has the label {int(data.labels.max())}, but the model has {classes} class scores "
+            f"(labels 0 to {classes - 1}); check the labels, or leave them out"
+        )
+
+
+def collect(predict: Predict, data: Dataset, batch_size: int = EVALUATION_BATCH) -> tuple[AnyArray, ...]:
+    """Run a network over a dataset and join its outputs along the first axis, in the dataset's order."""
+    batches = [tuple(np.asarray(o) for o in predict(b.inputs)) for b in data.batches(batch_size)]
+    return tuple(np.concatenate(parts) for parts in zip(*batches, strict=True))
+
+
+def evaluate(
+    predict: Predict,
+    data: Dataset,
+    reference: Predict | Sequence[AnyArray] | None = None,
+    *,
+    batch_size: int = EVALUATION_BATCH,
+) -> Metrics:
+    """Measure a network on a dataset.
+
+    Args:
+        predict: Runs the network.
+        data: What to measure on.
+        reference: The original network, or its outputs for the whole dataset (`collect`), to measure
+            agreement with.
+        batch_size: Samples a run.
+
+    Returns:
+        The metrics; the primary one is top-1 where there are labels and class scores, else agreement.
+
+    Raises:
+        DataError: There is nothing to measure by (no labels for class scores, no original), or a label is out
+            of range.
+    """
+    sums = _Sums()
+    count = 0
+    has_scores = False
+    for batch in data.batches(batch_size):
+        outputs = [np.asarray(o) for o in predict(batch.inputs)]
+        count = len(outputs)
+        position = scores_output(outputs)
+        has_scores = position is not None
+        if batch.labels is not None and position is not None:
+            check_labels(data, outputs[position].shape[1])
+            sums.correct += int((outputs[position].argmax(axis=1) == batch.labels).sum())
+        if reference is not None:
+            _compare(sums, outputs, _reference_outputs(reference, batch.inputs, batch.positions), position)
+        sums.samples += len(batch.positions)
+    return _metrics(sums, data, count, has_scores=has_scores, compared=reference is not None)
+
+
+def _reference_outputs(
+    reference: Predict | Sequence[AnyArray], inputs: tuple[AnyArray, ...], positions: IntArray
+) -> list[AnyArray]:
+    if callable(reference):
+        return [np.asarray(o) for o in reference(inputs)]
+    return [output[positions] for output in reference]
+
+
+def _compare(
+    sums: _Sums, outputs: Sequence[AnyArray], originals: Sequence[AnyArray], scores: int | None
+) -> None:
+    """Add one batch's differences to the sums."""
+    if scores is not None and outputs[scores].shape == originals[scores].shape:
+        ours, theirs = outputs[scores], originals[scores]
+        sums.same += int((ours.argmax(axis=1) == theirs.argmax(axis=1)).sum())
+        wanted, got = log_probabilities(theirs), log_probabilities(ours)
+        sums.kl += float((np.exp(wanted) * (wanted - got)).sum())
+    for position, (ours, theirs) in enumerate(zip(outputs, originals, strict=True)):
+        if ours.shape != theirs.shape or ours.dtype.kind not in "fiub":
+            sums.incomparable.add(position)
+            continue
+        difference, energy = sums.squares.get(position, (0.0, 0.0))
+        if theirs.dtype.kind == "f":
+            difference += float(np.square(ours.astype(np.float64) - theirs).sum())
+            energy += float(np.square(theirs.astype(np.float64)).sum())
+        else:
+            difference += float((ours != theirs).sum())
+            energy += float(theirs.size)
+        sums.squares[position] = (difference, energy)
+
+
+def log_probabilities(scores: AnyArray) -> NDArray[np.float64]:
+    """Return the logarithms of class probabilities, from logits or from probabilities, shape (n, classes)."""
+    values = scores.astype(np.float64)
+    if are_probabilities(scores):
+        return np.asarray(np.log(np.maximum(values, _TINY)))
+    values = values - values.max(axis=1, keepdims=True)
+    return np.asarray(values - np.log(np.exp(values).sum(axis=1, keepdims=True)))
+
+
+def _metrics(sums: _Sums, data: Dataset, count: int, *, has_scores: bool, compared: bool) -> Metrics:
+    labelled = data.labelled and has_scores
+    if not labelled and not compared:
+        what = (
+            "has no labels"
+            if not data.labelled
+            else "has labels, but the model has no class scores (n, classes)"
+        )
+        raise DataError(
+            f"{data.origin} {what}: there is nothing to measure by but the original's outputs; give them"
+        )
+    errors = tuple(_error(sums, position) for position in range(count)) if compared else ()
+    top1 = 100.0 * sums.correct / sums.samples if labelled else None
+    agreement = 100.0 * sums.same / sums.samples if compared and has_scores else None
+    if top1 is not None:
+        name, primary = "top-1", top1
+    elif agreement is not None:
+        name, primary = "top-1 agreement", agreement
+    else:
+        name, primary = "normalised agreement", _normalised_agreement(errors, data)
+    kl = sums.kl / sums.samples if agreement is not None else None
+    return Metrics(name, primary, sums.samples, top1, agreement, kl, errors, data.synthetic)
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _error(sums: _Sums, position: int) -> float | None:
+    if position in sums.incomparable:
+        return None
+    difference, energy = sums.squares[position]
+    if energy == 0:
+        return 0.0 if difference == 0 else None
+    return math.sqrt(difference / energy)
+
+
+def _normalised_agreement(errors: Sequence[float | None], data: Dataset) -> float:
+    known = [1.0 - error**2 for error in errors if error is not None]
+    if not known:
+        raise DataError(
+            f"no output can be compared on {data.origin}: their shapes differ from the original's; "
+            "give labelled data or a model whose outputs have fixed shapes"
+        )
+    return 100.0 * sum(known) / len(known)
+
+
+def in_batches_of(predict: Predict, batch: int) -> Predict:
+    """Feed a network whose batch size is fixed: samples are cut to that size, the last cut filled up.
+
+    Args:
+        predict: Runs the network, `batch` samples at a time.
+        batch: The network's batch size.
+    """
+
+    def run(inputs: tuple[AnyArray, ...]) -> list[AnyArray]:
+        count = len(inputs[0])
+        parts = [list(predict(tuple(_filled(a, at, batch) for a in inputs))) for at in range(0, count, batch)]
+        return [np.concatenate(outputs)[:count] for outputs in zip(*parts, strict=True)]
+
+    return run
+
+
+def _filled(array: AnyArray, start: int, batch: int) -> AnyArray:
+    part = array[start : start + batch]
+    missing = batch - len(part)
+    return part if missing == 0 else np.concatenate([part, np.repeat(part[-1:], missing, axis=0)])

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from onnxprune.errors import DataError
+from onnxprune.training import Preprocess, open_data
+
+RNG = np.random.default_rng(0)
+
+
+def everything(splits):
+    """All samples of all parts, as the model gets them, sorted by their first value."""
+    joined = np.concatenate(
+        [b.inputs[0] for part in (splits.train, splits.val, splits.test) for b in part.batches(7)]
+    )
+    return joined[np.argsort(joined.reshape(len(joined), -1)[:, 0])]
+
+
+def numbered(count, *shape, dtype=np.float32):
+    """Samples whose first value is their number."""
+    x = RNG.integers(0, 200, (count, *shape)).astype(dtype)
+    x.reshape(count, -1)[:, 0] = np.arange(count)
+    return x
+
+
+class TestNpz:
+    def test_arrays_named_as_the_inputs(self, tmp_path, make_spec):
+        a, b = numbered(20, 4), np.arange(20, dtype=np.int64).reshape(20, 1)
+        np.savez(tmp_path / "d.npz", left=a, right=b, y=np.arange(20) % 2)
+        inputs = (make_spec("right", "n", 1, dtype="int64"), make_spec("left", "n", 4))
+        splits = open_data(tmp_path / "d.npz", inputs, {"right": (1, 1), "left": (1, 4)}, None, 0)
+        batch = next(splits.train.batches(64))
+        assert [i.dtype.name for i in batch.inputs] == ["int64", "float32"]
+        assert np.array_equal(batch.inputs[0][:, 0], batch.inputs[1][:, 0])
+        assert np.array_equal(batch.labels, batch.inputs[0][:, 0] % 2)
+
+    def test_bytes_with_a_preprocess_file(self, tmp_path, grey):
+        x = numbered(30, 1, 8, 8, dtype=np.uint8)
+        np.savez(tmp_path / "d.npz", x=x, y=np.arange(30) % 3)
+        given = Preprocess(scale=0.00392156862745098, mean=[0.2860], std=[0.3530])
+        splits = open_data(tmp_path / "d.npz", *grey, given, 0)
+        assert np.allclose(everything(splits), (x / 255 - 0.286) / 0.353, atol=1e-6)
+        assert splits.notes == ()
+        assert splits.test.labelled
+
+    def test_bytes_without_preprocessing_are_scaled_and_it_is_said(self, grey):
+        splits = open_data({"x": numbered(10, 8, 8, dtype=np.uint8)}, *grey, None, 0)
+        assert everything(splits).max() <= 1.0
+        assert "scaled to 0..1" in splits.notes[0]
+
+    def test_floats_without_preprocessing_stay_as_they_are(self, grey):
+        x = numbered(10, 1, 8, 8)
+        assert np.array_equal(everything(open_data({"x": x}, *grey, None, 0)), x)
+
+    def test_floats_with_preprocessing_are_preprocessed(self, grey):
+        x = numbered(10, 1, 8, 8)
+        splits = open_data(x, *grey, Preprocess(scale=0.5), 0)
+        assert np.allclose(everything(splits), x / 2)
+
+    def test_parts_by_suffix(self, tmp_path, grey):
+        x = numbered(40, 1, 8, 8)
+        np.savez(
+            tmp_path / "d.npz", x_train=x[:30], y_train=np.zeros(30, int), x_test=x[30:], y_test=np.ones(10)
+        )
+        splits = open_data(tmp_path / "d.npz", *grey, None, 0)
+        assert (len(splits.train), len(splits.val), len(splits.test)) == (27, 3, 10)
+        assert splits.test.labels.tolist() == [1] * 10
+
+    def test_npy_is_unlabelled(self, tmp_path, grey):
+        np.save(tmp_path / "d.npy", numbered(10, 1, 8, 8))
+        assert not open_data(tmp_path / "d.npy", *grey, None, 0).train.labelled
+
+    def test_missing_arrays_list_what_there_is(self, tmp_path, grey):
+        np.savez(tmp_path / "d.npz", pictures=np.zeros((5, 8, 8)))
+        with pytest.raises(DataError, match=r"'pictures' \(5, 8, 8\).*needs 'image' or 'x'"):
+            open_data(tmp_path / "d.npz", *grey, None, 0)
+
+    def test_a_file_that_is_no_npz(self, tmp_path, grey):
+        (tmp_path / "d.npz").write_bytes(b"PK\x03\x04 not really")
+        with pytest.raises(DataError, match=r"d\.npz' cannot be read"):
+            open_data(tmp_path / "d.npz", *grey, None, 0)
+
+    def test_pickled_objects_are_refused(self, tmp_path, grey):
+        np.savez(tmp_path / "d.npz", x=np.array([{"a": 1}], dtype=object))
+        with pytest.raises(DataError, match="cannot be read"):
+            open_data(tmp_path / "d.npz", *grey, None, 0)
+
+
+class TestFit:
+    @pytest.mark.parametrize(
+        ("have", "want", "move"),
+        [
+            ((8, 8), (1, 8, 8), lambda x: x[:, None]),
+            ((8, 8), (8, 8, 1), lambda x: x[..., None]),
+            ((8, 8, 3), (3, 8, 8), lambda x: x.transpose(0, 3, 1, 2)),
+            ((3, 8, 6), (8, 6, 3), lambda x: x.transpose(0, 2, 3, 1)),
+            ((64,), (1, 8, 8), lambda x: x.reshape(-1, 1, 8, 8)),
+            ((8, 8), (64,), lambda x: x.reshape(-1, 64)),
+        ],
+    )
+    def test_layouts_that_are_clear(self, make_spec, have, want, move):
+        x = numbered(12, *have)
+        inputs, shapes = (make_spec("image", "n", *want),), {"image": (1, *want)}
+        assert np.array_equal(everything(open_data(x, inputs, shapes, None, 0)), move(x))
+
+    @pytest.mark.parametrize("have", [(3, 8, 9), (192,), (9, 8), (2, 3, 8, 8)])
+    def test_others_say_both_shapes(self, colour, have):
+        with pytest.raises(DataError) as caught:
+            open_data(numbered(6, *have), *colour, None, 0)
+        assert "(N, " + ", ".join(map(str, have)) + ")" in str(caught.value)
+        assert "(N, 3, 8, 8)" in str(caught.value)
+
+    def test_a_type_that_does_not_fit_says_both(self, make_spec):
+        inputs = (make_spec("tokens", "n", 4, dtype="int64"),)
+        with pytest.raises(DataError, match=r"float32 do not fit input 'tokens', which takes int64"):
+            open_data(numbered(6, 4), inputs, {"tokens": (1, 4)}, None, 0)
+
+    def test_integers_out_of_range(self, make_spec):
+        inputs = (make_spec("tokens", "n", 4, dtype="uint8"),)
+        with pytest.raises(DataError, match="to 300 do not fit"):
+            open_data(np.full((6, 4), 300), inputs, {"tokens": (1, 4)}, None, 0)
+
+    def test_per_channel_means_run_along_the_channels(self, make_spec):
+        x = np.ones((4, 8, 6, 3), np.uint8)
+        inputs, shapes = (make_spec("image", "n", 8, 6, 3),), {"image": (1, 8, 6, 3)}
+        splits = open_data(x, inputs, shapes, Preprocess(mean=(0, 1, 2)), 0)
+        assert everything(splits)[0, 0, 0].tolist() == [1.0, 0.0, -1.0]
+
+    def test_bgr_flips_the_channels(self, colour):
+        x = np.zeros((4, 3, 8, 8), np.uint8)
+        x[:, 0] = 7
+        splits = open_data(x, *colour, Preprocess(color="bgr"), 0)
+        assert everything(splits)[0, :, 0, 0].tolist() == [0.0, 0.0, 7.0]
+
+    def test_a_mean_of_the_wrong_length_says_both(self, grey):
+        with pytest.raises(DataError, match=r"mean has 3 values, but input 'image' has 1 channel"):
+            open_data(numbered(5, 1, 8, 8), *grey, Preprocess(mean=(0, 1, 2)), 0)
+
+    def test_arrays_are_not_resized(self, grey):
+        with pytest.raises(DataError, match="size 9 is not the 8 x 8"):
+            open_data(numbered(5, 1, 8, 8), *grey, Preprocess(size=9), 0)
+
+    def test_integer_inputs_are_not_scaled(self, make_spec):
+        inputs = (make_spec("image", "n", 1, 8, 8, dtype="uint8"),)
+        with pytest.raises(DataError, match="the model preprocesses them itself"):
+            open_data(
+                numbered(5, 1, 8, 8, dtype=np.uint8), inputs, {"image": (1, 1, 8, 8)}, Preprocess(scale=2), 0
+            )
+
+
+class TestLabels:
+    @pytest.mark.parametrize(
+        "y", [np.arange(9) % 3, (np.arange(9) % 3)[:, None], np.eye(3)[np.arange(9) % 3], np.arange(9.0) % 3]
+    )
+    def test_forms_of_class_numbers(self, grey, y):
+        splits = open_data((numbered(9, 1, 8, 8), y), *grey, None, 0)
+        for part in (splits.train, splits.val, splits.test):
+            batch = next(part.batches(9))
+            assert np.array_equal(batch.labels, batch.inputs[0][:, 0, 0, 0] % 3)
+
+    @pytest.mark.parametrize(
+        ("y", "message"),
+        [
+            (np.zeros((9, 8, 8)), r"float64 of shape \(9, 8, 8\)"),
+            (np.full(9, 0.5), "labels are class numbers"),
+            (np.full(9, -1), "label -1"),
+            (np.zeros(8, int), "different numbers of samples"),
+        ],
+    )
+    def test_others_are_refused(self, grey, y, message):
+        with pytest.raises(DataError, match=message):
+            open_data((numbered(9, 1, 8, 8), y), *grey, None, 0)
+
+    def test_can_be_left_out(self, grey):
+        splits = open_data((numbered(9, 1, 8, 8), np.arange(9)), *grey, None, 0, use_labels=False)
+        assert not splits.train.labelled
