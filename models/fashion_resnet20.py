@@ -160,7 +160,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("/usr/share/datasets/fashion-mnist"))
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     parser.add_argument("--checkpoint", type=Path, default=Path("fashion-resnet20.pt"))
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     write_subsets(options.data, options.out, options.seed)

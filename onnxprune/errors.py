@@ -16,6 +16,7 @@ OnnxPruneError                 anything a user can cause; exit code 1 unless sai
 ├── DeviceError                a provider or device that cannot run the model
 ├── ConversionError            a graph that PyTorch cannot represent
 ├── OutputError                the result cannot be written
+├── ReportError                a report that cannot be read
 └── TrainingError              the loss does not stay finite, or nothing can be trained
 """
 
@@ -98,3 +99,7 @@ class OutputError(OnnxPruneError):
 
 class TrainingError(OnnxPruneError):
     """Training cannot go on: its loss is not finite, or there is nothing to train."""
+
+
+class ReportError(OnnxPruneError):
+    """A report is missing, unreadable, or of another schema version."""

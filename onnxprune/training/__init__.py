@@ -2,7 +2,7 @@
 
 `open_data` reads what the user has (pictures, arrays, a function) and splits it by seed; `evaluate` measures
 a network against labels or against the original's outputs; `distil` trains the pruned network to give those
-outputs again; `reestimate_batchnorm` and `correct_biases` heal without gradients. PyTorch is imported when
+outputs again; `reestimate_batchnorm` and `match_statistics` heal without gradients. PyTorch is imported when
 one of the last three is first used, not before.
 """
 
@@ -18,7 +18,7 @@ from onnxprune.training.synthetic import synthetic_data
 if TYPE_CHECKING:
     from onnxprune.training.devices import module_predict
     from onnxprune.training.distillation import distil
-    from onnxprune.training.statistics import correct_biases, reestimate_batchnorm
+    from onnxprune.training.statistics import match_statistics, reestimate_batchnorm
 
 __all__ = [
     "PRESETS",
@@ -34,11 +34,11 @@ __all__ = [
     "TrainingHistory",
     "check_labels",
     "collect",
-    "correct_biases",
     "distil",
     "evaluate",
     "in_batches_of",
     "load_preprocess",
+    "match_statistics",
     "module_predict",
     "open_data",
     "reestimate_batchnorm",
@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 _NEED_TORCH = {
-    "correct_biases": "statistics",
+    "match_statistics": "statistics",
     "distil": "distillation",
     "module_predict": "devices",
     "reestimate_batchnorm": "statistics",

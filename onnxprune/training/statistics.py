@@ -1,7 +1,8 @@
-"""Healing without gradients: BatchNorm statistics and convolution biases, from calibration inputs."""
+"""Healing without gradients: the statistics of BatchNorm, and of layers without one, on calibration inputs."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,7 @@ from onnxprune.training.dataset import Dataset
 from onnxprune.training.devices import as_tensor, evaluating, forward
 
 _BatchNorm = nn.modules.batchnorm._BatchNorm
+_Layer = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
 
 
 def reestimate_batchnorm(module: nn.Module, data: Dataset, batches: int = 16, batch_size: int = 64) -> int:
@@ -49,17 +51,18 @@ def reestimate_batchnorm(module: nn.Module, data: Dataset, batches: int = 16, ba
     return len(norms)
 
 
-def correct_biases(
+def match_statistics(
     student: nn.Module,
     teacher: nn.Module,
     kept: Mapping[str, NDArray[np.int64]],
     data: Dataset,
     batch_size: int = 256,
 ) -> int:
-    """Shift biases so that every layer's mean output, channel by channel, is the original's again, in place.
+    """Scale and shift layers so that each channel's mean and deviation are the original's, in place.
 
-    This is what BatchNorm re-estimation does for networks whose BatchNorm is folded. Layers are corrected in
-    the order they run, each on inputs that are corrected already.
+    This is what BatchNorm re-estimation does, for networks whose BatchNorm is folded: with m and d the mean
+    and deviation of a channel, w <- w d_original / d and b <- (b - m) d_original / d + m_original. Layers are
+    corrected in the order they run, each on inputs that are corrected already.
 
     Args:
         student: The pruned network.
@@ -70,28 +73,46 @@ def correct_biases(
         batch_size: Its size.
 
     Returns:
-        The number of layers corrected: those with a bias, that run once.
+        The number of layers corrected: those with a bias and a weight of their own that run once.
     """
     batch = next(data.batches(batch_size))
     device = next((p.device for p in student.parameters()), torch.device("cpu"))
     inputs = [as_tensor(array, device) for array in batch.inputs]
-    wanted: dict[str, list[Tensor]] = {}
-    with _hooked(teacher, kept, lambda name, _, output: wanted.setdefault(name, []).append(_means(output))):
+    wanted: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    with _hooked(teacher, kept, lambda name, _, out: wanted.setdefault(name, []).append(_moments(out))):
         _run_once(teacher, inputs)
     corrected: list[str] = []
+    uses = Counter(id(part.weight) for part in student.modules() if isinstance(part, _Layer))
 
-    def correct(name: str, layer: nn.Module, output: Tensor) -> Tensor:
-        bias = layer.bias
-        if not isinstance(bias, Tensor) or output.shape[1] != len(bias) or len(wanted.get(name, [])) != 1:
+    def correct(name: str, layer: _Layer, output: Tensor) -> Tensor:
+        alone = uses[id(layer.weight)] == 1 and len(wanted.get(name, [])) == 1
+        if layer.bias is None or output.shape[1] != len(layer.bias) or not alone:
             return output
-        shift = wanted[name][0][torch.as_tensor(kept[name], device=device)] - _means(output)
-        bias.data += shift
+        rows = torch.as_tensor(kept[name], device=device)
+        (mean, deviation), (original_mean, original_deviation) = _moments(output), wanted[name][0]
+        scale = _ratio(original_deviation[rows], deviation)
+        shift = original_mean[rows] - mean * scale
+        layer.weight.data *= _per_row(scale, layer.weight)
+        layer.bias.data.mul_(scale).add_(shift)
         corrected.append(name)
-        return output + shift.reshape(1, -1, *[1] * (output.ndim - 2))
+        return output * _per_channel(scale, output) + _per_channel(shift, output)
 
     with _hooked(student, kept, correct):
         _run_once(student, inputs)
     return len(corrected)
+
+
+def _ratio(wanted: Tensor, got: Tensor) -> Tensor:
+    """Return wanted / got, within a factor of ten; 1 for channels that do not vary."""
+    return torch.where(got > 1e-6, wanted / got.clamp(min=1e-6), torch.ones_like(got)).clamp(0.1, 10.0)
+
+
+def _per_row(values: Tensor, weight: Tensor) -> Tensor:
+    return values.reshape(-1, *[1] * (weight.ndim - 1))
+
+
+def _per_channel(values: Tensor, output: Tensor) -> Tensor:
+    return values.reshape(1, -1, *[1] * (output.ndim - 2))
 
 
 def _run_once(module: nn.Module, inputs: list[Tensor]) -> None:
@@ -99,22 +120,23 @@ def _run_once(module: nn.Module, inputs: list[Tensor]) -> None:
         forward(module, inputs)
 
 
-def _means(output: Tensor) -> Tensor:
-    """Average over samples and positions: (n, C, ...) -> (C,)."""
-    return output.mean(dim=[axis for axis in range(output.ndim) if axis != 1])
+def _moments(output: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation over samples and positions: (n, C, ...) -> (C,), (C,)."""
+    axes = [axis for axis in range(output.ndim) if axis != 1]
+    return output.mean(dim=axes), output.std(dim=axes, correction=0)
 
 
 @contextmanager
 def _hooked(
     module: nn.Module,
     names: Mapping[str, Any],
-    act: Callable[[str, nn.Module, Tensor], Tensor | None],
+    act: Callable[[str, _Layer, Tensor], Tensor | None],
 ) -> Iterator[None]:
     """Call `act` on name, layer and output of named layers with weights; its result replaces the output."""
     handles = [
         part.register_forward_hook(lambda layer, _, output, name=name: act(name, layer, output))
         for name, part in module.named_modules()
-        if name in names and isinstance(part, nn.modules.conv._ConvNd | nn.Linear)
+        if name in names and isinstance(part, _Layer)
     ]
     try:
         yield

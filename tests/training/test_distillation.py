@@ -237,7 +237,7 @@ def test_a_loss_that_is_nan_lowers_the_learning_rate(splits, teacher):
 def test_a_loss_that_stays_nan_is_an_error(splits, teacher):
     student = Fragile()
     student.failures = 10**6
-    with pytest.raises(TrainingError, match="loss became nan 4 times.*--learning-rate"):
+    with pytest.raises(TrainingError, match=r"loss became nan 4 times.*--learning-rate"):
         distil(student, teacher, splits.train, splits.val, FAST)
 
 

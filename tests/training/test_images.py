@@ -122,7 +122,7 @@ class TestPixels:
         ],
     )
     def test_what_is_cut_out(self, tmp_path, grey, preprocess, left):
-        """A ramp from 0 to 199 along a picture of 200 x 100: the value at the left edge says where the cut begins."""
+        """A ramp along a picture of 200 x 100: the value at the left edge says where the cut begins."""
         ramp = np.broadcast_to(np.arange(200, dtype=np.uint8), (100, 200))
         for i in range(3):
             Image.fromarray(ramp).save(tmp_path / f"{i}.png")
@@ -171,5 +171,5 @@ class TestErrors:
     def test_a_size_smaller_than_the_input(self, tmp_path, colour):
         for i in range(3):
             picture(tmp_path / f"{i}.png", (30, 30))
-        with pytest.raises(DataError, match="size 4 makes .* smaller than the model's 8 x 8"):
+        with pytest.raises(DataError, match=r"size 4 makes .* smaller than the model's 8 x 8"):
             next(open_data(tmp_path, *colour, Preprocess(size=4), 0).train.batches(1))

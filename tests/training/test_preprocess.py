@@ -63,5 +63,5 @@ def test_errors_say_where_and_what(tmp_path, content, message):
 
 
 def test_an_unknown_preset():
-    with pytest.raises(DataError, match="did you mean 'imagenet'.*presets are imagenet, tf, unit, none"):
+    with pytest.raises(DataError, match=r"did you mean 'imagenet'.*presets are imagenet, tf, unit, none"):
         load_preprocess("imagenett")

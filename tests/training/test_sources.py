@@ -24,7 +24,7 @@ class TestSplit:
         splits = open_data(samples(203), *grey, None, 3)
         parts = [numbers(p) for p in (splits.train, splits.val, splits.test)]
         assert [len(p) for p in parts] == [162, 21, 20]
-        assert sorted(sum(parts, [])) == list(range(203))
+        assert sorted(n for part in parts for n in part) == list(range(203))
 
     def test_same_seed_same_split(self, grey):
         first, second, other = (open_data(samples(100), *grey, None, seed) for seed in (1, 1, 2))
@@ -60,7 +60,7 @@ class TestDataset:
         data = open_data(samples(50), *grey, None, 0).train
         orders = [[b.positions.tolist() for b in data.batches(16, seed)] for seed in (5, 5, 6)]
         assert orders[0] == orders[1] != orders[2]
-        assert sorted(sum(orders[0], [])) == list(range(len(data)))
+        assert sorted(n for batch in orders[0] for n in batch) == list(range(len(data)))
 
     def test_positions_tell_where_a_sample_stands(self, grey):
         data = open_data(samples(50), *grey, None, 0).train
@@ -163,7 +163,7 @@ class TestFunction:
 
 class TestPath:
     def test_nothing_there(self, grey, tmp_path):
-        with pytest.raises(DataError, match="no file or folder '.*missing'; --data takes"):
+        with pytest.raises(DataError, match=r"no file or folder '.*missing'; --data takes"):
             open_data(tmp_path / "missing", *grey, None, 0)
 
     def test_a_file_of_another_kind(self, grey, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from onnxprune.training import correct_biases, open_data, reestimate_batchnorm
+from onnxprune.training import match_statistics, open_data, reestimate_batchnorm
 
 
 @pytest.fixture
@@ -45,25 +45,46 @@ def network():
     )
 
 
-def test_biases_give_the_original_means_again(data):
+def pruned_pair():
+    """A network, and a copy that has lost half of its first layer's channels, with the channels kept by layer."""
     original, pruned = network(), network()
     kept = np.array([0, 2, 5])
     pruned[0] = nn.Conv2d(1, 3, 3)
     pruned[0].load_state_dict({k: v[kept] for k, v in original[0].state_dict().items()})
     pruned[2] = nn.Conv2d(3, 5, 3)
     pruned[2].load_state_dict({"weight": original[2].weight[:, kept], "bias": original[2].bias})
-    names = {"0": kept, "2": np.arange(5), "5": np.arange(3), "absent": np.arange(1)}
-    assert correct_biases(pruned, original, names, data, batch_size=len(data)) == 3
+    return original, pruned, {"0": kept, "2": np.arange(5), "5": np.arange(3), "absent": np.arange(1)}
+
+
+@pytest.mark.parametrize("end", [1, 3, 6])
+def test_layers_get_the_original_statistics_again(data, end):
+    original, pruned, kept = pruned_pair()
+    assert match_statistics(pruned, original, kept, data, batch_size=len(data)) == 3
     x = inputs(data)
-    assert torch.equal(pruned[0].bias, original[0].bias[kept])
-    for end in (3, 6):
-        ours, theirs = pruned[:end](x), original[:end](x)
-        dims = (0, 2, 3) if ours.ndim == 4 else (0,)
-        if end == 6:
-            assert torch.allclose(ours.mean(dims), theirs.mean(dims), atol=1e-4)
-    assert torch.allclose(pruned[:3](x).mean((0, 2, 3)), original[:3](x).mean((0, 2, 3)), atol=1e-4)
+    ours, theirs = pruned[:end](x), original[:end](x)
+    theirs = theirs[:, kept["0"]] if end == 1 else theirs
+    dims = (0, 2, 3) if ours.ndim == 4 else (0,)
+    assert torch.allclose(ours.mean(dims), theirs.mean(dims), atol=1e-4)
+    assert torch.allclose(ours.std(dims), theirs.std(dims), rtol=1e-3)
+
+
+def test_the_original_is_not_changed_and_no_hook_stays(data):
+    original, pruned, kept = pruned_pair()
+    before = {name: value.clone() for name, value in original.state_dict().items()}
+    match_statistics(pruned, original, kept, data)
+    assert all(torch.equal(value, before[name]) for name, value in original.state_dict().items())
+    assert not any(part._forward_hooks for model in (original, pruned) for part in model.modules())
+
+
+def test_a_shared_weight_is_left_alone(data):
+    original, pruned = network(), network()
+    with torch.no_grad():
+        pruned[0].weight *= 2
+    pruned[0].second = nn.Conv2d(1, 6, 3)
+    pruned[0].second.weight = pruned[0].weight
+    assert match_statistics(pruned, original, {"0": np.arange(6)}, data) == 0
 
 
 def test_a_layer_without_bias_is_skipped(data):
     original, pruned = nn.Conv2d(1, 2, 3, bias=False), nn.Conv2d(1, 2, 3, bias=False)
-    assert correct_biases(nn.Sequential(pruned), nn.Sequential(original), {"0": np.arange(2)}, data) == 0
+    assert match_statistics(nn.Sequential(pruned), nn.Sequential(original), {"0": np.arange(2)}, data) == 0

@@ -1,0 +1,46 @@
+"""Run a model for its outputs, as accuracy and agreement are measured on what is delivered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from onnxprune.errors import DeviceError
+from onnxprune.latency.device import ModelSource
+
+_ERRORS_ONLY = 3
+
+
+def predictor(source: ModelSource, threads: int = 0) -> Callable[[tuple[np.ndarray, ...]], list[np.ndarray]]:
+    """Open a model on the CPU and return a function from its inputs to its outputs, both in the model's order.
+
+    Args:
+        source: File or bytes.
+        threads: Threads inside an operator; 0: one for each core.
+
+    Raises:
+        DeviceError: onnxruntime cannot load the model.
+    """
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    options.intra_op_num_threads = threads
+    try:
+        session = ort.InferenceSession(
+            str(source) if isinstance(source, Path) else source, options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:
+        raise DeviceError(f"onnxruntime cannot load the model: {error}") from error
+    names = [value.name for value in session.get_inputs()]
+
+    def run(inputs: tuple[np.ndarray, ...]) -> list[np.ndarray]:
+        try:
+            outputs: list[np.ndarray] = session.run(None, dict(zip(names, inputs, strict=True)))
+        except Exception as error:
+            raise DeviceError(f"onnxruntime cannot run the model: {error}") from error
+        return outputs
+
+    return run

@@ -1,0 +1,69 @@
+"""The first step of every run: the model, its analysis, and concrete sizes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+
+from onnxprune.channels import ChannelMap, analyse
+from onnxprune.errors import NothingToPruneError
+from onnxprune.graph import InputSpec, concrete_shapes, input_specs, load, resolve_input_shapes
+
+InputShapes = Mapping[str, Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A loaded network and what is known of it.
+
+    Attributes:
+        path: The file.
+        model: The normalised model.
+        channels: Its analysis.
+        inputs: What it takes.
+        input_shapes: The concrete size of every input, at the batch that latency is measured with.
+        shapes: The shape of every value at these sizes.
+    """
+
+    path: Path
+    model: ir.Model
+    channels: ChannelMap
+    inputs: tuple[InputSpec, ...]
+    input_shapes: dict[str, tuple[int, ...]]
+    shapes: dict[str, tuple[int, ...]]
+
+    @property
+    def fixed_batch(self) -> int | None:
+        """The batch size, where the model leaves no choice."""
+        first = next((spec.shape[0] for spec in self.inputs if spec.shape), None)
+        return first if isinstance(first, int) else None
+
+
+def read_network(path: str | Path, input_shapes: InputShapes | None, batch: int) -> Network:
+    """Load a model and find its channels.
+
+    Raises:
+        ModelError: The file cannot be used.
+        NothingToPruneError: No channel can be removed; the message has the commonest reasons.
+    """
+    path = Path(path)
+    model = load(path)
+    sizes = resolve_input_shapes(model, input_shapes, batch)
+    channels = analyse(model)
+    if channels.unit_count == 0:
+        raise NothingToPruneError(_nothing(path, channels))
+    return Network(path, model, channels, input_specs(model), sizes, concrete_shapes(model, sizes))
+
+
+def _nothing(path: Path, channels: ChannelMap) -> str:
+    if not channels.fixed:
+        return f"'{path}' has no convolution or matrix product with weights: there is no channel to remove"
+    reasons: Counter[str] = Counter()
+    for fixed in channels.fixed:
+        reasons[fixed.reason] += fixed.channels
+    listed = "; ".join(f"{reason} ({count} channels)" for reason, count in reasons.most_common(3))
+    return f"no channel of '{path}' can be removed: {listed}. See 'onnxprune inspect {path}'"

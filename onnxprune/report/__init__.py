@@ -1,0 +1,46 @@
+"""What a run did, as data and as tables.
+
+`Report` is the versioned record that `report.json` holds, and `report.assembly` makes its parts of what the
+layers below return; `inspect_model` says which channels of a model can be removed; `BenchResult` compares
+latencies. Each turns into JSON and into a table for the terminal. Nothing here measures, prunes or prints.
+"""
+
+from onnxprune.report.bench import BenchedModel, BenchResult
+from onnxprune.report.environment import Environment, environment
+from onnxprune.report.figures import DeviceFigures, LatencyFigures, MetricFigures, ModelFigures, ModelFile
+from onnxprune.report.inspection import Inspection, inspect_model
+from onnxprune.report.schema import SCHEMA_VERSION, Report, read_report, write_report
+from onnxprune.report.tables import (
+    bench_table,
+    changes_table,
+    fixed_table,
+    groups_table,
+    inspection_lines,
+    outcome_lines,
+    summary_table,
+)
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "BenchResult",
+    "BenchedModel",
+    "DeviceFigures",
+    "Environment",
+    "Inspection",
+    "LatencyFigures",
+    "MetricFigures",
+    "ModelFigures",
+    "ModelFile",
+    "Report",
+    "bench_table",
+    "changes_table",
+    "environment",
+    "fixed_table",
+    "groups_table",
+    "inspect_model",
+    "inspection_lines",
+    "outcome_lines",
+    "read_report",
+    "summary_table",
+    "write_report",
+]

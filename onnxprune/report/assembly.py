@@ -1,0 +1,236 @@
+"""Make the parts of a report of what the layers below return."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+
+from onnxprune.graph import GraphCost, input_specs
+from onnxprune.report.figures import (
+    DeviceFigures,
+    FileRecord,
+    LatencyFigures,
+    MetricFigures,
+    ModelFigures,
+    ModelFile,
+    ModelInput,
+)
+from onnxprune.report.schema import (
+    FixedRecord,
+    GroupRecord,
+    SearchProbe,
+    TargetRecord,
+    TrainingEpoch,
+    TrainingRecord,
+    VerificationRecord,
+)
+from onnxprune.search.target import UNITS, Target
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from onnxprune.channels import ChannelMap, Verification
+    from onnxprune.latency.device import Device
+    from onnxprune.latency.options import MeasureOptions
+    from onnxprune.latency.stats import LatencyStats
+    from onnxprune.training import Metrics, TrainingHistory
+
+_DIGITS_MS = 4
+
+
+def model_file(path: str | Path, model: ir.Model) -> ModelFile:
+    """Describe a model's file.
+
+    Args:
+        path: The .onnx file.
+        model: What was loaded from it, or saved to it.
+    """
+    path = Path(path)
+    data_files = tuple(_file_record(data) for data in _data_files(path, model))
+    main = _file_record(path)
+    return ModelFile(
+        path=str(path),
+        sha256=main.sha256,
+        bytes=main.bytes + sum(file.bytes for file in data_files),
+        data_files=data_files,
+        inputs=tuple(
+            ModelInput(name=spec.name, dtype=str(spec.dtype), shape=spec.shape) for spec in input_specs(model)
+        ),
+        opset=model.opset_imports.get("", 0),
+        ir_version=model.ir_version,
+    )
+
+
+def file_bytes(path: str | Path, model: ir.Model) -> int:
+    """Return the size of a model's file with its external data."""
+    path = Path(path)
+    return sum(file.stat().st_size for file in [path, *_data_files(path, model)])
+
+
+def _data_files(path: Path, model: ir.Model) -> list[Path]:
+    tensors = (value.const_value for value in model.graph.initializers.values())
+    names = {tensor.location for tensor in tensors if isinstance(tensor, ir.ExternalTensor)}
+    # A model that was just saved may still map the data files of the one it was made from.
+    return [file for name in sorted(map(str, names)) if (file := path.parent / name).is_file()]
+
+
+def _file_record(path: Path) -> FileRecord:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return FileRecord(name=path.name, bytes=path.stat().st_size, sha256=digest)
+
+
+def model_figures(
+    cost: GraphCost,
+    size_bytes: int,
+    latency: LatencyStats | None = None,
+    metric: MetricFigures | None = None,
+) -> ModelFigures:
+    """Put together what is known of one model.
+
+    Args:
+        cost: What it costs on paper.
+        size_bytes: Size of its file, external data included.
+        latency: How fast it ran.
+        metric: How good it is, from `metric_figures`.
+    """
+    return ModelFigures(
+        macs=cost.macs,
+        parameters=cost.parameters,
+        file_bytes=size_bytes,
+        weight_bytes=cost.weight_bytes,
+        peak_activation_bytes=cost.peak_activation_bytes,
+        latency=None if latency is None else latency_figures(latency),
+        metric=metric,
+    )
+
+
+def latency_figures(stats: LatencyStats) -> LatencyFigures:
+    """Round a measurement to the tenth of a microsecond."""
+    low, high = stats.ci95_ms
+    return LatencyFigures(
+        p50_ms=_ms(stats.p50_ms),
+        p90_ms=_ms(stats.p90_ms),
+        p99_ms=_ms(stats.p99_ms),
+        mean_ms=_ms(stats.mean_ms),
+        spread=round(stats.spread, 4),
+        ci95_ms=(_ms(low), _ms(high)),
+        samples_ms=tuple(tuple(_ms(sample) for sample in session) for session in stats.samples_ms),
+    )
+
+
+def _ms(value: float) -> float:
+    return round(value, _DIGITS_MS)
+
+
+def metric_figures(metrics: Metrics, part: str) -> MetricFigures:
+    """Record metrics.
+
+    Args:
+        metrics: What was measured.
+        part: On which part of the data: "train", "validation" or "test".
+    """
+    return MetricFigures(
+        name=metrics.primary_name,
+        value=metrics.primary,
+        part=part,
+        samples=metrics.samples,
+        synthetic=metrics.synthetic,
+        top1=metrics.top1,
+        agreement=metrics.agreement,
+        kl=metrics.kl,
+        errors=metrics.errors,
+    )
+
+
+def device_figures(device: Device, options: MeasureOptions) -> DeviceFigures:
+    """Record what latencies are measured on."""
+    return DeviceFigures(
+        provider=options.provider,
+        threads=options.threads,
+        batch=options.batch,
+        fingerprint=device.fingerprint(options),
+    )
+
+
+def target_record(target: Target, original: float, achieved: float) -> TargetRecord:
+    """Record a target.
+
+    Args:
+        target: What was asked for.
+        original: The original's cost in the target's unit; for a ratio it does not matter.
+        achieved: The result's.
+    """
+    return TargetRecord(
+        kind=target.kind,
+        requested=target.text,
+        value=target.resolve(original),
+        unit=UNITS[target.kind],
+        achieved=achieved,
+    )
+
+
+def group_records(channels: ChannelMap, keep: np.ndarray) -> tuple[GroupRecord, ...]:
+    """Record the channels of each group before and after.
+
+    Args:
+        channels: The analysis.
+        keep: Whether each unit stays, shape (units,).
+    """
+    return tuple(
+        GroupRecord(
+            name=group.name,
+            producers=group.producers,
+            channels_before=group.size * group.channels_per_unit,
+            channels_after=int(keep[group.units].sum()) * group.channels_per_unit,
+        )
+        for group in channels.groups
+    )
+
+
+def fixed_records(channels: ChannelMap) -> tuple[FixedRecord, ...]:
+    """Record what cannot be removed and why."""
+    return tuple(
+        FixedRecord(producer=fixed.producer, channels=fixed.channels, reason=fixed.reason)
+        for fixed in channels.fixed
+    )
+
+
+def verification_record(verification: Verification) -> VerificationRecord:
+    """Record the proof of a removal."""
+    return VerificationRecord(
+        relative_error=verification.relative_error,
+        output=verification.output,
+        tolerance=verification.tolerance,
+    )
+
+
+def training_record(history: TrainingHistory) -> TrainingRecord:
+    """Record a training."""
+    return TrainingRecord(
+        epochs=tuple(
+            TrainingEpoch(
+                epoch=epoch.epoch,
+                train_loss=epoch.train_loss,
+                val_metric=None if epoch.val is None else epoch.val.primary,
+                learning_rate=epoch.learning_rate,
+                elapsed_s=round(epoch.elapsed_s, 3),
+            )
+            for epoch in history.records
+        ),
+        best_epoch=history.best_epoch,
+        stopped_by=history.stopped_by,
+        steps=history.steps,
+        device=history.device,
+        settings=history.to_dict()["config"],
+        notes=history.notes,
+    )
+
+
+def search_probes(probes: Iterable[tuple[float, float, int | None]]) -> tuple[SearchProbe, ...]:
+    """Record what a search measured: (predicted, measured, MACs or None) of each structure, in order."""
+    return tuple(SearchProbe(predicted=p, measured=m, macs=macs) for p, m, macs in probes)

@@ -1,0 +1,261 @@
+"""`report.json`: the versioned record of one run, written whole and read back the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import AwareDatetime, Field, JsonValue, ValidationError
+
+from onnxprune.errors import ReportError
+from onnxprune.graph import write_atomically
+from onnxprune.report.environment import Environment
+from onnxprune.report.figures import DeviceFigures, ModelFigures, ModelFile
+from onnxprune.report.record import MaybeFinite, Record
+from onnxprune.search.target import TargetKind
+
+SCHEMA_VERSION: Final = 1
+"""Raised when a field is removed or changes its meaning; a new field alone does not raise it."""
+
+
+class TargetRecord(Record):
+    """What was asked for and what was reached.
+
+    Attributes:
+        kind: "latency", "macs", "params", "size" or "ratio".
+        requested: What the user wrote, such as "60%".
+        value: The absolute value that this means.
+        unit: Unit of `value` and `achieved`: "ms", "MACs", "parameters", "bytes", or a share of the channels.
+        achieved: The same figure of the result.
+    """
+
+    kind: TargetKind
+    requested: str
+    value: float
+    unit: str
+    achieved: float
+
+
+class GroupRecord(Record):
+    """Channels that are removed together.
+
+    Attributes:
+        name: Name of the first producer.
+        producers: Names of the nodes whose weights bring the channels forth.
+        channels_before: Channels of each producer in the original.
+        channels_after: And in the result.
+    """
+
+    name: str
+    producers: tuple[str, ...]
+    channels_before: int
+    channels_after: int
+
+
+class FixedRecord(Record):
+    """Channels that cannot be removed.
+
+    Attributes:
+        producer: Name of the node whose weight brings them forth.
+        channels: How many they are.
+        reason: What fixes them.
+    """
+
+    producer: str
+    channels: int
+    reason: str
+
+
+class VerificationRecord(Record):
+    """How far the pruned network's outputs are from the silenced original's, before any training.
+
+    Attributes:
+        relative_error: Largest absolute difference over the largest magnitude of that output.
+        output: The output where it occurs; empty where there is no difference.
+        tolerance: What was allowed.
+    """
+
+    relative_error: float
+    output: str
+    tolerance: float
+
+
+class ExportCheck(Record):
+    """How far the written ONNX file is from the PyTorch module that was trained, on the same inputs.
+
+    Attributes:
+        relative_error: Largest absolute difference over the largest magnitude of that output.
+        max_abs: Largest absolute difference.
+    """
+
+    relative_error: float
+    max_abs: float
+
+
+class TrainingEpoch(Record):
+    """One epoch of training.
+
+    Attributes:
+        epoch: From 1; 0 is the network before training.
+        train_loss: Mean loss over the epoch; null before training.
+        val_metric: The metric on the validation part, in percent; null without one.
+        learning_rate: At the epoch's end.
+        elapsed_s: Seconds since the training began.
+    """
+
+    epoch: int
+    train_loss: MaybeFinite
+    val_metric: MaybeFinite
+    learning_rate: float
+    elapsed_s: float
+
+
+class TrainingRecord(Record):
+    """How the result was trained.
+
+    Attributes:
+        epochs: The completed epochs, the network before training first.
+        best_epoch: The epoch whose weights were kept; 0: training did not help.
+        stopped_by: "epochs" or "time budget".
+        steps: Optimizer steps made.
+        device: Where it ran: "cpu", "cuda".
+        settings: Every setting of the training, defaults included.
+        notes: What happened that the user should know, such as a lowered learning rate.
+    """
+
+    epochs: tuple[TrainingEpoch, ...]
+    best_epoch: int
+    stopped_by: str
+    steps: int
+    device: str
+    settings: dict[str, JsonValue] = Field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+class SearchProbe(Record):
+    """One structure that the search measured, in order.
+
+    Attributes:
+        predicted: Its cost by the cost model, in the target's unit.
+        measured: Its true cost.
+        macs: Its multiply-accumulates; null where they were not counted.
+    """
+
+    predicted: MaybeFinite
+    measured: float
+    macs: int | None = None
+
+
+class Report(Record):
+    """The record of one run.
+
+    Attributes:
+        schema_version: Version of this format.
+        onnxprune_version: Version of onnxprune.
+        operation: "compress" or "prune".
+        command: The command line; null where the library was called.
+        seed: Seed of everything random.
+        started_at: When the run began.
+        finished_at: When it ended.
+        duration_s: Wall-clock seconds between.
+        environment: Software and hardware.
+        settings: Options of the run, defaults included.
+        model: The original's file.
+        output: The result's file.
+        target: What was asked for and reached.
+        device: What latencies were measured on; null where none was.
+        before: Figures of the original.
+        after: Figures of the result.
+        groups: Every group of removable channels.
+        fixed: Every producer with channels that cannot be removed.
+        verification: Proof that removing equalled silencing.
+        export_check: ONNX against PyTorch; null without training.
+        training: How it was trained; null without training.
+        search: What the search measured.
+        warnings: What to keep in mind when reading the figures.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    onnxprune_version: str
+    operation: Literal["compress", "prune"]
+    command: str | None = None
+    seed: int
+    started_at: AwareDatetime
+    finished_at: AwareDatetime
+    duration_s: float
+    environment: Environment
+    settings: dict[str, JsonValue] = Field(default_factory=dict)
+    model: ModelFile
+    output: ModelFile
+    target: TargetRecord
+    device: DeviceFigures | None = None
+    before: ModelFigures
+    after: ModelFigures
+    groups: tuple[GroupRecord, ...] = ()
+    fixed: tuple[FixedRecord, ...] = ()
+    verification: VerificationRecord
+    export_check: ExportCheck | None = None
+    training: TrainingRecord | None = None
+    search: tuple[SearchProbe, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Report:
+        """Read a report.
+
+        Args:
+            text: What `to_json` gave.
+
+        Raises:
+            ReportError: It is no report, or one of another schema version.
+        """
+        return _parse(text, "the text")
+
+
+def read_report(path: str | Path) -> Report:
+    """Read a report from a file.
+
+    Raises:
+        ReportError: The file cannot be read, is no report, or has another schema version.
+    """
+    try:
+        text = Path(path).read_bytes()
+    except OSError as error:
+        raise ReportError(f"report '{path}' cannot be read: {error.strerror or error}") from error
+    return _parse(text, f"'{path}'")
+
+
+def write_report(report: Report, path: str | Path) -> None:
+    """Write a report as JSON, whole or not at all.
+
+    Raises:
+        OutputError: The path cannot be written, or the disk is full.
+    """
+    text = report.to_json()
+    write_atomically(path, lambda temporary: _write_text(temporary, text))
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def _parse(text: str | bytes, where: str) -> Report:
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise ReportError(f"{where} is not a report: it is not JSON ({error})") from error
+    if not isinstance(content, dict) or "schema_version" not in content:
+        raise ReportError(f"{where} is not a report: it has no field 'schema_version'")
+    version = content["schema_version"]
+    if version != SCHEMA_VERSION:
+        raise ReportError(
+            f"{where} is a report of schema version {version}; this onnxprune reads version {SCHEMA_VERSION}. "
+            f"Read it with the version that wrote it ({content.get('onnxprune_version')})"
+        )
+    try:
+        return Report.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ReportError(f"{where} is not a valid report: field '{place}': {first['msg']}") from error

@@ -1,0 +1,202 @@
+"""Reports, inspections and comparisons as tables for the terminal."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from onnxprune.report.bench import BenchResult
+from onnxprune.report.figures import LatencyFigures, MetricFigures, ModelFigures
+from onnxprune.report.inspection import Inspection
+from onnxprune.report.schema import Report, TargetRecord
+from onnxprune.report.units import change, count, data_size, milliseconds, percent, points
+
+_NAME_LENGTH = 44
+
+
+def summary_table(report: Report) -> Table:
+    """Show latency, MACs, parameters, file size and accuracy before and after."""
+    table = _table("", "before", "after", "change")
+    for row in (
+        *_latency_rows(report.before.latency, report.after.latency),
+        *_cost_rows(report.before, report.after),
+        *_metric_rows(report.before.metric, report.after.metric),
+    ):
+        table.add_row(*row)
+    return table
+
+
+def _latency_rows(before: LatencyFigures | None, after: LatencyFigures | None) -> list[tuple[str, ...]]:
+    if before is None or after is None:
+        return []
+    figures = [
+        ("latency p50", before.p50_ms, after.p50_ms),
+        ("latency p90", before.p90_ms, after.p90_ms),
+    ]
+    return [(name, milliseconds(b), milliseconds(a), change(b, a)) for name, b, a in figures]
+
+
+def _cost_rows(before: ModelFigures, after: ModelFigures) -> list[tuple[str, ...]]:
+    return [
+        ("MACs", count(before.macs), count(after.macs), change(before.macs, after.macs)),
+        (
+            "parameters",
+            count(before.parameters),
+            count(after.parameters),
+            change(before.parameters, after.parameters),
+        ),
+        (
+            "file size",
+            data_size(before.file_bytes),
+            data_size(after.file_bytes),
+            change(before.file_bytes, after.file_bytes),
+        ),
+    ]
+
+
+def _metric_rows(before: MetricFigures | None, after: MetricFigures | None) -> list[tuple[str, ...]]:
+    if after is None:
+        return []
+    on = "random inputs" if after.synthetic else f"{after.part} samples"
+    name = f"{after.name} ({after.samples} {on})"
+    # An original agrees with itself, so that it may have no figure of its own.
+    if before is None:
+        return [(name, "", f"{after.value:.2f} %", "")]
+    return [(name, f"{before.value:.2f} %", f"{after.value:.2f} %", points(before.value, after.value))]
+
+
+def outcome_lines(report: Report) -> list[str]:
+    """Say in a line each whether the target was met and what was proven."""
+    lines = [_target_line(report.target)]
+    check = report.verification
+    lines.append(
+        f"verified: removing equals silencing, relative error {check.relative_error:.1e} "
+        f"(allowed {check.tolerance:.0e})"
+    )
+    if report.export_check is not None:
+        lines.append(
+            f"exported: ONNX equals PyTorch, relative error {report.export_check.relative_error:.1e}"
+        )
+    return lines
+
+
+def _target_line(target: TargetRecord) -> str:
+    shown = {"ms": milliseconds, "bytes": data_size, "MACs": count, "parameters": count}.get(
+        target.unit, percent
+    )
+    unit = f" {target.unit}" if target.unit in ("MACs", "parameters") else ""
+    value, achieved = shown(target.value) + unit, shown(target.achieved) + unit
+    kind = {"params": "parameters", "macs": "MACs", "ratio": "ratio of channels removed"}.get(
+        target.kind, target.kind
+    )
+    asked = value if target.kind == "ratio" else f"{target.requested} = {value}"
+    return f"target {kind}: asked for {asked}, reached {achieved}"
+
+
+def changes_table(report: Report) -> Table:
+    """Show the channels of every group before and after."""
+    table = _table("group", "before", "after", "change")
+    for group in report.groups:
+        table.add_row(
+            _producers(group.producers),
+            str(group.channels_before),
+            str(group.channels_after),
+            change(group.channels_before, group.channels_after),
+        )
+    return table
+
+
+def inspection_lines(inspection: Inspection) -> list[str]:
+    """Describe the model and how much of it can be pruned, in a few lines."""
+    cost = inspection.cost
+    inputs = ", ".join(
+        f"{spec.name} {spec.dtype} [{' x '.join('?' if d is None else str(d) for d in spec.shape)}]"
+        for spec in inspection.inputs
+    )
+    removable = sum(group.channels * len(group.producers) for group in inspection.groups)
+    fixed = sum(part.channels for part in inspection.fixed)
+    return [
+        f"{inspection.path}: opset {inspection.opset}, IR {inspection.ir_version}, {data_size(inspection.file_bytes)}",
+        f"inputs: {inputs}",
+        f"{count(cost.macs)} MACs, {count(cost.parameters)} parameters, "
+        f"peak activations {data_size(cost.peak_activation_bytes)}",
+        f"prunable: {removable} of {removable + fixed} output channels, in {len(inspection.groups)} groups; "
+        f"they take part in {percent(inspection.prunable_share)} of the MACs",
+    ]
+
+
+def groups_table(inspection: Inspection) -> Table:
+    """Show every group: producers, channels, channels per unit, MACs and parameters they take part in."""
+    table = _table("group (producers)", "channels", "per unit", "MACs", "share", "parameters")
+    for group in inspection.groups:
+        share = group.macs / inspection.cost.macs if inspection.cost.macs else 0.0
+        table.add_row(
+            _producers(group.producers),
+            str(group.channels),
+            str(group.channels_per_unit),
+            count(group.macs),
+            percent(share),
+            count(group.parameters),
+        )
+    return table
+
+
+def fixed_table(inspection: Inspection) -> Table:
+    """Show what cannot be removed and why."""
+    table = Table(box=None, pad_edge=False, show_edge=False)
+    table.add_column("fixed", no_wrap=True)
+    table.add_column("channels", justify="right", no_wrap=True)
+    table.add_column("why", overflow="fold")
+    for part in inspection.fixed:
+        table.add_row(shortened(part.producer), str(part.channels), part.reason)
+    return table
+
+
+def bench_table(result: BenchResult) -> Table:
+    """Show models side by side, each with its ratio to the first."""
+    table = _table("model", "p50", "ratio", "95 % CI of p50", "p90", "p99", "mean", "spread", "MACs", "size")
+    first = result.models[0].latency.p50_ms if result.models else 0.0
+    for model in result.models:
+        latency = model.latency
+        low, high = latency.ci95_ms
+        table.add_row(
+            shortened(model.path),
+            milliseconds(latency.p50_ms),
+            f"{latency.p50_ms / first:.3f}" if first else "",
+            f"{milliseconds(low)} - {milliseconds(high)}",
+            milliseconds(latency.p90_ms),
+            milliseconds(latency.p99_ms),
+            milliseconds(latency.mean_ms),
+            percent(latency.spread),
+            count(model.macs),
+            data_size(model.file_bytes),
+        )
+    return table
+
+
+def shortened(name: str, length: int = _NAME_LENGTH) -> str:
+    """Drop from an exporter's node name what repeats itself, and its middle where it is still too long.
+
+    `/layer1/layer1.0/conv1/Conv` becomes `layer1.0/conv1/Conv`.
+    """
+    parts = name.strip("/").split("/")
+    kept = [
+        part for part, after in zip(parts, [*parts[1:], ""], strict=True) if not after.startswith(f"{part}.")
+    ]
+    text = "/".join(kept)
+    if len(text) <= length:
+        return text
+    head = (length - 3) // 2
+    return f"{text[:head]}...{text[len(text) - (length - 3 - head) :]}"
+
+
+def _producers(names: tuple[str, ...]) -> str:
+    more = len(names) - 1
+    return shortened(names[0]) + (f" + {more} more" if more else "")
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=None, pad_edge=False, show_edge=False)
+    table.add_column(first, overflow="fold")
+    for name in others:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table

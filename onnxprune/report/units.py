@@ -1,0 +1,62 @@
+"""Numbers as people read them: 7.40 ms, 4.09 G, 102 MB, -52 % (2.1x)."""
+
+from __future__ import annotations
+
+_COUNTS = ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k"))
+_SIZES = ((1e12, " TB"), (1e9, " GB"), (1e6, " MB"), (1e3, " kB"))
+
+
+def milliseconds(value_ms: float) -> str:
+    """Three significant digits: `0.531 ms`, `7.40 ms`, `152 ms`, `12.3 s`."""
+    if value_ms >= 9999.5:
+        return f"{_three_digits(value_ms / 1e3)} s"
+    return f"{_three_digits(value_ms)} ms"
+
+
+def count(value: float) -> str:
+    """Three significant digits and a decimal prefix: `4.09 G`, `25.5 M`, `812`."""
+    return _prefixed(value, _COUNTS, "")
+
+
+def data_size(value_bytes: float) -> str:
+    """Three significant digits in decimal units: `102 MB`, `1.20 kB`, `812 B`."""
+    return _prefixed(value_bytes, _SIZES, " B")
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """A share as `52.1 %`."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def change(before: float, after: float) -> str:
+    """How much less or more: `-52 % (2.1x)`, `+3 %`; empty where there was nothing before."""
+    if before <= 0:
+        return ""
+    relative = f"{100 * (after / before - 1):+.0f} %"
+    if relative in ("+0 %", "-0 %"):
+        return "0 %"
+    if not 0 < after < before:
+        return relative
+    factor = before / after
+    return f"{relative} ({factor:.2f}x)" if factor < 1.1 else f"{relative} ({factor:.1f}x)"
+
+
+def points(before_percent: float, after_percent: float) -> str:
+    """Difference of two percentages: `-0.42 points`."""
+    return f"{after_percent - before_percent:+.2f} points"
+
+
+def _prefixed(value: float, prefixes: tuple[tuple[float, str], ...], plain: str) -> str:
+    for size, name in prefixes:
+        # 999.6 k would read 1000 k.
+        if value >= size * 0.9995:
+            return f"{_three_digits(value / size)}{name}"
+    return f"{value:.0f}{plain}"
+
+
+def _three_digits(value: float) -> str:
+    if value >= 99.95:
+        return f"{value:.0f}"
+    if value >= 9.995:
+        return f"{value:.1f}"
+    return f"{value:.2f}" if value >= 0.9995 else f"{value:.3f}"

@@ -1,0 +1,120 @@
+"""Cost models that predict what a structure costs, for searches that ask for thousands of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from onnxprune.search.sizes import AxisSize, PaperCost, Product
+
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class LayerTerm:
+    """The latency of one contraction as a function of its channel counts.
+
+    Attributes:
+        node: Name of the node.
+        channels_in: Size of its input channel axis.
+        channels_out: Size of its output channel axis.
+        cost_ms: Milliseconds at (channels in, channels out).
+    """
+
+    node: str
+    channels_in: AxisSize
+    channels_out: AxisSize
+    cost_ms: Callable[[int, int], float]
+
+    def of(self, counts: np.ndarray) -> float:
+        """Return the milliseconds at the groups' counts."""
+        return self.cost_ms(self.channels_in.of(counts), self.channels_out.of(counts))
+
+
+class LatencyCost:
+    """Predicted latency: measured costs of the contractions, and a cost per entry for everything else.
+
+    What the layers' own measurements leave of the network's latency (activations that are not fused, joins, pooling,
+    the runtime itself) is spread over the entries that the other nodes write.
+    """
+
+    def __init__(self, terms: Sequence[LayerTerm], paper: PaperCost, original: np.ndarray, latency_ms: float) -> None:
+        """Calibrate on the unpruned network.
+
+        Args:
+            terms: The contractions.
+            paper: Closed forms of the network's sizes.
+            original: Counts of the unpruned network.
+            latency_ms: Its measured latency.
+        """
+        self._terms = tuple(terms)
+        self._activations = paper.activations
+        layers_ms = sum(term.of(original) for term in self._terms)
+        # Layers measured alone can add up to more than the whole, where neighbours keep data in the cache.
+        self._scale = min(1.0, latency_ms / layers_ms) if layers_ms else 1.0
+        rest_ms = max(latency_ms - layers_ms * self._scale, 0.0)
+        self._entry_ms = rest_ms / max(paper.activations_of(original), 1)
+        self._terms_of = _by_group(len(original), [(t, [t.channels_in, t.channels_out]) for t in self._terms])
+        self._activations_of = _by_group(len(original), [(p, list(p.sizes)) for p in self._activations])
+
+    def total(self, counts: np.ndarray) -> float:
+        """Return the predicted latency in ms."""
+        return self._sum(self._terms, self._activations, counts)
+
+    def around(self, group: int, counts: np.ndarray) -> float:
+        """Return the predicted ms of everything one group's count affects."""
+        return self._sum(self._terms_of[group], self._activations_of[group], counts)
+
+    def _sum(self, terms: Sequence[LayerTerm], activations: Sequence[Product], counts: np.ndarray) -> float:
+        layers_ms = sum(term.of(counts) for term in terms)
+        return layers_ms * self._scale + sum(p.of(counts) for p in activations) * self._entry_ms
+
+
+class ProductCost:
+    """A cost that is a sum of products of axis sizes: MACs, parameters or bytes."""
+
+    def __init__(self, products: Sequence[tuple[Product, float]], groups: int) -> None:
+        """Prepare for a network.
+
+        Args:
+            products: The products and what each of their entries costs.
+            groups: Number of groups.
+        """
+        self._products = tuple(products)
+        self._of = _by_group(groups, [(item, list(item[0].sizes)) for item in self._products])
+
+    def total(self, counts: np.ndarray) -> float:
+        """Return the cost of the whole network."""
+        return sum(product.of(counts) * weight for product, weight in self._products)
+
+    def around(self, group: int, counts: np.ndarray) -> float:
+        """Return the cost of everything one group's count affects."""
+        return sum(product.of(counts) * weight for product, weight in self._of[group])
+
+
+def macs_cost(paper: PaperCost, groups: int) -> ProductCost:
+    """Return the network's multiply-accumulates as a cost."""
+    return ProductCost([(product, 1.0) for product in paper.macs.values()], groups)
+
+
+def parameters_cost(paper: PaperCost, groups: int) -> ProductCost:
+    """Return the number of weights as a cost."""
+    return ProductCost([(product, 1.0) for product, _ in paper.parameters], groups)
+
+
+def bytes_cost(paper: PaperCost, groups: int) -> ProductCost:
+    """Return the bytes of the weights as a cost."""
+    return ProductCost(paper.parameters, groups)
+
+
+def _by_group(groups: int, items: Sequence[tuple[Item, list[AxisSize]]]) -> list[list[Item]]:
+    result: list[list[Item]] = [[] for _ in range(groups)]
+    for item, sizes in items:
+        touched = {int(group) for size in sizes for group in size.groups}
+        for group in touched:
+            result[group].append(item)
+    return result

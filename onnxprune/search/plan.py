@@ -1,0 +1,154 @@
+"""From scores and a target to the structure that meets it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+
+from onnxprune.channels import ChannelMap
+from onnxprune.errors import TargetOutOfReachError
+from onnxprune.search.allocation import Admissible, CostModel, global_path, uniform_path
+from onnxprune.search.costs import bytes_cost, macs_cost, parameters_cost
+from onnxprune.search.reach import Probe, reach
+from onnxprune.search.sizes import PaperCost, full_counts, keep_mask
+from onnxprune.search.target import UNITS, Target
+
+AllocationName = Literal["uniform", "global"]
+ALLOCATIONS: tuple[AllocationName, ...] = ("global", "uniform")
+
+
+class Evaluator(Protocol):
+    """Measures structures on the device; a search never sees the device itself."""
+
+    def latency_ms(self, keep: np.ndarray) -> float:
+        """Return the measured p50 of the network that keeps these units, shape (units,)."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What an allocation decides about.
+
+    Attributes:
+        channels: The analysis.
+        scores: Importance of every unit, shape (units,).
+        admissible: Counts each group may have.
+        paper: Closed forms of MACs, parameters and bytes.
+        cost: Predicted cost that steps are priced by: latency where it is measured, else MACs.
+        file_overhead_bytes: Bytes of the file that are no weights.
+    """
+
+    channels: ChannelMap
+    scores: np.ndarray
+    admissible: Admissible
+    paper: PaperCost
+    cost: CostModel
+    file_overhead_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A structure that meets the target.
+
+    Attributes:
+        counts: Units that stay in each group, shape (groups,).
+        keep: Whether each unit stays, shape (units,).
+        achieved: Its cost in the target's unit.
+        original: The unpruned network's.
+        probes: The structures that were measured on the way.
+    """
+
+    counts: np.ndarray
+    keep: np.ndarray
+    achieved: float
+    original: float
+    probes: tuple[Probe, ...]
+
+
+def find_plan(
+    problem: Problem,
+    target: Target,
+    allocation: AllocationName,
+    *,
+    evaluator: Evaluator | None = None,
+    original_ms: float | None = None,
+    on_probe: Callable[[Probe], None] | None = None,
+) -> Plan:
+    """Find the largest structure of an allocation that meets a target.
+
+    Args:
+        problem: The network.
+        target: What to reach.
+        allocation: "uniform" or "global".
+        evaluator: Measures latencies; for latency targets.
+        original_ms: Measured p50 of the unpruned network; for latency targets.
+        on_probe: Called after each measurement.
+
+    Raises:
+        TargetOutOfReachError: No structure of the allocation meets it; the message says the lowest that can.
+    """
+    path = _path(problem, allocation)
+    if target.kind == "latency":
+        assert evaluator is not None and original_ms is not None
+        measured = evaluator
+        predicted: Sequence[float] = [problem.cost.total(counts) for counts in path]
+        original = original_ms
+
+        def measure(index: int) -> float:
+            cost = measured.latency_ms(keep_mask(problem.channels, problem.scores, path[index]))
+            if on_probe is not None:
+                on_probe(Probe(index, predicted[index], cost))
+            return cost
+    else:
+        predicted = [_exact(problem, target, counts) for counts in path]
+        original = predicted[0]
+        measure = predicted.__getitem__
+    limit = _limit(target, original)
+    reached = reach(predicted, measure, limit, original=original, max_probes=12 if target.kind == "latency" else 64)
+    if reached.index is None:
+        raise _out_of_reach(target, limit, reached.lowest, original)
+    achieved = next((p.measured for p in reversed(reached.probes) if p.index == reached.index), original)
+    counts = path[reached.index]
+    keep = keep_mask(problem.channels, problem.scores, counts)
+    return Plan(counts, keep, achieved, original, reached.probes)
+
+
+def _path(problem: Problem, allocation: AllocationName) -> list[np.ndarray]:
+    if allocation == "uniform":
+        return uniform_path(problem.channels, problem.admissible)
+    return global_path(problem.channels, problem.scores, problem.admissible, problem.cost)
+
+
+def _exact(problem: Problem, target: Target, counts: np.ndarray) -> float:
+    """Cost of a structure that needs no measurement."""
+    groups = len(counts)
+    if target.kind == "macs":
+        return macs_cost(problem.paper, groups).total(counts)
+    if target.kind == "params":
+        return parameters_cost(problem.paper, groups).total(counts)
+    if target.kind == "size":
+        return bytes_cost(problem.paper, groups).total(counts) + problem.file_overhead_bytes
+    channels_per_unit = np.array([group.channels_per_unit for group in problem.channels.groups])
+    full = full_counts(problem.channels)
+    return float((counts * channels_per_unit).sum() / (full * channels_per_unit).sum())
+
+
+def _limit(target: Target, original: float) -> float:
+    return 1.0 - target.value if target.kind == "ratio" else target.resolve(original)
+
+
+def _out_of_reach(target: Target, limit: float, lowest: float, original: float) -> TargetOutOfReachError:
+    unit = UNITS[target.kind]
+    if target.kind == "ratio":
+        return TargetOutOfReachError(f"cannot remove {target.text} of the channels; at most {1 - lowest:.2f} can go")
+    return TargetOutOfReachError(
+        f"target {target.kind} '{target.text}' ({_amount(limit)} {unit}) is out of reach: the original has "
+        f"{_amount(original)} {unit}, and the smallest network that pruning gives has {_amount(lowest)} {unit} "
+        f"({lowest / original:.0%}). Ask for that much, or start from a smaller network"
+    )
+
+
+def _amount(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
