@@ -61,13 +61,16 @@ class FirstOutput(nn.Module):
 
 
 def build(name: str) -> nn.Module:
-    """The network `name` in eval mode, weights of seed 0, BatchNorm statistics perturbed."""
+    """Build the network `name` in eval mode, weights of seed 0, BatchNorm statistics perturbed."""
     torch.manual_seed(0)
     network = NETWORKS[name]()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None:
             nn.init.normal_(module.running_mean, 0.0, 0.1)
             nn.init.uniform_(module.running_var, 0.8, 1.2)  # type: ignore[arg-type]
+        if isinstance(module, nn.Linear) and not module.weight.any():
+            # ViT's head starts at zero, which would make every output zero.
+            nn.init.trunc_normal_(module.weight, std=0.02)
     if name.startswith(("lraspp", "deeplabv3")):
         network = FirstOutput(network)
     return network.eval()

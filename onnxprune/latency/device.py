@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from onnxprune.latency.options import MeasureOptions
 from onnxprune.latency.stats import LatencyStats
+
+if TYPE_CHECKING:
+    from onnxprune.latency.layer_costs import LayerCosts
 
 ModelSource = Path | bytes
 """A model: its file, or its serialised bytes."""
@@ -30,6 +33,9 @@ class Device(Protocol):
 
     def fingerprint(self, options: MeasureOptions) -> dict[str, object]:
         """Return what a latency depends on: hardware, onnxruntime version, provider, threads."""
+
+    def layer_costs(self, options: MeasureOptions) -> LayerCosts:
+        """Return the table of what single layers cost here."""
 
     def measure(
         self,

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from onnxprune.latency.device import Feeds, ModelSource, Progress
-from onnxprune.latency.layer import LayerSpec
+from onnxprune.latency.layer_costs import LayerCosts
+from onnxprune.latency.layers import LayerSpec
 from onnxprune.latency.options import MeasureOptions
 from onnxprune.latency.stats import LatencyStats, summarise
 
@@ -18,7 +19,11 @@ class FakeDevice:
     name = "fake"
 
     def __init__(
-        self, latency_ms: Callable[[str, ModelSource], float], noise: float = 0.0, seed: int = 0
+        self,
+        latency_ms: Callable[[str, ModelSource], float],
+        noise: float = 0.0,
+        seed: int = 0,
+        layer_ms: Callable[[LayerSpec], float] = lambda spec: spec.channels_in * spec.channels_out * 1e-6,
     ) -> None:
         """Make a device.
 
@@ -26,8 +31,10 @@ class FakeDevice:
             latency_ms: Latency of a model, from its name and source.
             noise: Standard deviation of a run, as a fraction of the latency.
             seed: Seed of the noise.
+            layer_ms: Cost of a layer.
         """
         self._latency_ms = latency_ms
+        self._layer_ms = layer_ms
         self._noise = noise
         self._rng = np.random.default_rng(seed)
         self.measured: list[str] = []
@@ -36,6 +43,10 @@ class FakeDevice:
     def fingerprint(self, options: MeasureOptions) -> dict[str, object]:
         """Return a fixed hardware, and the options' provider and threads."""
         return {"cpu": "fake", "provider": options.provider, "threads": options.threads}
+
+    def layer_costs(self, options: MeasureOptions) -> LayerCosts:  # noqa: ARG002
+        """Return a table of computed costs, kept in memory only."""
+        return _Unsaved(FakeLayerTimer(self._layer_ms))
 
     def measure(
         self,
@@ -78,3 +89,10 @@ class FakeLayerTimer:
         """Compute the cost of a layer."""
         self.timed.append(spec)
         return self._cost_ms(spec)
+
+
+class _Unsaved(LayerCosts):
+    """Computed costs leave no file behind."""
+
+    def save(self) -> None:
+        """Do nothing."""

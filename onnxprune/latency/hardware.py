@@ -14,7 +14,19 @@ from onnxprune.latency.providers import provider_name
 
 _CPU_FIELDS = ("model name", "cpu family", "model", "stepping", "cache size")
 # The instruction sets that onnxruntime picks its kernels by.
-_KERNEL_FLAGS = ("avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_tile", "asimd", "asimddp", "sve", "i8mm")
+_KERNEL_FLAGS = (
+    "avx",
+    "avx2",
+    "fma",
+    "avx512f",
+    "avx512_vnni",
+    "avx_vnni",
+    "amx_tile",
+    "asimd",
+    "asimddp",
+    "sve",
+    "i8mm",
+)
 
 
 def fingerprint(options: MeasureOptions) -> dict[str, object]:

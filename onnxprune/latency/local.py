@@ -9,12 +9,13 @@ from typing import Protocol
 from onnxprune.errors import DeviceError
 from onnxprune.latency import hardware
 from onnxprune.latency.device import Feeds, ModelSource, Progress
+from onnxprune.latency.layer_costs import LayerCosts, ProfilingTimer
 from onnxprune.latency.options import MeasureOptions
 from onnxprune.latency.session import Session
 from onnxprune.latency.stats import LatencyStats, summarise
 
-# Timed runs in a row before the next model's turn. Turns of one run each would time every model with the others'
-# weights in the cache; the first run of a turn is not timed for the same reason.
+# Timed runs in a row before the next model's turn. Turns of one run each would time every model with the
+# others' weights in the cache; the first run of a turn is not timed for the same reason.
 _TURN_RUNS = 5
 
 
@@ -48,6 +49,10 @@ class LocalDevice:
         """Return the CPU (and GPU), onnxruntime's version, provider and threads."""
         return hardware.fingerprint(options)
 
+    def layer_costs(self, options: MeasureOptions) -> LayerCosts:
+        """Return the table of this machine, with what earlier runs measured."""
+        return LayerCosts(ProfilingTimer(options))
+
     def measure(
         self,
         models: Mapping[str, ModelSource],
@@ -57,8 +62,8 @@ class LocalDevice:
     ) -> dict[str, LatencyStats]:
         """Measure models in `options.sessions` rounds; each round has a fresh session of every model.
 
-        Within a round the models take turns of a few runs until each has run long enough; the order changes from
-        round to round. See `Device.measure`.
+        Within a round the models take turns of a few runs until each has run long enough; the order changes
+        from round to round. See `Device.measure`.
         """
         if missing := [name for name in models if name not in feeds]:
             raise DeviceError(f"no inputs were given for model '{missing[0]}'")
@@ -86,7 +91,7 @@ class LocalDevice:
             for name in waiting:
                 if len(runners) > 1:
                     runners[name].run(feeds[name])
-                turn = min(_TURN_RUNS, options.max_runs - len(timed[name]))
+                turn = _turn(timed[name], options)
                 timed[name] += [self._time(runners[name], feeds[name]) for _ in range(turn)]
         return timed
 
@@ -99,3 +104,9 @@ class LocalDevice:
 def _enough(timed_ms: Sequence[float], options: MeasureOptions) -> bool:
     long_enough = len(timed_ms) >= options.min_runs and sum(timed_ms) >= options.session_ms
     return long_enough or len(timed_ms) >= options.max_runs
+
+
+def _turn(timed_ms: Sequence[float], options: MeasureOptions) -> int:
+    """Return how many runs are timed before the next model's turn."""
+    limit = options.min_runs if sum(timed_ms) >= options.session_ms else options.max_runs
+    return min(_TURN_RUNS, limit - len(timed_ms))

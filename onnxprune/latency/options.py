@@ -15,7 +15,8 @@ class MeasureOptions:
     A session ends when it has run `min_runs` times and for `session_ms`, or `max_runs` times.
 
     Attributes:
-        provider: Execution provider: a short name (cpu, cuda, tensorrt, openvino, coreml, dml) or onnxruntime's own.
+        provider: Execution provider: a short name (cpu, cuda, tensorrt, openvino, coreml, dml) or
+            onnxruntime's own.
         threads: Threads inside an operator. One is the default: with two, sessions were seen to be 3x off.
         batch: Samples per run; the feeds must have this batch, it is recorded with the result.
         warmup: Runs of each session that are not timed.

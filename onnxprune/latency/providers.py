@@ -1,7 +1,8 @@
 """Execution providers: their short names, and which of them work here.
 
-What onnxruntime lists as available is what it was built with: the GPU build lists CUDA and TensorRT on machines that
-have neither, and silently runs on the CPU instead. So a provider counts as working only once a session has kept it.
+What onnxruntime lists as available is what it was built with: the GPU build lists CUDA and TensorRT on
+machines that have neither, and silently runs on the CPU instead. So a provider counts as working only once a
+session has kept it.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ def provider_name(provider: str) -> str:
         return provider
     if provider.lower() not in PROVIDERS:
         raise DeviceError(
-            f"unknown provider '{provider}'; known are {', '.join(PROVIDERS)}; working here: {_working_text()}"
+            f"unknown provider '{provider}'; known are {', '.join(PROVIDERS)}; "
+            f"working here: {_working_text()}"
         )
     return PROVIDERS[provider.lower()]
 
@@ -53,12 +55,14 @@ def require_provider(provider: str) -> str:
     full = provider_name(provider)
     if full not in ort.get_available_providers():
         raise DeviceError(
-            f"this onnxruntime ({ort.__version__}) has no provider '{provider}'; working here: {_working_text()}"
+            f"this onnxruntime ({ort.__version__}) has no provider '{provider}'; "
+            f"working here: {_working_text()}"
         )
     if full not in working_providers():
         raise DeviceError(
-            f"this onnxruntime ({ort.__version__}) was built with the provider '{provider}', but it does not start on "
-            f"this machine (its libraries or its hardware are missing); working here: {_working_text()}"
+            f"this onnxruntime ({ort.__version__}) was built with the provider '{provider}', but it does not "
+            "start on this machine (its libraries or its hardware are missing); "
+            f"working here: {_working_text()}"
         )
     return full
 

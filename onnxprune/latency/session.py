@@ -41,13 +41,13 @@ class Session:
             self._session = ort.InferenceSession(
                 source if isinstance(source, bytes) else str(source),
                 _session_options(options, profile),
-                providers=[self._provider, PROVIDERS["cpu"]][: 1 if options.provider == "cpu" else 2],
+                providers=list(dict.fromkeys([self._provider, PROVIDERS["cpu"]])),
                 enable_fallback=0,
             )
         except Exception as error:
             raise self._failed("load", error) from error
         if self._provider not in self._session.get_providers():
-            raise DeviceError(f"onnxruntime did not keep the provider '{options.provider}' for model '{name}'")
+            raise DeviceError(f"onnxruntime dropped the provider '{options.provider}' for model '{name}'")
 
     def run(self, feeds: Feeds) -> None:
         """Run once; the outputs are dropped.

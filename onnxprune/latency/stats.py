@@ -60,8 +60,9 @@ class LatencyStats:
 def summarise(samples_ms: Sequence[Sequence[float]], seed: int = 0) -> LatencyStats:
     """Reduce samples to figures.
 
-    p50 is the median of the sessions' medians: a whole session can be off (where its memory lands, what else the
-    machine does), so a session counts once, however many runs it had, and a minority of bad ones changes nothing.
+    p50 is the median of the sessions' medians: a whole session can be off (where its memory lands, what else
+    the machine does), so a session counts once, however many runs it had, and a minority of bad ones changes
+    nothing.
 
     Args:
         samples_ms: Runs by session; at least one session, none of them empty.

@@ -13,7 +13,14 @@ import onnx_ir as ir
 from onnxprune.channels import Verification, prune, verify
 from onnxprune.errors import TargetOutOfReachError
 from onnxprune.graph import random_inputs, save, to_bytes
-from onnxprune.latency import Device, LatencyStats, MeasureOptions, ModelSource
+from onnxprune.latency import (
+    Device,
+    LatencyStats,
+    LayerCosts,
+    MeasureOptions,
+    ModelSource,
+    ProfilingTimer,
+)
 from onnxprune.pipeline.prepare import Network
 from onnxprune.progress import Observer
 from onnxprune.search import (
@@ -153,10 +160,10 @@ def make_problem(
         network.channels,
         network.shapes,
         scores,
-        device.layer_costs(options),
+        LayerCosts(ProfilingTimer(options)),
         original_ms,
         fine=choice.target.kind != "latency",
-        on_progress=lambda done, total: observer.advance(note=f"{done}/{total}"),
+        on_layer=lambda done, total: observer.advance(note=f"{done}/{total} layers"),
     )
 
 

@@ -24,11 +24,13 @@ class Trained:
         model: The ONNX graph, weights replaced.
         history: What happened in training.
         export_error: Relative difference between onnxruntime on the graph and the PyTorch module.
+        export_max_abs: The largest absolute one.
     """
 
     model: ir.Model
     history: TrainingHistory
     export_error: float
+    export_max_abs: float
 
 
 def train(
@@ -68,9 +70,9 @@ def train(
     for note in history.notes:
         observer.warn(note)
     model = write_weights(student, pruned)
-    error = compare(student, model, feeds).relative
-    _check(error, "after training")
-    return Trained(model, history, error)
+    difference = compare(student, model, feeds)
+    _check(difference.relative, "after training")
+    return Trained(model, history, difference.relative, difference.max_abs)
 
 
 def _check(error: float, when: str) -> None:

@@ -5,11 +5,19 @@ layers below return; `inspect_model` says which channels of a model can be remov
 latencies. Each turns into JSON and into a table for the terminal. Nothing here measures, prunes or prints.
 """
 
+from onnxprune.report.assembly import model_figures, model_file
 from onnxprune.report.bench import BenchedModel, BenchResult
 from onnxprune.report.environment import Environment, environment
 from onnxprune.report.figures import DeviceFigures, LatencyFigures, MetricFigures, ModelFigures, ModelFile
 from onnxprune.report.inspection import Inspection, inspect_model
-from onnxprune.report.schema import SCHEMA_VERSION, Report, read_report, write_report
+from onnxprune.report.schema import (
+    SCHEMA_VERSION,
+    ExportCheck,
+    Report,
+    TargetRecord,
+    read_report,
+    write_report,
+)
 from onnxprune.report.tables import (
     bench_table,
     changes_table,
@@ -26,12 +34,14 @@ __all__ = [
     "BenchedModel",
     "DeviceFigures",
     "Environment",
+    "ExportCheck",
     "Inspection",
     "LatencyFigures",
     "MetricFigures",
     "ModelFigures",
     "ModelFile",
     "Report",
+    "TargetRecord",
     "bench_table",
     "changes_table",
     "environment",
@@ -39,6 +49,8 @@ __all__ = [
     "groups_table",
     "inspect_model",
     "inspection_lines",
+    "model_figures",
+    "model_file",
     "outcome_lines",
     "read_report",
     "summary_table",

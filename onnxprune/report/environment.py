@@ -11,6 +11,7 @@ from onnxprune.report.record import Record
 
 # onnxruntime and onnx_ir go by several distribution names; what is not installed is left out.
 _PACKAGES = (
+    "onnxprune",
     "numpy",
     "onnx",
     "onnx-ir",
@@ -50,11 +51,6 @@ def environment() -> Environment:
         cores=_cores(),
         packages=_versions(),
     )
-
-
-def package_version() -> str:
-    """Return the version of onnxprune."""
-    return _version("onnxprune") or "unknown"
 
 
 def _cores() -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field, JsonValue
+from pydantic import Field
 
 from onnxprune.report.record import MaybeFinite, Record
 
@@ -140,4 +140,4 @@ class DeviceFigures(Record):
     provider: str
     threads: int
     batch: int
-    fingerprint: dict[str, JsonValue] = Field(default_factory=dict)
+    fingerprint: dict[str, object] = Field(default_factory=dict)

@@ -250,7 +250,7 @@ def _parse(text: str | bytes, where: str) -> Report:
     version = content["schema_version"]
     if version != SCHEMA_VERSION:
         raise ReportError(
-            f"{where} is a report of schema version {version}; this onnxprune reads version {SCHEMA_VERSION}. "
+            f"{where} is a report of schema version {version}; this onnxprune reads {SCHEMA_VERSION}. "
             f"Read it with the version that wrote it ({content.get('onnxprune_version')})"
         )
     try:

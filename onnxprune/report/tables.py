@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from rich.table import Table
+from rich.text import Text
 
 from onnxprune.report.bench import BenchResult
 from onnxprune.report.figures import LatencyFigures, MetricFigures, ModelFigures
 from onnxprune.report.inspection import Inspection
 from onnxprune.report.schema import Report, TargetRecord
 from onnxprune.report.units import change, count, data_size, milliseconds, percent, points
+from onnxprune.search.target import TargetKind
 
 _NAME_LENGTH = 44
 
@@ -73,23 +77,26 @@ def outcome_lines(report: Report) -> list[str]:
         f"(allowed {check.tolerance:.0e})"
     )
     if report.export_check is not None:
-        lines.append(
-            f"exported: ONNX equals PyTorch, relative error {report.export_check.relative_error:.1e}"
-        )
+        error = report.export_check.relative_error
+        lines.append(f"exported: ONNX equals PyTorch, relative error {error:.1e}")
     return lines
 
 
 def _target_line(target: TargetRecord) -> str:
-    shown = {"ms": milliseconds, "bytes": data_size, "MACs": count, "parameters": count}.get(
-        target.unit, percent
-    )
-    unit = f" {target.unit}" if target.unit in ("MACs", "parameters") else ""
-    value, achieved = shown(target.value) + unit, shown(target.achieved) + unit
-    kind = {"params": "parameters", "macs": "MACs", "ratio": "ratio of channels removed"}.get(
-        target.kind, target.kind
-    )
-    asked = value if target.kind == "ratio" else f"{target.requested} = {value}"
-    return f"target {kind}: asked for {asked}, reached {achieved}"
+    noun, show = _TARGETS[target.kind]
+    asked = show(target.value)
+    if target.requested.endswith(("%", "x")):
+        asked = f"{target.requested} = {asked}"
+    return f"target {noun}: asked for {asked}, reached {show(target.achieved)}"
+
+
+_TARGETS: Mapping[TargetKind, tuple[str, Callable[[float], str]]] = {
+    "latency": ("latency", milliseconds),
+    "macs": ("MACs", count),
+    "params": ("parameters", count),
+    "size": ("file size", data_size),
+    "ratio": ("ratio of channels removed", percent),
+}
 
 
 def changes_table(report: Report) -> Table:
@@ -115,7 +122,8 @@ def inspection_lines(inspection: Inspection) -> list[str]:
     removable = sum(group.channels * len(group.producers) for group in inspection.groups)
     fixed = sum(part.channels for part in inspection.fixed)
     return [
-        f"{inspection.path}: opset {inspection.opset}, IR {inspection.ir_version}, {data_size(inspection.file_bytes)}",
+        f"{inspection.path}: opset {inspection.opset}, IR {inspection.ir_version}, "
+        f"{data_size(inspection.file_bytes)}",
         f"inputs: {inputs}",
         f"{count(cost.macs)} MACs, {count(cost.parameters)} parameters, "
         f"peak activations {data_size(cost.peak_activation_bytes)}",
@@ -147,7 +155,7 @@ def fixed_table(inspection: Inspection) -> Table:
     table.add_column("channels", justify="right", no_wrap=True)
     table.add_column("why", overflow="fold")
     for part in inspection.fixed:
-        table.add_row(shortened(part.producer), str(part.channels), part.reason)
+        table.add_row(Text(shortened(part.producer)), str(part.channels), Text(part.reason))
     return table
 
 
@@ -159,7 +167,7 @@ def bench_table(result: BenchResult) -> Table:
         latency = model.latency
         low, high = latency.ci95_ms
         table.add_row(
-            shortened(model.path),
+            Text(shortened(model.path)),
             milliseconds(latency.p50_ms),
             f"{latency.p50_ms / first:.3f}" if first else "",
             f"{milliseconds(low)} - {milliseconds(high)}",
@@ -189,9 +197,10 @@ def shortened(name: str, length: int = _NAME_LENGTH) -> str:
     return f"{text[:head]}...{text[len(text) - (length - 3 - head) :]}"
 
 
-def _producers(names: tuple[str, ...]) -> str:
+def _producers(names: tuple[str, ...]) -> Text:
+    # Text, not str: rich would read brackets in a name as markup.
     more = len(names) - 1
-    return shortened(names[0]) + (f" + {more} more" if more else "")
+    return Text(shortened(names[0]) + (f" + {more} more" if more else ""))
 
 
 def _table(first: str, *others: str) -> Table:

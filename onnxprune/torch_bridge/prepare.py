@@ -20,7 +20,7 @@ from onnx_ir.passes.common import (
 
 from onnxprune.errors import ConversionError
 from onnxprune.torch_bridge.placement import place_shape_arithmetic
-from onnxprune.torch_bridge.registry import DOMAIN, OPSETS, find_converter
+from onnxprune.torch_bridge.registry import DOMAIN, OPSETS, find_converter, undotted
 from onnxprune.torch_bridge.roles import Roles, roles
 
 _STANDARD = ("", "ai.onnx")
@@ -57,7 +57,7 @@ def prepare(model: ir.Model) -> tuple[ir.Model, Roles]:
     place_shape_arithmetic(copy.graph)
     RemoveUnusedNodesPass()(copy)
     _name_nodes(copy.graph)
-    copy.graph.opset_imports[DOMAIN] = opset
+    copy.graph.opset_imports.update({"": opset, DOMAIN: opset})
     return copy, Roles(weights, sorted_roles.statistics, sorted_roles.fixed)
 
 
@@ -100,14 +100,19 @@ def _name_statistics(graph: ir.Graph) -> None:
 def _choose_converters(graph: ir.Graph, opset: int) -> None:
     missing = []
     for node in graph:
-        if node.domain in _STANDARD and find_converter(DOMAIN, node.op_type, opset) is not None:
+        # The second name of the standard domain has a dot as well.
+        node.domain = "" if node.domain in _STANDARD else node.domain
+        if not node.domain and find_converter(DOMAIN, node.op_type, opset) is not None:
             node.domain = DOMAIN
             continue
-        version = opset if node.domain in _STANDARD else graph.opset_imports.get(node.domain, 1)
-        several = len(node.outputs) > 1 and node.domain in _STANDARD
+        version = graph.opset_imports.get(node.domain, 1) if node.domain else opset
+        several = len(node.outputs) > 1 and not node.domain
         if several or find_converter(node.domain, node.op_type, version) is None:
             name = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
             missing.append(f"{name} (node '{node.name}', opset {version})")
+        elif "." in node.domain:
+            node.domain = undotted(node.domain, node.op_type, version)
+            graph.opset_imports[node.domain] = version
     if missing:
         shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
         raise ConversionError(

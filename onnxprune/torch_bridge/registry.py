@@ -52,6 +52,15 @@ def find_converter(domain: str, op_type: str, opset: int) -> Converter | None:
         return None
 
 
+def undotted(domain: str, op_type: str, opset: int) -> str:
+    """Make a converter known under a domain without dots, which onnx2torch's module names cannot hold."""
+    alias = domain.replace(".", "_")
+    convert = find_converter(domain, op_type, opset)
+    if convert is not None and find_converter(alias, op_type, opset) is None:
+        _add_converter(operation_type=op_type, version=opset, domain=alias)(convert)
+    return alias
+
+
 class Apply(nn.Module):
     """Calls a function with a node's inputs in ONNX's order.
 

@@ -82,15 +82,14 @@ def _why_fixed(value: ir.Value, tensor: ir.TensorProtocol) -> str | None:
         return f"PyTorch does not train {tensor.dtype.name}"
     uses = [use for use in value.uses() if not _is_statistic(use.node, use.idx)]
     data = [use for use in uses if not _is_constant_input(use.node, use.idx)]
-    if not data:
+    if not data or tensor.size == 0:
         return "it is a bound, a scale or a size" if uses else "no operator reads it"
-    if tensor.size == 0 or not np.isfinite(tensor.numpy().astype(np.float32)).all():
-        return "it is a mask" if tensor.size else "it is empty"
     if any(use.idx in _PARAMETERS.get(use.node.op_type, ()) for use in data):
         return None
-    if tensor.size == 1 and not any(_is_bias_of_matmul(use.node, use.idx, tensor) for use in data):
-        return "it is a single number in a formula"
-    return None
+    if tensor.size == 1:
+        bias = any(_is_bias_of_matmul(use.node, use.idx, tensor) for use in data)
+        return None if bias else "it is a single number in a formula"
+    return None if np.isfinite(tensor.numpy()).all() else "it is a mask"
 
 
 def _is_statistic(node: ir.Node, position: int) -> bool:

@@ -50,8 +50,8 @@ def write_weights(module: OnnxModule, model: ir.Model) -> ir.Model:
     Raises:
         ConversionError: An initializer is missing in `model`, or has another shape.
     """
-    written = model.clone()
     arrays = read_weights(module, model)
+    written = model.clone()
     for name, array in arrays.items():
         written.graph.initializers[name].const_value = ir.tensor(array, name=name)
     nodes = {str(node.name): node for node in written.graph}

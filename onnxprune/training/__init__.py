@@ -16,9 +16,10 @@ from onnxprune.training.sources import DataSpec, open_data
 from onnxprune.training.synthetic import synthetic_data
 
 if TYPE_CHECKING:
+    from onnxprune.training.batchnorm import reestimate_batchnorm
     from onnxprune.training.devices import module_predict
     from onnxprune.training.distillation import distil
-    from onnxprune.training.statistics import match_statistics, reestimate_batchnorm
+    from onnxprune.training.matching import kept_rows, match_statistics
 
 __all__ = [
     "PRESETS",
@@ -37,6 +38,7 @@ __all__ = [
     "distil",
     "evaluate",
     "in_batches_of",
+    "kept_rows",
     "load_preprocess",
     "match_statistics",
     "module_predict",
@@ -46,10 +48,11 @@ __all__ = [
 ]
 
 _NEED_TORCH = {
-    "match_statistics": "statistics",
+    "kept_rows": "matching",
+    "match_statistics": "matching",
     "distil": "distillation",
     "module_predict": "devices",
-    "reestimate_batchnorm": "statistics",
+    "reestimate_batchnorm": "batchnorm",
 }
 
 

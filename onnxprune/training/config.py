@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -12,8 +13,9 @@ Optimizer = Literal["sgd", "adamw"]
 Augmentation = Literal["flip", "shift"]
 StoppedBy = Literal["epochs", "time budget"]
 
-LEARNING_RATES: dict[str, float] = {"sgd": 0.02, "adamw": 1e-3}
-"""Peak learning rate of each optimizer, where none is given."""
+LEARNING_RATES: dict[str, float] = {"sgd": 0.02, "adamw": 2e-3}
+"""Peak learning rate of each optimizer at 64 samples a step, where none is given."""
+_FEWEST_BATCHES = 8
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class DistillConfig:
         amp: Mixed precision on a GPU.
         augment: Random changes to pictures: "flip" left to right, "shift" by up to an eighth of the size. The
             original's outputs are then computed at every step instead of once.
+        fixed_batch: The only batch size that the networks can run, where they have one; it goes before
+            `batch_size`.
         cache_bytes: Memory that the original's outputs may take.
     """
 
@@ -62,6 +66,7 @@ class DistillConfig:
     device: str = "auto"
     amp: bool = True
     augment: tuple[Augmentation, ...] = ()
+    fixed_batch: int | None = None
     cache_bytes: int = 1 << 30
 
     def __post_init__(self) -> None:
@@ -81,10 +86,17 @@ class DistillConfig:
         if not (0 <= self.alpha <= 1 and 0 <= self.warmup < 1):
             raise ValueError("alpha must be from 0 to 1 and warmup from 0 to below 1")
 
-    @property
-    def peak_learning_rate(self) -> float:
-        """The learning rate after the warm-up."""
-        return self.learning_rate or LEARNING_RATES[self.optimizer]
+    def peak_learning_rate(self, batch_size: int) -> float:
+        """Return the learning rate after the warm-up; the default falls with the batch size's root."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return LEARNING_RATES[self.optimizer] * min(1.0, math.sqrt(batch_size / 64))
+
+    def batch_size_for(self, samples: int) -> int:
+        """Return the number of samples a step, for a data set of that size."""
+        if self.fixed_batch is not None:
+            return self.fixed_batch
+        return max(1, min(self.batch_size, samples // _FEWEST_BATCHES))
 
     def planned_epochs(self, steps_per_epoch: int) -> int:
         """Return the number of epochs, time budget aside."""

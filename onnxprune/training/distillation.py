@@ -17,14 +17,15 @@ from onnxprune.training.config import DistillConfig, EpochRecord, OnEpoch, Stopp
 from onnxprune.training.dataset import AnyArray, Batch, Dataset
 from onnxprune.training.devices import batch_tensors, choose_device, forward, module_predict, placed, seeded
 from onnxprune.training.losses import DistillLoss, output_kinds
-from onnxprune.training.metrics import Metrics, Predict, check_labels, collect, evaluate, scores_output
+from onnxprune.training.metrics import Metrics, Predict, check_labels, collect, evaluate, scores_output, sized
 from onnxprune.training.schedule import Schedule
 from onnxprune.training.teacher import TEACHER_BATCH, Teacher
 
-_FEWEST_BATCHES = 8
 _SMALLEST_BATCHNORM_BATCH = 8
 _RETRIES = 3
 _LOWER = 0.3
+_FARTHER = 4.0
+_CLOSE = 0.01
 
 
 @dataclass
@@ -44,7 +45,7 @@ class _Run:
     val: Dataset | None
     val_reference: Predict | tuple[AnyArray, ...]
     best_state: dict[str, Tensor] = field(default_factory=dict)
-    best_score: tuple[float, float] = (-math.inf, -math.inf)
+    best: Metrics | None = None
     best_epoch: int = 0
     records: list[EpochRecord] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -63,7 +64,7 @@ def distil(
 ) -> TrainingHistory:
     """Train a network, in place, to give the original's outputs; the weights of its best epoch are kept.
 
-    The network before training is a candidate too, so the result is never worse on the validation data.
+    The network before training is a candidate too. Epochs are compared by `Metrics.better_than`.
     PyTorch's global random state is left as it was; on a CPU the same seed gives the same weights, a time
     budget aside.
 
@@ -87,16 +88,14 @@ def distil(
     modules = [m for m in (student, teacher) if isinstance(m, nn.Module)]
     training = student.training
     with seeded(config.seed, device), placed(modules, device):
-        original = Teacher(
-            teacher, data, device, cache_bytes=config.cache_bytes, changing=bool(config.augment)
-        )
-        batch_size = max(1, min(config.batch_size, len(data) // _FEWEST_BATCHES))
-        schedule = _schedule(config, max(1, len(data) // batch_size), start_s, clock)
+        original = _teacher(teacher, data, config, device)
+        batch_size = config.batch_size_for(len(data))
+        schedule = _schedule(config, len(data), batch_size, start_s, clock)
         run = _Run(
             student,
             original,
             _loss(original, (data, val), config),
-            _optimizer(student, config),
+            _optimizer(student, config, schedule.peak),
             _scaler(config, device),
             schedule,
             config,
@@ -115,6 +114,19 @@ def distil(
     )
 
 
+def _teacher(
+    teacher: nn.Module | Predict, data: Dataset, config: DistillConfig, device: torch.device
+) -> Teacher:
+    return Teacher(
+        teacher,
+        data,
+        device,
+        cache_bytes=config.cache_bytes,
+        changing=bool(config.augment),
+        fixed_batch=config.fixed_batch,
+    )
+
+
 def _loss(original: Teacher, parts: tuple[Dataset, Dataset | None], config: DistillConfig) -> DistillLoss:
     """Choose each output's loss, after checking that the labels are in the range of the class scores."""
     kinds = output_kinds(original.sample_outputs, parts[0].origin)
@@ -126,11 +138,13 @@ def _loss(original: Teacher, parts: tuple[Dataset, Dataset | None], config: Dist
 
 
 def _schedule(
-    config: DistillConfig, steps_per_epoch: int, start_s: float, clock: Callable[[], float]
+    config: DistillConfig, samples: int, batch_size: int, start_s: float, clock: Callable[[], float]
 ) -> Schedule:
+    steps_per_epoch = max(1, samples // batch_size)
     steps = config.planned_epochs(steps_per_epoch) * steps_per_epoch
     deadline_s = None if config.time_budget_s is None else start_s + config.time_budget_s
-    return Schedule(steps, config.peak_learning_rate, config.warmup, clock, clock(), deadline_s)
+    peak = config.peak_learning_rate(batch_size)
+    return Schedule(steps, peak, config.warmup, clock, clock(), deadline_s)
 
 
 def _scaler(config: DistillConfig, device: torch.device) -> torch.amp.GradScaler:
@@ -148,7 +162,7 @@ def _reference(
     return collect(original.predict, val, TEACHER_BATCH)
 
 
-def _optimizer(student: nn.Module, config: DistillConfig) -> torch.optim.Optimizer:
+def _optimizer(student: nn.Module, config: DistillConfig, rate: float) -> torch.optim.Optimizer:
     parameters = [p for p in student.parameters() if p.requires_grad]
     if not parameters:
         raise TrainingError("the network has no weights that can be trained")
@@ -157,7 +171,6 @@ def _optimizer(student: nn.Module, config: DistillConfig) -> torch.optim.Optimiz
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    rate = config.peak_learning_rate
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=rate)
     return torch.optim.SGD(groups, lr=rate, momentum=config.momentum, nesterov=config.momentum > 0)
@@ -171,6 +184,8 @@ def _train(run: _Run, data: Dataset, on_epoch: OnEpoch | None) -> StoppedBy:
         mean_loss = _epoch(run, data, epoch)
         if mean_loss is not None:
             _record(run, epoch, mean_loss, on_epoch)
+            if _diverges(run):
+                _go_back(run, "the outputs moved away from the original's")
     return "time budget" if run.schedule.done < run.schedule.steps else "epochs"
 
 
@@ -184,7 +199,7 @@ def _epoch(run: _Run, data: Dataset, epoch: int) -> float | None:
         value = _step(run, batch)
         run.schedule.done += 1
         if not math.isfinite(value):
-            _go_back(run, value)
+            _go_back(run, f"the loss became {value}")
             return None
         total, count = total + value, count + 1
     return total / count if count else None
@@ -225,19 +240,26 @@ def _step(run: _Run, batch: Batch) -> float:
     return value
 
 
-def _go_back(run: _Run, value: float) -> None:
-    """After a loss that is not finite: the best weights, no momentum, a lower learning rate."""
+def _diverges(run: _Run) -> bool:
+    """Whether a lower rate should be tried: the outputs are much farther off than before training."""
+    first, last = run.records[0].val, run.records[-1].val
+    if first is None or last is None or run.retries == _RETRIES or run.schedule.progress() >= 1.0:
+        return False
+    far = not last.distance <= max(_FARTHER * first.distance, _CLOSE)
+    return far and not last.better_than(first)
+
+
+def _go_back(run: _Run, what: str) -> None:
+    """Take the best weights, no momentum and a lower learning rate."""
     run.retries += 1
     rate = run.schedule.peak * run.schedule.factor
     if run.retries > _RETRIES:
         raise TrainingError(
-            f"the loss became {value} {run.retries} times, at last at a learning rate of {rate:.2g}; give a "
+            f"{what} {run.retries} times, at last at a learning rate of {rate:.2g}; give a "
             "lower --learning-rate, and check the data's preprocessing"
         )
     run.schedule.factor *= _LOWER
-    run.notes.append(
-        f"the loss became {value} at step {run.schedule.done}: learning rate lowered to {rate * _LOWER:.2g}"
-    )
+    run.notes.append(f"{what} at step {run.schedule.done}: learning rate lowered to {rate * _LOWER:.2g}")
     run.student.load_state_dict(run.best_state)
     run.optimizer.state.clear()
 
@@ -254,9 +276,8 @@ def _record(run: _Run, epoch: int, train_loss: float | None, on_epoch: OnEpoch |
             # The budget includes the last validation.
             run.schedule.deadline_s -= clock() - before_s
             run.schedule.start_s = clock()
-    score = (float(epoch), 0.0) if metrics is None else (metrics.primary, -metrics.distance)
-    if epoch == 0 or score > run.best_score:
-        run.best_score, run.best_epoch = score, epoch
+    if metrics is None or run.best is None or metrics.better_than(run.best):
+        run.best, run.best_epoch = metrics, epoch
         run.best_state = {name: value.detach().clone() for name, value in run.student.state_dict().items()}
     elapsed_s = clock() - run.schedule.start_s
     run.records.append(EpochRecord(epoch, progress, rate, train_loss, metrics, elapsed_s))
@@ -265,5 +286,5 @@ def _record(run: _Run, epoch: int, train_loss: float | None, on_epoch: OnEpoch |
 
 
 def _validate(run: _Run, val: Dataset) -> Metrics:
-    predict = module_predict(run.student, run.device)
+    predict = sized(module_predict(run.student, run.device), run.config.fixed_batch)
     return evaluate(predict, val, run.val_reference, batch_size=TEACHER_BATCH)

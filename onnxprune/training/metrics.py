@@ -62,9 +62,28 @@ class Metrics:
         """Return the fields as JSON takes them; what is not finite becomes None."""
         return {**asdict(self), "kl": _finite(self.kl), "errors": [_finite(error) for error in self.errors]}
 
+    def better_than(self, other: Metrics) -> bool:
+        """Compare two networks on the same data.
+
+        Where the primary figures are within a standard error of each other, chance decides between them, so
+        the one whose outputs are closer to the original's is better.
+        """
+        gain = self.primary - other.primary
+        if abs(gain) > other.standard_error or self.distance == other.distance:
+            return gain > 0
+        return self.distance < other.distance
+
+    @property
+    def standard_error(self) -> float:
+        """The standard error of the primary figure, in points, where it counts samples; else 0."""
+        if self.primary_name == "normalised agreement":
+            return 0.0
+        share = self.primary / 100
+        return 100 * math.sqrt(share * (1 - share) / self.samples)
+
     @property
     def distance(self) -> float:
-        """How far the outputs are from the original's, for telling equal primaries apart; lower is better."""
+        """How far the outputs are from the original's: the KL divergence, else the errors' sum."""
         known = [self.kl] if self.kl is not None else [e for e in self.errors if e is not None]
         return float(sum(known)) if known else 0.0
 
@@ -245,6 +264,11 @@ def _normalised_agreement(errors: Sequence[float | None], data: Dataset) -> floa
             "give labelled data or a model whose outputs have fixed shapes"
         )
     return 100.0 * sum(known) / len(known)
+
+
+def sized(predict: Predict, fixed_batch: int | None) -> Predict:
+    """Return `predict` as it is, or, where the network's batch size is fixed, `in_batches_of` it."""
+    return predict if fixed_batch is None else in_batches_of(predict, fixed_batch)
 
 
 def in_batches_of(predict: Predict, batch: int) -> Predict:

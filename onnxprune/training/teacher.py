@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from onnxprune.training.dataset import AnyArray, Batch, Dataset
 from onnxprune.training.devices import evaluating, forward, module_predict
-from onnxprune.training.metrics import Predict, collect
+from onnxprune.training.metrics import Predict, collect, sized
 
 TEACHER_BATCH = 64
 
@@ -25,6 +25,7 @@ class Teacher:
         cache_bytes: Outputs of all samples are computed once, at the first use, if they take at most this
             much.
         changing: The inputs are changed at random, so nothing can be kept.
+        fixed_batch: The only batch size that the network can run, None for any.
     """
 
     def __init__(
@@ -35,9 +36,11 @@ class Teacher:
         *,
         cache_bytes: int,
         changing: bool,
+        fixed_batch: int | None = None,
     ) -> None:
         self._module = network if isinstance(network, nn.Module) else None
-        self.predict: Predict = module_predict(network) if isinstance(network, nn.Module) else network
+        predict: Predict = module_predict(network) if isinstance(network, nn.Module) else network
+        self.predict: Predict = sized(predict, fixed_batch)
         self._device = device
         self.sample_outputs = self._first_outputs(data)
         self._cache: list[Tensor] | None = None

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from onnxprune.errors import DataError
-from onnxprune.training import collect, evaluate, in_batches_of, open_data
+from onnxprune.training import Metrics, collect, evaluate, in_batches_of, open_data
 
 
 @pytest.fixture
@@ -85,6 +85,24 @@ def test_an_output_whose_shape_differs_is_left_out(rows):
 def test_json(rows):
     metrics = evaluate(lambda i: [i[0][:, None] * np.nan], rows(X), lambda i: [i[0][:, None]])
     assert json.loads(json.dumps(metrics.to_dict(), allow_nan=True))["errors"] == [None]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "better"),
+    [
+        ((90.0, 0.5), (80.0, 0.1), True),
+        ((80.0, 0.1), (90.0, 0.5), False),
+        ((89.0, 0.1), (90.0, 0.5), True),
+        ((91.0, 0.5), (90.0, 0.1), False),
+        ((90.0, 0.1), (90.0, 0.1), False),
+    ],
+)
+def test_within_a_standard_error_closer_outputs_are_better(ours, theirs, better):
+    first, second = (Metrics("top-1", primary, 100, kl=kl) for primary, kl in (ours, theirs))
+    assert second.standard_error == pytest.approx(
+        100 * math.sqrt(second.primary * (100 - second.primary)) / 1000
+    )
+    assert first.better_than(second) == better
 
 
 def test_labels_out_of_range(rows):

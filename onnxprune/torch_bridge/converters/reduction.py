@@ -66,7 +66,8 @@ def reduce_axes(
     chosen = list(attribute or ()) if axes is None else as_ints(axes)
     if not chosen:
         if empty_is_none:
-            return x
+            # Each entry is reduced alone: ReduceSumSquare still squares it.
+            return _REDUCTIONS[operator](x.unsqueeze(0), [0], False)
         chosen = list(range(x.ndim))
     return _REDUCTIONS[operator](x, chosen, keepdim) if x.ndim else x
 

@@ -207,9 +207,9 @@ def _weights(coordinates: torch.Tensor, axis: Axis, sampling: Sampling) -> torch
     taps = coordinates.floor().unsqueeze(1) + torch.arange(1 - radius, radius + 1)
     distance = (coordinates.unsqueeze(1) - taps).abs() * shrink
     values = (1 - distance).clamp(min=0) if sampling.mode == "linear" else _cubic(distance, sampling.cubic_a)
-    if sampling.exclude_outside or sampling.antialias:
+    if sampling.exclude_outside:
         values = torch.where((taps >= 0) & (taps < axis.size), values, 0.0)
-        values = values / values.sum(dim=1, keepdim=True)
+    values = values / values.sum(dim=1, keepdim=True)
     matrix = torch.zeros(axis.wanted, axis.size)
     return matrix.scatter_add(1, taps.clamp(0, axis.size - 1).to(torch.int64), values)
 

@@ -1,4 +1,4 @@
-"""Parts of tensors: Slice, Gather, Split and Pad in all opsets, and blocks moved between channels and space."""
+"""Parts of tensors: Slice, Gather, Split and Pad in all opsets; blocks moved between channels and space."""
 
 from __future__ import annotations
 

@@ -1,0 +1,51 @@
+"""`onnxprune compress`: prune to a target, train, check, measure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from onnxprune.cli.options import (
+    data_options,
+    device_options,
+    input_shape_option,
+    max_drop_option,
+    model_argument,
+    output_options,
+    pruning_options,
+    seed_option,
+    target_options,
+    training_options,
+    verbosity_options,
+)
+from onnxprune.cli.running import run
+from onnxprune.cli.sections import EXIT_CODES, SectionCommand
+
+
+@click.command(
+    cls=SectionCommand, epilog=EXIT_CODES, short_help="Prune a model to a target, train it, measure it."
+)
+@model_argument
+@target_options
+@output_options
+@max_drop_option
+@data_options
+@input_shape_option
+@pruning_options
+@device_options
+@training_options
+@seed_option
+@verbosity_options
+def compress(model: str, **options: Any) -> None:
+    """Prune MODEL to a target, train it to give the original's outputs again, and measure the result.
+
+    The result meets the target as measured on this machine with the given provider, threads and batch.
+    Without labels it learns from the original's outputs alone; without --data it is healed on random inputs,
+    which says little about its accuracy.
+
+    \b
+        onnxprune compress model.onnx --target-latency 10ms --data pictures/ --preprocess imagenet
+        onnxprune compress model.onnx --target-macs 50% -o small.onnx --data train.npz --test test.npz
+    """
+    run("compress", model, **options)

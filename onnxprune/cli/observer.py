@@ -1,0 +1,164 @@
+"""Progress on stderr: bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Protocol, Self
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+# Logs of CI systems get a line at the start of a stage, and then at most one in this time.
+_LINE_EVERY_S = 10.0
+
+
+class RunObserver(Protocol):
+    """An observer that is open for the time of a run."""
+
+    warned: list[str]
+
+    def __enter__(self) -> Self:
+        """Begin to show progress."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop showing progress."""
+
+    def stage(self, name: str, total: int | None = None) -> None:
+        """A stage begins."""
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """Steps of it are done."""
+
+    def warn(self, message: str) -> None:
+        """Something the user should know."""
+
+
+class BarObserver:
+    """A bar for each stage, with a spinner where the number of steps is unknown."""
+
+    def __init__(self, console: Console) -> None:
+        """Show progress on a console that is a terminal."""
+        self.warned: list[str] = []
+        self._progress = Progress(
+            SpinnerColumn(finished_text="[green]✓[/]"),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+            console=console,
+        )
+        self._task = self._progress.add_task("", visible=False, total=1, completed=1, note="")
+
+    def __enter__(self) -> Self:
+        """Begin to show progress."""
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the last stage, unless it failed."""
+        if error is None:
+            self._finish()
+        self._progress.stop()
+
+    def stage(self, name: str, total: int | None = None) -> None:
+        """End the stage before and begin a new bar."""
+        self._finish()
+        self._task = self._progress.add_task(name, total=total, note="")
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """Move the bar."""
+        self._progress.update(self._task, advance=steps, note=note)
+
+    def warn(self, message: str) -> None:
+        """Print a warning above the bars."""
+        self.warned.append(message)
+        self._progress.console.print(Text(f"Warning: {message}", style="yellow"))
+
+    def _finish(self) -> None:
+        task = self._progress.tasks[self._task]
+        done = task.completed or 1
+        self._progress.update(self._task, total=done, completed=done)
+
+
+class LineObserver:
+    """A line for each stage, and one now and then within a long one."""
+
+    def __init__(
+        self,
+        write: Callable[[str], None],
+        *,
+        quiet: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Show progress as lines.
+
+        Args:
+            write: Takes a line.
+            quiet: Write warnings only.
+            clock: Seconds.
+        """
+        self.warned: list[str] = []
+        self._write = write
+        self._quiet = quiet
+        self._clock = clock
+        self._start = self._last = clock()
+        self._name = ""
+        self._done, self._total = 0, None
+
+    _total: int | None
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop."""
+
+    def stage(self, name: str, total: int | None = None) -> None:
+        """Write the name of the stage."""
+        self._name, self._done, self._total = name, 0, total
+        self._line("")
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """Write how far the stage is, if the last line is long ago."""
+        self._done += steps
+        if self._clock() - self._last >= _LINE_EVERY_S:
+            of = f"{self._done}/{self._total}" if self._total else ""
+            self._line(" ".join(part for part in (of, note) if part))
+
+    def warn(self, message: str) -> None:
+        """Write a warning."""
+        self.warned.append(message)
+        self._write(f"Warning: {message}")
+
+    def _line(self, detail: str) -> None:
+        if self._quiet:
+            return
+        self._last = self._clock()
+        self._write(f"[{self._last - self._start:6.1f} s] {self._name}{': ' if detail else ''}{detail}")
+
+
+def make_observer(*, quiet: bool) -> RunObserver:
+    """Choose how to show progress on stderr."""
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        return LineObserver(lambda line: click.echo(line, err=True), quiet=quiet)
+    return BarObserver(console)

@@ -1,0 +1,82 @@
+"""Values as they are typed: `10ms`, `60%`, `500M`, `3MB`, `5m`, `image:1x3x224x224`."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+import click
+
+_DURATION = re.compile(r"(\d+\.?\d*|\.\d+)\s*(s|m|min|h)", re.IGNORECASE)
+_SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+class TargetType(click.ParamType[str]):
+    """A target: checked here, so that nonsense ends before the model is read, and passed on as typed."""
+
+    def __init__(self, kind: Literal["latency", "macs", "params", "size"]) -> None:
+        """Make the type for targets of one kind."""
+        self.kind = kind
+        self.name = {"latency": "time", "macs": "count", "params": "count", "size": "bytes"}[kind]
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check a target."""
+        from onnxprune.errors import TargetError
+        from onnxprune.search import target
+
+        try:
+            if self.kind == "latency":
+                target.parse_latency(value)
+            elif self.kind == "size":
+                target.parse_size(value)
+            else:
+                target.parse_count(value, self.kind)
+        except TargetError as error:
+            self.fail(str(error), param, ctx)
+        return value
+
+
+class DurationType(click.ParamType[float]):
+    """A time as `90s`, `5m` or `1h`, in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read a time."""
+        if isinstance(value, int | float):
+            return float(value)
+        match = _DURATION.fullmatch(value.strip())
+        seconds = float(match[1]) * _SECONDS[match[2].lower()] if match else 0.0
+        if seconds <= 0:
+            self.fail(f"'{value}' is no time above 0; write it like '90s', '5m' or '1h'", param, ctx)
+        return seconds
+
+
+class InputShapeType(click.ParamType[tuple[str, tuple[int, ...]]]):
+    """Sizes of an input as `NAME:1x3x224x224`; `?` leaves a size as the model declares it.
+
+    The result is the name, empty where it is left out, and the sizes, 0 for `?`.
+    """
+
+    name = "shape"
+
+    def convert(
+        self,
+        value: str | tuple[str, tuple[int, ...]],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> tuple[str, tuple[int, ...]]:
+        """Read the sizes of an input."""
+        if isinstance(value, tuple):
+            return value
+        # Names such as 'serving_default_input:0' hold colons themselves.
+        name, _, sizes = value.rpartition(":")
+        parts = re.split("[x,]", sizes.strip().lower())
+        if not all(part == "?" or (part.isdigit() and int(part) > 0) for part in parts):
+            self.fail(
+                f"'{value}' is no input size; write it like 'image:1x3x224x224', or '1x3x224x224' where the "
+                "model has one input",
+                param,
+                ctx,
+            )
+        return name, tuple(0 if part == "?" else int(part) for part in parts)

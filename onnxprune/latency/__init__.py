@@ -1,0 +1,27 @@
+"""How fast a network is, measured and never guessed: devices, timing statistics, and what single layers cost.
+
+A `Device` runs models and returns latency samples, compared models interleaved. `LayerCosts` knows what a layer costs
+at any channel count on a device, from measurements of single layers that are kept on disk.
+"""
+
+from onnxprune.latency.device import Device, Feeds, ModelSource
+from onnxprune.latency.layer_costs import LayerCosts, ProfilingTimer
+from onnxprune.latency.layers import LayerSpec
+from onnxprune.latency.local import LocalDevice
+from onnxprune.latency.options import MeasureOptions
+from onnxprune.latency.prediction import predictor
+from onnxprune.latency.stats import LatencyStats, summarise
+
+__all__ = [
+    "Device",
+    "Feeds",
+    "LatencyStats",
+    "LayerCosts",
+    "LayerSpec",
+    "LocalDevice",
+    "MeasureOptions",
+    "ModelSource",
+    "ProfilingTimer",
+    "predictor",
+    "summarise",
+]

@@ -1,0 +1,259 @@
+"""What layers cost at given channel counts: measured on demand, remembered on disk, interpolated in between."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from onnxprune.latency import hardware
+from onnxprune.latency.layers import BREAD_IN, BREAD_OUT, LayerSpec, sandwich
+from onnxprune.latency.options import MeasureOptions
+from onnxprune.latency.session import Session
+
+_BUDGET_S = 0.012
+_MIN_RUNS, _MAX_RUNS = 4, 60
+_STEPS = (1, 2, 4, 8, 16, 32, 64)
+# A step of fewer than 1/32 of the channels saves less than two measurements differ by.
+_SMALLEST_STEP = 1 / 32
+# A step is as good as the best one if it saves this share of it per channel.
+_GOOD_ENOUGH = 0.75
+_SCHEMA = 1
+
+Axis = Literal["in", "out"]
+
+
+class LayerTimer(Protocol):
+    """Times one layer."""
+
+    def fingerprint(self) -> dict[str, object]:
+        """Return what the timings depend on."""
+
+    def time_ms(self, spec: LayerSpec) -> float:
+        """Return the milliseconds a layer takes, with the layout conversions around it."""
+
+
+class ProfilingTimer:
+    """Times layers with onnxruntime's profiler; by the clock where it has no times for kernels."""
+
+    def __init__(self, options: MeasureOptions) -> None:
+        """Time with the provider and threads of `options`."""
+        self._options = options
+
+    def fingerprint(self) -> dict[str, object]:
+        """Return the hardware, onnxruntime's version, provider and threads."""
+        return hardware.fingerprint(self._options)
+
+    def time_ms(self, spec: LayerSpec) -> float:
+        """Return the mean of the fastest quarter of the runs: what disturbs a run only ever adds to it."""
+        model, feeds = sandwich(spec)
+        with tempfile.TemporaryDirectory(prefix="onnxprune-") as folder:
+            session = Session("layer", model, self._options, profile=Path(folder) / "profile")
+            session.run(feeds)
+            wall: list[float] = []
+            end = time.perf_counter() + _BUDGET_S
+            while len(wall) < _MIN_RUNS or (time.perf_counter() < end and len(wall) < _MAX_RUNS):
+                start = time.perf_counter()
+                session.run(feeds)
+                wall.append((time.perf_counter() - start) * 1e3)
+            events = json.loads(session.end_profile().read_text())
+        inside = _between_bread(events)[1:] if self._options.provider == "cpu" else []
+        runs = np.sort(inside or wall)
+        return float(runs[: max(1, len(runs) // 4)].mean())
+
+
+def _between_bread(events: list[dict[str, Any]]) -> list[float]:
+    """Sum the kernel times (ms) of each run between the two slices of bread; all of them where there is no bread."""
+    kernels = [e for e in events if e.get("cat") == "Node" and str(e.get("name", "")).endswith("_kernel_time")]
+    if not any(str(e["name"]).startswith(BREAD_IN) for e in kernels):
+        return [e["dur"] / 1e3 for e in kernels if str(e["name"]).startswith("layer")]
+    runs: list[float] = []
+    current: float | None = None
+    for event in kernels:
+        name = str(event["name"])
+        if name.startswith(BREAD_IN):
+            current = 0.0
+        elif name.startswith(BREAD_OUT) and current is not None:
+            runs.append(current)
+            current = None
+        elif current is not None:
+            current += event["dur"] / 1e3
+    return runs
+
+
+class LayerCosts:
+    """Costs of layers on one device.
+
+    Measured points are kept in a JSON file for each hardware, onnxruntime version, provider and thread count, so that
+    a second run on the same machine measures nothing.
+    """
+
+    def __init__(self, timer: LayerTimer, folder: Path | None = None) -> None:
+        """Open the table of a timer's device.
+
+        Args:
+            timer: Times layers.
+            folder: Where tables are kept; None: `$ONNXPRUNE_CACHE`, or `onnxprune` in the user's cache folder.
+        """
+        self._timer = timer
+        key = hashlib.sha256(json.dumps([_SCHEMA, timer.fingerprint()], sort_keys=True, default=str).encode())
+        self._file = (folder or cache_folder()) / f"layers-{key.hexdigest()[:16]}.json"
+        self._points: dict[str, float] = _read(self._file)
+        self._granules: dict[tuple[LayerSpec, Axis], int] = {}
+        self._unsaved = 0
+        self.on_measured: Callable[[int], None] | None = None
+
+    def cost_ms(self, spec: LayerSpec) -> float:
+        """Return the measured cost of a layer at its counts."""
+        key = json.dumps(asdict(spec), separators=(",", ":"))
+        if key not in self._points:
+            self._points[key] = self._timer.time_ms(spec)
+            self._unsaved += 1
+            if self.on_measured is not None:
+                self.on_measured(self._unsaved)
+        return self._points[key]
+
+    def save(self) -> None:
+        """Write new points to the table's file; a folder that cannot be written is left alone."""
+        if not self._unsaved:
+            return
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            temporary = self._file.with_suffix(f".{os.getpid()}.tmp")
+            temporary.write_text(json.dumps(_read(self._file) | self._points))
+            temporary.replace(self._file)
+        except OSError:
+            # The table only saves time; a read-only home must not stop a run.
+            return
+        self._unsaved = 0
+
+    def granule(self, spec: LayerSpec, axis: Axis) -> int:
+        """Find the step of channel counts that is worth taking on one axis of a layer.
+
+        From a count near the layer's own, the next lower multiple of each power of two is measured; the smallest step
+        that saves about as much per channel as the best one is taken, and none that is slower than a larger count.
+
+        Args:
+            spec: The layer.
+            axis: "in" or "out"; both are the same for layers whose axes are tied.
+
+        Returns:
+            The step, in channels.
+        """
+        typical = _typical(spec, axis)
+        if (typical, axis) not in self._granules:
+            self._granules[typical, axis] = self._find_granule(typical, axis)
+        return self._granules[typical, axis]
+
+    def _find_granule(self, spec: LayerSpec, axis: Axis) -> int:
+        count = spec.channels_out if axis == "out" else spec.channels_in
+        unit = spec.width if spec.tied else spec.groups
+        saved: dict[int, list[float]] = {}
+        starts = {count, max(3 * count // 4 // unit * unit, unit)}
+        for start in starts:
+            base = self._at(spec, axis, start)
+            for step in _STEPS:
+                lower = (start - 1) // step * step
+                if lower < unit or lower % unit or not _SMALLEST_STEP <= step / count <= 0.5:
+                    continue
+                saved.setdefault(step, []).append((base - self._at(spec, axis, lower)) / (start - lower))
+        if not saved:
+            return unit
+        per_channel = {step: min(values) for step, values in saved.items()}
+        best = max(float(np.mean(values)) for values in saved.values())
+        if best <= 0:
+            return max(per_channel)
+        good = [s for s in sorted(saved) if per_channel[s] > 0 and np.mean(saved[s]) >= _GOOD_ENOUGH * best]
+        step = good[0] if good else max(saved, key=lambda s: float(np.mean(saved[s])))
+        # Where the double step leads to the same counts, it is the block; the half of it only happened to fit.
+        while 2 * step in _STEPS and all((c - 1) // step * step == (c - 1) // (2 * step) * 2 * step > 0 for c in starts):
+            step *= 2
+        return step
+
+    def _at(self, spec: LayerSpec, axis: Axis, count: int) -> float:
+        if spec.tied:
+            return self.cost_ms(spec.at(count, count))
+        return self.cost_ms(spec.at(spec.channels_in, count) if axis == "out" else spec.at(count, spec.channels_out))
+
+    def surface(self, spec: LayerSpec, granule_in: int, granule_out: int) -> Callable[[int, int], float]:
+        """Return the cost of a layer as a function of (channels in, channels out).
+
+        Counts are rounded up to whole granules: what lies between two of them costs as much as the upper one. Between
+        measured points, a factor of two apart, the cost is bilinear, as that of a contraction nearly is. The layer's
+        own counts need not fill a granule; what that costs more is measured and kept as a factor.
+        """
+        own = self.cost_ms(spec)
+        smooth = self._interpolated(spec, granule_in, granule_out, spec.channels_in, spec.channels_out)
+        factor = own / smooth if smooth > 0 else 1.0
+        misaligned = spec.channels_in % granule_in or spec.channels_out % granule_out
+
+        def cost_ms(channels_in: int, channels_out: int) -> float:
+            value = self._interpolated(spec, granule_in, granule_out, channels_in, channels_out)
+            still_misaligned = misaligned and (
+                channels_in == spec.channels_in or channels_out == spec.channels_out
+            )
+            return value * factor if not misaligned or still_misaligned else value
+
+        return cost_ms
+
+    def _interpolated(self, spec: LayerSpec, granule_in: int, granule_out: int, c_in: int, c_out: int) -> float:
+        if spec.tied:
+            return _linear(lambda c: self.cost_ms(spec.at(c, c)), _up(c_in, granule_in), granule_in)
+        return _linear(
+            lambda a: _linear(lambda b: self.cost_ms(spec.at(a, b)), _up(c_out, granule_out), granule_out),
+            _up(c_in, granule_in),
+            granule_in,
+        )
+
+
+def cache_folder() -> Path:
+    """Return where measured tables are kept."""
+    if "ONNXPRUNE_CACHE" in os.environ:
+        return Path(os.environ["ONNXPRUNE_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "onnxprune"
+
+
+def _read(file: Path) -> dict[str, float]:
+    try:
+        points = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    return {k: float(v) for k, v in points.items() if isinstance(v, int | float)} if isinstance(points, dict) else {}
+
+
+def _up(count: int, granule: int) -> int:
+    return -(-count // granule) * granule
+
+
+def _linear(cost: Callable[[int], float], count: int, granule: int) -> float:
+    """Interpolate between the granule times powers of two around a count."""
+    low = granule
+    while low * 2 <= count:
+        low *= 2
+    at_low = cost(low)
+    if low == count:
+        return at_low
+    at_high = max(cost(2 * low), at_low)
+    return at_low + (at_high - at_low) * (count - low) / low
+
+
+def _typical(spec: LayerSpec, axis: Axis) -> LayerSpec:
+    """Replace the count of the other axis by a power of two, so that similar layers are probed once."""
+    if spec.tied:
+        return spec
+    unit = spec.groups
+    if axis == "out":
+        return replace(spec, channels_in=_power(spec.channels_in // unit) * unit)
+    return replace(spec, channels_out=_power(spec.channels_out // unit) * unit)
+
+
+def _power(count: int) -> int:
+    return int(2 ** round(np.log2(max(count, 1))))

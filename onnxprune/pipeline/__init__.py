@@ -1,0 +1,10 @@
+"""The steps of a run in order: read, score, choose what goes, cut and prove, heal and distil, measure, write.
+
+`compress`, `prune` and `bench` take plain arguments and return records; `run` is the whole sequence, readable in one
+sitting. Nothing here decides anything: each step is a function of the package that knows about it.
+"""
+
+from onnxprune.pipeline.api import bench, compress, prune
+from onnxprune.pipeline.run import CompressResult, Settings, run
+
+__all__ = ["CompressResult", "Settings", "bench", "compress", "prune", "run"]

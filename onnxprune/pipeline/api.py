@@ -1,0 +1,306 @@
+"""The library's front door: `compress`, `prune` and `bench` with plain arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from onnxprune.errors import TargetError
+from onnxprune.graph import graph_cost, load, random_inputs, resolve_input_shapes
+from onnxprune.latency import LocalDevice, MeasureOptions
+from onnxprune.pipeline.prepare import InputShapes
+from onnxprune.pipeline.run import CompressResult, Settings, run
+from onnxprune.progress import Observer, SilentObserver
+from onnxprune.report import BenchedModel, BenchResult, environment
+from onnxprune.report.assembly import device_figures, file_bytes, latency_figures
+from onnxprune.search import (
+    ALLOCATIONS,
+    AllocationName,
+    Target,
+    parse_count,
+    parse_latency,
+    parse_size,
+    ratio_target,
+)
+from onnxprune.training import DataSpec, DistillConfig, Preprocess, load_preprocess
+from onnxprune.training.config import Optimizer
+
+
+def compress(
+    model: str | Path,
+    *,
+    output: str | Path | None = None,
+    target_latency: str | float | None = None,
+    target_macs: str | float | None = None,
+    target_params: str | float | None = None,
+    target_size: str | float | None = None,
+    data: DataSpec | None = None,
+    val: DataSpec | None = None,
+    test: DataSpec | None = None,
+    preprocess: str | Path | Preprocess | None = None,
+    input_shapes: InputShapes | None = None,
+    importance: str | None = None,
+    allocation: str = "global",
+    round_to: int | None = None,
+    provider: str = "cpu",
+    threads: int = 1,
+    batch: int = 1,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    optimizer: Optimizer = "sgd",
+    time_budget: float | None = None,
+    max_drop: float | None = None,
+    seed: int = 0,
+    report: str | Path | None = None,
+    command: str | None = None,
+    observer: Observer | None = None,
+) -> CompressResult:
+    """Make a trained network meet a target: prune it, heal and distil it, and prove the result.
+
+    Args:
+        model: The `.onnx` file; it is never changed.
+        output: Where the result goes; default `<stem>.pruned.onnx` beside the model.
+        target_latency: `10ms`, `500us`, or a share of the original's such as `60%` or `0.5x`; a number is in ms.
+        target_macs: Multiply-accumulates of one run: `500M`, `50%`.
+        target_params: Number of weights: `3M`, `50%`.
+        target_size: Bytes of the file: `3MB`, `50%`.
+        data: A folder of pictures, an `.npz` file, `package.module:function`, or arrays. None: random inputs stand
+            in, and the result says what that is worth.
+        val: Validation data; None: split off by seed.
+        test: Test data, touched once, at the end; None: split off by seed.
+        preprocess: A preset (`imagenet`, `tf`, `unit`, `none`) or a JSON file.
+        input_shapes: Sizes of dynamic inputs by name.
+        importance: Criterion that scores channels; None: `taylor` with data, `l1` without.
+        allocation: `global` or `uniform`.
+        round_to: Keep multiples of this many channels; None: what this device's measured layers ask for.
+        provider: onnxruntime's execution provider.
+        threads: Threads inside an operator.
+        batch: Samples per run that latency is measured with.
+        epochs: Passes over the training data.
+        batch_size: Samples per optimizer step.
+        learning_rate: Peak learning rate.
+        optimizer: `sgd` or `adamw`.
+        time_budget: Seconds of training, at most.
+        max_drop: Points of the metric that may be lost.
+        seed: Seed of everything random.
+        report: Where `report.json` goes.
+        command: The command line, for the report.
+        observer: Told of the progress.
+
+    Returns:
+        The result's file and the record of the run.
+
+    Raises:
+        OnnxPruneError: See `onnxprune.errors`; nothing is written but for `MaxDropExceededError`.
+    """
+    defaults = DistillConfig()
+    training = DistillConfig(
+        epochs=epochs,
+        batch_size=batch_size or defaults.batch_size,
+        learning_rate=learning_rate,
+        optimizer=optimizer,
+        time_budget_s=time_budget,
+        seed=seed,
+    )
+    settings = Settings(
+        target=_one_target(target_latency, target_macs, target_params, target_size),
+        output=_path(output),
+        data=data,
+        val=val,
+        test=test,
+        preprocess=load_preprocess(preprocess),
+        input_shapes=input_shapes,
+        importance=importance,
+        allocation=_allocation(allocation),
+        round_to=_round_to(round_to),
+        measure=MeasureOptions(provider=provider, threads=threads, batch=batch),
+        training=training,
+        max_drop=max_drop,
+        seed=seed,
+        report=_path(report),
+        command=command,
+        observer=observer or SilentObserver(),
+    )
+    return run(model, settings)
+
+
+def prune(
+    model: str | Path,
+    *,
+    output: str | Path | None = None,
+    ratio: float | None = None,
+    target_latency: str | float | None = None,
+    target_macs: str | float | None = None,
+    target_params: str | float | None = None,
+    target_size: str | float | None = None,
+    data: DataSpec | None = None,
+    val: DataSpec | None = None,
+    test: DataSpec | None = None,
+    preprocess: str | Path | Preprocess | None = None,
+    input_shapes: InputShapes | None = None,
+    importance: str | None = None,
+    allocation: str = "global",
+    round_to: int | None = None,
+    provider: str = "cpu",
+    threads: int = 1,
+    batch: int = 1,
+    max_drop: float | None = None,
+    seed: int = 0,
+    report: str | Path | None = None,
+    command: str | None = None,
+    observer: Observer | None = None,
+) -> CompressResult:
+    """Remove channels without training; the removal is verified, and PyTorch is needed only by `taylor`.
+
+    Args:
+        model: The `.onnx` file; it is never changed.
+        output: Where the result goes; default `<stem>.pruned.onnx` beside the model.
+        ratio: Share of the channels to remove, instead of a target.
+        target_latency: As for `compress`, like all others.
+        target_macs: Multiply-accumulates of one run.
+        target_params: Number of weights.
+        target_size: Bytes of the file.
+        data: For criteria that need it, and to report what the pruning cost.
+        val: Validation data.
+        test: Test data.
+        preprocess: What is done to the data's values.
+        input_shapes: Sizes of dynamic inputs by name.
+        importance: Criterion that scores channels; None: `taylor` with data, `l1` without.
+        allocation: `global` or `uniform`.
+        round_to: Keep multiples of this many channels; None: what this device's measured layers ask for.
+        provider: onnxruntime's execution provider.
+        threads: Threads inside an operator.
+        batch: Samples per run.
+        max_drop: Points of the metric that may be lost.
+        seed: Seed of everything random.
+        report: Where `report.json` goes.
+        command: The command line, for the report.
+        observer: Told of the progress.
+
+    Returns:
+        The result's file and the record of the run.
+
+    Raises:
+        OnnxPruneError: See `onnxprune.errors`; nothing is written but for `MaxDropExceededError`.
+    """
+    settings = Settings(
+        target=_one_target(target_latency, target_macs, target_params, target_size, ratio),
+        output=_path(output),
+        data=data,
+        val=val,
+        test=test,
+        preprocess=load_preprocess(preprocess),
+        input_shapes=input_shapes,
+        importance=importance,
+        allocation=_allocation(allocation),
+        round_to=_round_to(round_to),
+        measure=MeasureOptions(provider=provider, threads=threads, batch=batch),
+        max_drop=max_drop,
+        seed=seed,
+        report=_path(report),
+        command=command,
+        observer=observer or SilentObserver(),
+    )
+    return run(model, settings)
+
+
+def bench(
+    models: Sequence[str | Path],
+    *,
+    input_shapes: InputShapes | None = None,
+    provider: str = "cpu",
+    threads: int = 1,
+    batch: int = 1,
+    sessions: int = 5,
+    seed: int = 0,
+    observer: Observer | None = None,
+) -> BenchResult:
+    """Measure models side by side, interleaved.
+
+    Args:
+        models: The `.onnx` files.
+        input_shapes: Sizes of dynamic inputs by name.
+        provider: onnxruntime's execution provider.
+        threads: Threads inside an operator.
+        batch: Samples per run.
+        sessions: Fresh sessions per model.
+        seed: Seed of the inputs.
+        observer: Told of the progress.
+
+    Raises:
+        OnnxPruneError: A model cannot be read or run.
+    """
+    observer = observer or SilentObserver()
+    device, options = LocalDevice(), MeasureOptions(provider=provider, threads=threads, batch=batch, sessions=sessions)
+    paths = {str(path): Path(path) for path in models}
+    loaded = {name: load(path) for name, path in paths.items()}
+    shapes = {name: resolve_input_shapes(model, input_shapes, batch) for name, model in loaded.items()}
+    feeds = {name: random_inputs(model, shapes[name], seed) for name, model in loaded.items()}
+    observer.stage("measuring", sessions * len(paths))
+    done = 0
+
+    def on_progress(steps: int, total: int) -> None:
+        nonlocal done
+        observer.advance(steps - done)
+        done = steps
+
+    stats = device.measure(paths, feeds, options, on_progress)
+    benched = []
+    for name, model in loaded.items():
+        cost = graph_cost(model, shapes[name])
+        benched.append(
+            BenchedModel(
+                path=name,
+                file_bytes=file_bytes(paths[name], model),
+                macs=cost.macs,
+                parameters=cost.parameters,
+                latency=latency_figures(stats[name]),
+            )
+        )
+    env = environment()
+    return BenchResult(
+        onnxprune_version=env.packages.get("onnxprune", "unknown"),
+        environment=env,
+        device=device_figures(device, options),
+        models=tuple(benched),
+    )
+
+
+def _one_target(
+    latency: str | float | None,
+    macs: str | float | None,
+    params: str | float | None,
+    size: str | float | None,
+    ratio: float | None = None,
+) -> Target:
+    given = [
+        *([parse_latency(latency)] if latency is not None else []),
+        *([parse_count(macs, "macs")] if macs is not None else []),
+        *([parse_count(params, "params")] if params is not None else []),
+        *([parse_size(size)] if size is not None else []),
+        *([ratio_target(ratio)] if ratio is not None else []),
+    ]
+    if len(given) != 1:
+        what = " and ".join(target.kind for target in given) if given else "none"
+        raise TargetError(
+            f"give exactly one target, not {what}: a latency ('10ms', '60%'), MACs, parameters, a size or, for prune, a ratio"
+        )
+    return given[0]
+
+
+def _allocation(name: str) -> AllocationName:
+    for known in ALLOCATIONS:
+        if known == name:
+            return known
+    raise TargetError(f"unknown allocation '{name}'; known are {', '.join(ALLOCATIONS)}")
+
+
+def _round_to(block: int | None) -> int | None:
+    if block is not None and block < 1:
+        raise TargetError(f"round_to must be 1 or more channels, not {block}; leave it out for measured blocks")
+    return block
+
+
+def _path(path: str | Path | None) -> Path | None:
+    return None if path is None else Path(path)

@@ -1,0 +1,101 @@
+"""The record of a run."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Any
+
+from onnxprune.graph import graph_cost, load
+from onnxprune.pipeline.outcome import Outcome
+from onnxprune.report import ExportCheck, Report, TargetRecord, environment, model_file, model_figures
+from onnxprune.report.assembly import (
+    device_figures,
+    file_bytes,
+    fixed_records,
+    group_records,
+    metric_figures,
+    search_probes,
+    target_record,
+    training_record,
+    verification_record,
+)
+
+if TYPE_CHECKING:
+    from onnxprune.pipeline.run import Settings
+
+
+def make_report(outcome: Outcome, settings: Settings, started: dt.datetime) -> Report:
+    """Put a run's record together.
+
+    Args:
+        outcome: What the run found out.
+        settings: What it was told.
+        started: When it began.
+    """
+    network, plan = outcome.network, outcome.structure.plan
+    trained = outcome.trained
+    before_metric, after_metric = outcome.metrics or (None, None)
+    figures = [
+        model_figures(
+            graph_cost(model, network.input_shapes),
+            file_bytes(path, model),
+            stats,
+            None if metric is None else metric_figures(metric, "test"),
+        )
+        for model, path, stats, metric in (
+            (network.model, network.path, outcome.latency[0], before_metric),
+            (outcome.result, outcome.output, outcome.latency[1], after_metric),
+        )
+    ]
+    finished = dt.datetime.now(dt.UTC)
+    env = environment()
+    return Report(
+        onnxprune_version=env.packages.get("onnxprune", "unknown"),
+        operation="prune" if settings.training is None else "compress",
+        command=settings.command,
+        seed=settings.seed,
+        started_at=started,
+        finished_at=finished,
+        duration_s=round((finished - started).total_seconds(), 3),
+        environment=env,
+        settings=_settings(settings),
+        model=model_file(network.path, network.model),
+        output=model_file(outcome.output, load(outcome.output)),
+        target=_target(outcome, settings),
+        device=device_figures(settings.device, settings.measure),
+        before=figures[0],
+        after=figures[1],
+        groups=group_records(network.channels, plan.keep),
+        fixed=fixed_records(network.channels),
+        verification=verification_record(outcome.structure.verification),
+        export_check=None if trained is None else ExportCheck(relative_error=trained.export_error, max_abs=trained.export_max_abs),
+        training=None if trained is None else training_record(trained.history),
+        search=search_probes((p.predicted, p.measured, None) for p in plan.probes),
+        warnings=outcome.warnings,
+    )
+
+
+def _target(outcome: Outcome, settings: Settings) -> TargetRecord:
+    target, plan = settings.target, outcome.structure.plan
+    if target.kind == "latency":
+        before, after = outcome.latency
+        return target_record(target, before.p50_ms, after.p50_ms)
+    if target.kind == "size":
+        return target_record(target, plan.original, float(outcome.output.stat().st_size))
+    achieved = 1 - plan.achieved if target.kind == "ratio" else plan.achieved
+    return target_record(target, plan.original, achieved)
+
+
+def _settings(settings: Settings) -> dict[str, Any]:
+    """Options as JSON takes them."""
+    return {
+        "importance": settings.importance,
+        "allocation": settings.allocation,
+        "round_to": settings.round_to,
+        "max_drop": settings.max_drop,
+        "data": None if settings.data is None else str(settings.data),
+        "val": None if settings.val is None else str(settings.val),
+        "test": None if settings.test is None else str(settings.test),
+        "preprocess": None if settings.preprocess is None else settings.preprocess.model_dump(mode="json"),
+        "input_shapes": {name: list(sizes) for name, sizes in (settings.input_shapes or {}).items()},
+    }

@@ -1,0 +1,163 @@
+"""Set up what an allocation decides about: admissible counts and a cost, from measured layers or from paper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxprune.channels import ChannelMap
+from onnxprune.latency import LayerSpec
+from onnxprune.search.allocation import multiples
+from onnxprune.search.costs import LatencyCost, LayerTerm, macs_cost
+from onnxprune.search.plan import Problem
+from onnxprune.search.sizes import CONTRACTIONS, AxisSizes, full_counts, paper_cost
+
+Shapes = Mapping[str, tuple[int, ...]]
+# Layers that together make up less than this share of the network's time do not decide about anyone's step.
+_MINOR_SHARE = 0.05
+
+
+class LayerCostTable(Protocol):
+    """What layers cost, measured on the device."""
+
+    def cost_ms(self, spec: LayerSpec) -> float:
+        """Return the cost of a layer."""
+
+    def granule(self, spec: LayerSpec, axis: str) -> int:
+        """Return the step of channel counts worth taking on an axis ("in" or "out")."""
+
+    def surface(self, spec: LayerSpec, granule_in: int, granule_out: int) -> Callable[[int, int], float]:
+        """Return the cost as a function of the channel counts."""
+
+    def save(self) -> None:
+        """Keep what was measured for the next run."""
+
+
+def paper_problem(
+    model: ir.Model, channels: ChannelMap, shapes: Shapes, scores: np.ndarray, round_to: int
+) -> Problem:
+    """Allow multiples of a fixed block of channels, and price steps by MACs.
+
+    Args:
+        model: A normalised model.
+        channels: Its analysis.
+        shapes: Concrete shape of every value.
+        scores: Importance of every unit, shape (units,).
+        round_to: The block; 1 allows every count.
+    """
+    paper = paper_cost(model, channels, shapes)
+    admissible = multiples(channels, [round_to] * len(channels.groups))
+    return Problem(channels, scores, admissible, paper, macs_cost(paper, len(channels.groups)))
+
+
+def latency_problem(
+    model: ir.Model,
+    channels: ChannelMap,
+    shapes: Shapes,
+    scores: np.ndarray,
+    table: LayerCostTable,
+    original_ms: float,
+    *,
+    fine: bool,
+    on_layer: Callable[[int, int], None] | None = None,
+) -> Problem:
+    """Allow the counts that the measured layers are efficient at, and price steps by measured latency.
+
+    Args:
+        model: A normalised model.
+        channels: Its analysis.
+        shapes: Concrete shape of every value.
+        scores: Importance of every unit, shape (units,).
+        table: Measured costs of layers.
+        original_ms: Measured latency of the network.
+        fine: Allow smaller steps in small groups, for targets that are no latency.
+        on_layer: Called after each layer with the layers done and their number.
+    """
+    sizes = AxisSizes(channels, shapes)
+    paper = paper_cost(model, channels, shapes)
+    found = [(node, spec) for node in model.graph if (spec := layer_spec(node, shapes, channels)) is not None]
+    granules, own_ms = [], []
+    for done, (_, spec) in enumerate(found, start=1):
+        granules.append((table.granule(spec, "in"), table.granule(spec, "out")))
+        own_ms.append(table.cost_ms(spec))
+        if on_layer is not None:
+            on_layer(done, len(found))
+    terms = [
+        LayerTerm(str(node.name), *_channel_axes(node, sizes, shapes), table.surface(spec, *granule))
+        for (node, spec), granule in zip(found, granules, strict=True)
+    ]
+    steps = _group_steps(channels, terms, granules, own_ms)
+    cost = LatencyCost(terms, paper, full_counts(channels), original_ms)
+    table.save()
+    return Problem(channels, scores, multiples(channels, steps, fine=fine), paper, cost)
+
+
+def layer_spec(node: ir.Node, shapes: Shapes, channels: ChannelMap) -> LayerSpec | None:
+    """Describe a contraction with weights for the table of layer costs; None for any other node."""
+    if node.op_type not in CONTRACTIONS or node.inputs[1] is None or not node.inputs[1].is_initializer():
+        return None
+    x, weight, y = (str(v.name) for v in (node.inputs[0], node.inputs[1], node.outputs[0]) if v is not None)
+    if x not in shapes or y not in shapes:
+        return None
+    if node.op_type in {"Gemm", "MatMul"}:
+        rows = int(np.prod(shapes[y][:-1]))
+        return LayerSpec("MatMul", _inner(node, shapes[x]), shapes[y][-1], batch=rows)
+    groups = node.attributes.get_int("group", 1)
+    c_in, c_out = shapes[x][1], shapes[y][1]
+    # Where the weight's inner axis is fixed, whole groups go, and input and output channels together.
+    inner_axis = 1 if node.op_type == "Conv" else 0
+    whole = groups > 1 and c_in == c_out and channels.axis(weight, inner_axis if node.op_type == "Conv" else 1) is None
+    return LayerSpec(
+        "Conv" if node.op_type == "Conv" else "ConvTranspose",
+        c_in,
+        c_out,
+        batch=shapes[x][0],
+        size=shapes[x][2:],
+        groups=1 if whole else groups,
+        width=c_in // groups if whole else 0,
+        kernel=shapes[weight][2:],
+        strides=tuple(node.attributes.get_ints("strides", ())),
+        pads=tuple(node.attributes.get_ints("pads", ())),
+        dilations=tuple(node.attributes.get_ints("dilations", ())),
+    )
+
+
+def _inner(node: ir.Node, x: tuple[int, ...]) -> int:
+    return x[_inner_axis(node, x)]
+
+
+def _inner_axis(node: ir.Node, x: tuple[int, ...]) -> int:
+    transposed = node.op_type == "Gemm" and node.attributes.get_int("transA", 0)
+    return 0 if transposed else len(x) - 1
+
+
+def _channel_axes(node: ir.Node, sizes: AxisSizes, shapes: Shapes):  # type: ignore[no-untyped-def]
+    x, y = str(node.inputs[0].name), str(node.outputs[0].name)  # type: ignore[union-attr]
+    if node.op_type in {"Gemm", "MatMul"}:
+        return sizes.axis(x, _inner_axis(node, shapes[x])), sizes.axis(y, len(shapes[y]) - 1)
+    return sizes.axis(x, 1), sizes.axis(y, 1)
+
+
+def _group_steps(
+    channels: ChannelMap,
+    terms: list[LayerTerm],
+    granules: list[tuple[int, int]],
+    own_ms: list[float],
+) -> list[int]:
+    """Choose each group's step: the largest granule among the layers it feeds or is made by, minor ones aside."""
+    wishes: list[dict[int, float]] = [{} for _ in channels.groups]
+    for term, (granule_in, granule_out), cost in zip(terms, granules, own_ms, strict=True):
+        for size, granule in ((term.channels_in, granule_in), (term.channels_out, granule_out)):
+            for group, per_unit in zip(size.groups, size.per_unit, strict=True):
+                # The group's own channels on this axis may each stand for several, as after a Flatten.
+                step = max(1, round(granule * channels.groups[group].channels_per_unit / per_unit))
+                wishes[group][step] = wishes[group].get(step, 0.0) + cost
+    return [_decide(wish) if wish else 1 for wish in wishes]
+
+
+def _decide(wishes: Mapping[int, float]) -> int:
+    total = sum(wishes.values())
+    return max(step for step, cost in wishes.items() if cost >= _MINOR_SHARE * total)

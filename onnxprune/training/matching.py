@@ -1,0 +1,246 @@
+"""Healing without gradients: every channel gets the original's mean and deviation again.
+
+Calibration inputs run through both networks. With m and d the mean and deviation of a channel in the pruned
+network, and M and D those in the original, a convolution's weights become w D / d and its biases (b - m) D /
+d + M. A BatchNorm's running statistics become such that what it gives before its scale and bias has the
+original's mean and deviation; on the data it was trained on, those are 0 and 1, and this is re-estimation.
+Layers are corrected in the order they run, each on inputs that are corrected already.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from onnxprune.channels import ChannelMap
+from onnxprune.torch_bridge import OnnxModule
+from onnxprune.training.dataset import Dataset
+from onnxprune.training.devices import as_tensor, evaluating, forward
+
+Rows = Mapping[str, NDArray[np.int64]]
+Moments = tuple[Tensor, Tensor]
+_BatchNorm = nn.modules.batchnorm._BatchNorm
+_STILL = 1e-6
+
+
+def kept_rows(
+    model: ir.Model, channels: ChannelMap, keep: NDArray[np.bool_], original: OnnxModule
+) -> dict[str, NDArray[np.int64]]:
+    """Say which output channels stay of every convolution that has a bias, and of every BatchNorm.
+
+    Args:
+        model: The original model.
+        channels: Its analysis.
+        keep: Whether each unit stays, shape (units,).
+        original: The original model as a module.
+
+    Returns:
+        The rows that stay, ascending, by the name of the convolution's weight, or the BatchNorm's running
+        mean, in the module.
+    """
+    sources = {
+        statistic.buffer: statistic.initializer
+        for statistic in original.statistics
+        if statistic.position == 3
+    }
+    parameters = {initializer: name for name, initializer in original.weight_names.items()}
+    for node in model.graph:
+        if node.op_type == "Conv" and len(node.inputs) > 2 and node.inputs[1] is not None:
+            weight = str(node.inputs[1].name)
+            if weight in parameters:
+                sources[parameters[weight]] = weight
+    return {name: _kept(model, channels, keep, initializer) for name, initializer in sources.items()}
+
+
+def _kept(
+    model: ir.Model, channels: ChannelMap, keep: NDArray[np.bool_], initializer: str
+) -> NDArray[np.int64]:
+    shape = model.graph.initializers[initializer].shape
+    units = channels.axis(initializer, 0)
+    if units is None:
+        return np.arange(int(shape[0]) if shape is not None else 0)  # type: ignore[arg-type]
+    return np.flatnonzero((units < 0) | keep[units])
+
+
+def match_statistics(
+    student: nn.Module, teacher: nn.Module, kept: Rows, data: Dataset, batch_size: int = 256
+) -> int:
+    """Give each channel of the pruned network the original's mean and deviation, in place.
+
+    Args:
+        student: The pruned network.
+        teacher: The original; its layers and parameters have the same names.
+        kept: The original's output channels that the student has, by the name of a convolution's weight or a
+            BatchNorm's running mean.
+        data: Calibration samples; one batch is read.
+        batch_size: Its size.
+
+    Returns:
+        The number of layers corrected. One that runs twice, or shares weight or bias, is left as it is.
+    """
+    batch = next(data.batches(batch_size))
+    device = next((p.device for p in student.parameters()), torch.device("cpu"))
+    inputs = [as_tensor(array, device) for array in batch.inputs]
+    wanted = _original_moments(teacher, kept, inputs)
+    uses = _uses(student, inputs)
+    corrected = 0
+
+    def correct(layer: _Layer, arguments: tuple[Any, ...], output: Tensor) -> Tensor | None:
+        nonlocal corrected
+        if layer.name not in wanted or any(uses[id(part)] > 1 for part in layer.parts):
+            return None
+        corrected += 1
+        rows = torch.as_tensor(kept[layer.name], device=device)
+        mean, deviation = (moment[rows] for moment in wanted[layer.name])
+        if isinstance(layer, _Norm):
+            return _correct_norm(layer.norm, arguments, mean, deviation)
+        return _correct_convolution(layer, output, mean, deviation)
+
+    _run(student, inputs, correct)
+    return corrected
+
+
+@dataclass(frozen=True)
+class _Convolution:
+    """A convolution with a bias: `name` is its weight's."""
+
+    name: str
+    weight: nn.Parameter
+    bias: nn.Parameter
+
+    @property
+    def parts(self) -> tuple[object, ...]:
+        return self.weight, self.bias
+
+
+@dataclass(frozen=True)
+class _Norm:
+    """A BatchNorm: `name` is its running mean's."""
+
+    name: str
+    norm: _BatchNorm
+
+    @property
+    def parts(self) -> tuple[object, ...]:
+        return (self.norm,)
+
+
+_Layer = _Convolution | _Norm
+_Act = Callable[[_Layer, tuple[Any, ...], Tensor], Tensor | None]
+
+
+def _correct_convolution(layer: _Convolution, output: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
+    """Correct weight and bias; return the output as it is now."""
+    own_mean, own_deviation = _moments(output)
+    scale = _ratio(deviation, own_deviation)
+    shift = mean - own_mean * scale
+    layer.weight.data *= scale.reshape(-1, *[1] * (layer.weight.ndim - 1))
+    layer.bias.data.mul_(scale).add_(shift)
+    return output * _along_channels(scale, output) + _along_channels(shift, output)
+
+
+def _correct_norm(norm: _BatchNorm, arguments: tuple[Any, ...], mean: Tensor, deviation: Tensor) -> Tensor:
+    """Set the statistics such that (x - running mean) / sqrt(running variance + eps) has these moments."""
+    own_mean, own_deviation = _moments(arguments[0])
+    running_mean, width = _running(norm)
+    width = width / _ratio(deviation, own_deviation / width)
+    running_mean.copy_(own_mean - mean * width)
+    norm.get_buffer("running_var").copy_((width.square() - norm.eps).clamp(min=0.0))
+    output: Tensor = norm.forward(*arguments)
+    return output
+
+
+def _running(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
+    """Return the running mean and sqrt(running variance + eps)."""
+    return norm.get_buffer("running_mean"), (norm.get_buffer("running_var") + norm.eps).sqrt()
+
+
+def _ratio(wanted: Tensor, got: Tensor) -> Tensor:
+    """Return wanted / got, within a factor of ten; 1 for channels that do not vary."""
+    varies = (got > _STILL) & (wanted > _STILL)
+    return torch.where(varies, wanted / got.clamp(min=_STILL), torch.ones_like(got)).clamp(0.1, 10.0)
+
+
+def _along_channels(values: Tensor, output: Tensor) -> Tensor:
+    return values.reshape(1, -1, *[1] * (output.ndim - 2))
+
+
+def _moments(output: Tensor) -> Moments:
+    """Return mean and deviation over samples and positions: (n, C, ...) -> (C,), (C,)."""
+    axes = [axis for axis in range(output.ndim) if axis != 1]
+    return output.mean(dim=axes), output.std(dim=axes, correction=0)
+
+
+def _original_moments(teacher: nn.Module, kept: Rows, inputs: Sequence[Tensor]) -> dict[str, Moments]:
+    """Return the moments of convolutions' outputs and of what BatchNorms give before scale and bias."""
+    found: dict[str, Moments] = {}
+
+    def note(layer: _Layer, arguments: tuple[Any, ...], output: Tensor) -> None:
+        if layer.name not in kept:
+            return
+        if isinstance(layer, _Norm):
+            mean, deviation = _moments(arguments[0])
+            running_mean, width = _running(layer.norm)
+            found[layer.name] = ((mean - running_mean) / width, deviation / width)
+        else:
+            found[layer.name] = _moments(output)
+
+    _run(teacher, inputs, note)
+    return found
+
+
+def _uses(module: nn.Module, inputs: Sequence[Tensor]) -> Counter[int]:
+    """Count, by its id, how often each part of the layers is used in one run."""
+    uses: Counter[int] = Counter()
+    _run(module, inputs, lambda layer, _, __: uses.update(map(id, layer.parts)))
+    return uses
+
+
+def _run(module: nn.Module, inputs: Sequence[Tensor], act: _Act) -> None:
+    with evaluating(module), torch.no_grad(), _hooked(module, act):
+        forward(module, inputs)
+
+
+@contextmanager
+def _hooked(module: nn.Module, act: _Act) -> Iterator[None]:
+    """Call `act` after each layer with its arguments and output; what it returns replaces the output."""
+    names = {id(p): name for name, p in module.named_parameters()}
+
+    def hook_of(path: str) -> Callable[[nn.Module, tuple[Any, ...], Any], Tensor | None]:
+        def hook(part: nn.Module, arguments: tuple[Any, ...], output: Any) -> Tensor | None:
+            layer = _layer(path, part, arguments, output, names)
+            return None if layer is None else act(layer, arguments, output)
+
+        return hook
+
+    handles = [part.register_forward_hook(hook_of(path)) for path, part in module.named_modules()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _layer(
+    path: str, part: nn.Module, arguments: tuple[Any, ...], output: Any, names: Mapping[int, str]
+) -> _Layer | None:
+    """Recognise a layer that has just run, whether it owns its parameters or gets them as arguments."""
+    if not isinstance(output, Tensor):
+        return None
+    if isinstance(part, _BatchNorm):
+        return _Norm(f"{path}.running_mean", part) if part.track_running_stats else None
+    given = [p for p in (*arguments, *part.parameters(recurse=False)) if isinstance(p, nn.Parameter)]
+    weight = next((p for p in given if p.ndim > 2), None)
+    bias = next((p for p in given if p.shape == output.shape[1:2]), None)
+    if weight is None or bias is None or len(weight) != len(bias):
+        return None
+    return _Convolution(names[id(weight)], weight, bias)

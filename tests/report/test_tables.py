@@ -1,0 +1,181 @@
+"""What the terminal shows: numbers as people read them, and rows that say what changed."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+import pytest
+from rich.console import Console, RenderableType
+
+from onnxprune.report import (
+    BenchedModel,
+    BenchResult,
+    TargetRecord,
+    bench_table,
+    changes_table,
+    outcome_lines,
+    summary_table,
+    units,
+)
+from onnxprune.report.tables import shortened
+from tests.report.records import figures, latency, make_report, metric
+
+
+def rendered(table: RenderableType) -> list[list[str]]:
+    """Cells of a table's lines, those apart by two spaces or more."""
+    console = Console(file=io.StringIO(), width=160)
+    console.print(table)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    return [[cell for cell in line.strip().split("  ") if cell] for line in text.splitlines() if line.strip()]
+
+
+def row(table: RenderableType, name: str) -> list[str]:
+    return [cell.strip() for cell in next(cells for cells in rendered(table) if cells[0].startswith(name))]
+
+
+@pytest.mark.parametrize(
+    ("show", "value", "text"),
+    [
+        (units.milliseconds, 0.5312, "0.531 ms"),
+        (units.milliseconds, 7.4, "7.40 ms"),
+        (units.milliseconds, 9.999, "10.0 ms"),
+        (units.milliseconds, 34.06, "34.1 ms"),
+        (units.milliseconds, 152.2, "152 ms"),
+        (units.milliseconds, 12_345.0, "12.3 s"),
+        (units.count, 812, "812"),
+        (units.count, 4_089_184_256, "4.09 G"),
+        (units.count, 25_530_472, "25.5 M"),
+        (units.count, 999_999, "1.00 M"),
+        (units.count, 64_000, "64.0 k"),
+        (units.count, 0, "0"),
+        (units.data_size, 102_000_000, "102 MB"),
+        (units.data_size, 812, "812 B"),
+        (units.data_size, 1_200, "1.20 kB"),
+        (units.percent, 0.521, "52.1 %"),
+    ],
+)
+def test_units(show: Callable[[float], str], value: float, text: str) -> None:
+    assert show(value) == text
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "text"),
+    [
+        (100, 48, "-52 % (2.1x)"),
+        (100, 95, "-5 % (1.05x)"),
+        (100, 100, "0 %"),
+        (1000, 1001, "0 %"),
+        (100, 120, "+20 %"),
+        (100, 0, "-100 %"),
+        (0, 5, ""),
+    ],
+)
+def test_change(before: float, after: float, text: str) -> None:
+    assert units.change(before, after) == text
+
+
+def test_summary_has_every_row() -> None:
+    table = summary_table(make_report())
+    assert row(table, "before") == ["before", "after", "change"]
+    assert row(table, "latency p50") == ["latency p50", "1.24 ms", "0.600 ms", "-52 % (2.1x)"]
+    assert row(table, "latency p90") == ["latency p90", "1.36 ms", "0.660 ms", "-52 % (2.1x)"]
+    assert row(table, "MACs") == ["MACs", "31.0 M", "12.0 M", "-61 % (2.6x)"]
+    assert row(table, "parameters") == ["parameters", "310 k", "120 k", "-61 % (2.6x)"]
+    assert row(table, "file size") == ["file size", "1.55 MB", "600 kB", "-61 % (2.6x)"]
+    assert row(table, "top-1") == ["top-1 (1000 test samples)", "92.50 %", "92.08 %", "-0.42 points"]
+
+
+def test_summary_says_that_inputs_were_random() -> None:
+    after = figures(12_000_000, 0.6, 80.0).model_copy(
+        update={"metric": metric(80.0, name="top-1 agreement", synthetic=True, samples=64)}
+    )
+    table = summary_table(make_report(after=after, before=figures(31_000_000, 1.2, 100.0)))
+    assert row(table, "top-1 agreement")[0] == "top-1 agreement (64 random inputs)"
+
+
+def test_summary_leaves_out_what_was_not_measured() -> None:
+    bare = figures(31_000_000, 1.2, 90.0).model_copy(update={"latency": None, "metric": None})
+    names = [cells[0].strip() for cells in rendered(summary_table(make_report(before=bare, after=bare)))]
+    assert names == ["before", "MACs", "parameters", "file size"]
+
+
+@pytest.mark.parametrize(
+    ("target", "line"),
+    [
+        (
+            TargetRecord(kind="latency", requested="50%", value=0.62, unit="ms", achieved=0.6),
+            "target latency: asked for 50% = 0.620 ms, reached 0.600 ms",
+        ),
+        (
+            TargetRecord(kind="latency", requested="10ms", value=10.0, unit="ms", achieved=9.9),
+            "target latency: asked for 10.0 ms, reached 9.90 ms",
+        ),
+        (
+            TargetRecord(kind="macs", requested="0.5x", value=2e9, unit="MACs", achieved=1.95e9),
+            "target MACs: asked for 0.5x = 2.00 G, reached 1.95 G",
+        ),
+        (
+            TargetRecord(kind="size", requested="3MB", value=3e6, unit="bytes", achieved=2.9e6),
+            "target file size: asked for 3.00 MB, reached 2.90 MB",
+        ),
+        (
+            TargetRecord(kind="ratio", requested="0.3", value=0.3, unit="share", achieved=0.298),
+            "target ratio of channels removed: asked for 30.0 %, reached 29.8 %",
+        ),
+    ],
+)
+def test_outcome_names_target_and_result(target: TargetRecord, line: str) -> None:
+    assert outcome_lines(make_report(target=target))[0] == line
+
+
+def test_outcome_states_the_proofs() -> None:
+    _, verified, exported = outcome_lines(make_report())
+    assert "relative error 3.1e-07 (allowed 1e-04)" in verified
+    assert "ONNX equals PyTorch, relative error 2.0e-06" in exported
+    assert len(outcome_lines(make_report(export_check=None))) == 2
+
+
+def test_changes_of_groups() -> None:
+    assert row(changes_table(make_report()), "conv1") == ["conv1 + 1 more", "16", "12", "-25 % (1.3x)"]
+
+
+def test_bench_compares_to_the_first_model() -> None:
+    report = make_report()
+    assert report.device is not None
+    models = tuple(
+        BenchedModel(
+            path=f"{name}.onnx", file_bytes=1_000_000, macs=2_000_000, parameters=3, latency=latency(ms)
+        )
+        for name, ms in (("first", 2.0), ("second", 1.0))
+    )
+    result = BenchResult(
+        onnxprune_version="0.1.0", environment=report.environment, device=report.device, models=models
+    )
+    table = bench_table(result)
+    assert row(table, "first.onnx")[:4] == ["first.onnx", "2.00 ms", "1.000", "1.98 ms - 2.02 ms"]
+    assert row(table, "second.onnx") == [
+        *("second.onnx", "1.00 ms", "0.500", "0.990 ms - 1.01 ms", "1.10 ms", "1.20 ms", "1.02 ms"),
+        *("3.1 %", "2.00 M", "1.00 MB"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "short"),
+    [
+        ("conv", "conv"),
+        ("/layer1/layer1.0/conv1/Conv", "layer1.0/conv1/Conv"),
+        ("/features/features.3/features.3.1/conv/Conv", "features.3.1/conv/Conv"),
+        ("a" * 60, "a" * 20 + "..." + "a" * 21),
+    ],
+)
+def test_shortened(name: str, short: str) -> None:
+    assert shortened(name) == short
+    assert len(shortened(name)) <= 44
+
+
+def test_brackets_in_names_are_no_markup() -> None:
+    groups = tuple(
+        group.model_copy(update={"producers": ("[bold]conv[0]",)}) for group in make_report().groups
+    )
+    assert row(changes_table(make_report(groups=groups)), "[bold]")[0] == "[bold]conv[0]"

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from onnxprune.channels import analyse, prune
+from onnxprune.graph import load
+from onnxprune.torch_bridge import to_torch
+from onnxprune.training import kept_rows, match_statistics, open_data
+
+
+@pytest.fixture
+def data(grey):
+    x = np.random.default_rng(0).normal(3.0, 2.0, (400, 1, 8, 8)).astype(np.float32)
+    return open_data(x, *grey, None, 0).train
+
+
+def inputs(data):
+    return torch.from_numpy(next(data.batches(len(data))).inputs[0])
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Conv2d(6, 5, 3), nn.ReLU(), nn.Flatten(), nn.Linear(80, 3)
+    )
+
+
+def pruned_pair():
+    """A network, a copy without half of its first layer's channels, and the channels kept by layer."""
+    original, pruned = network(), network()
+    kept = np.array([0, 2, 5])
+    pruned[0] = nn.Conv2d(1, 3, 3)
+    pruned[0].load_state_dict({k: v[kept] for k, v in original[0].state_dict().items()})
+    pruned[2] = nn.Conv2d(3, 5, 3)
+    pruned[2].load_state_dict({"weight": original[2].weight[:, kept], "bias": original[2].bias})
+    return (
+        original,
+        pruned,
+        {"0.weight": kept, "2.weight": np.arange(5), "absent": kept},
+    )
+
+
+@pytest.mark.parametrize("end", [1, 3])
+def test_layers_get_the_original_statistics_again(data, end):
+    original, pruned, kept = pruned_pair()
+    assert match_statistics(pruned, original, kept, data, batch_size=len(data)) == 2
+    x = inputs(data)
+    ours, theirs = pruned[:end](x), original[:end](x)
+    theirs = theirs[:, kept["0.weight"]] if end == 1 else theirs
+    dims = (0, 2, 3) if ours.ndim == 4 else (0,)
+    assert torch.allclose(ours.mean(dims), theirs.mean(dims), atol=1e-4)
+    assert torch.allclose(ours.std(dims), theirs.std(dims), rtol=1e-3)
+
+
+def test_the_original_is_not_changed_and_no_hook_stays(data):
+    original, pruned, kept = pruned_pair()
+    before = {name: value.clone() for name, value in original.state_dict().items()}
+    match_statistics(pruned, original, kept, data)
+    assert all(torch.equal(value, before[name]) for name, value in original.state_dict().items())
+    assert not any(part._forward_hooks for model in (original, pruned) for part in model.modules())
+
+
+@pytest.mark.parametrize("name", ["weight", "bias"])
+def test_a_parameter_read_twice_is_left_alone(data, name):
+    def pair():
+        torch.manual_seed(0)
+        first, second = nn.Conv2d(1, 1, 3, padding=1), nn.Conv2d(1, 1, 3, padding=1)
+        setattr(second, name, getattr(first, name))
+        return nn.Sequential(first, second, nn.Conv2d(1, 1, 3))
+
+    original, pruned = pair(), pair()
+    with torch.no_grad():
+        pruned[0].weight *= 2
+    names = {f"{i}.weight": np.arange(1) for i in range(3)}
+    assert match_statistics(pruned, original, names, data) == 1
+
+
+def test_a_layer_without_bias_is_skipped(data):
+    original, pruned = nn.Conv2d(1, 2, 3, bias=False), nn.Conv2d(1, 2, 3, bias=False)
+    assert (
+        match_statistics(nn.Sequential(pruned), nn.Sequential(original), {"0.weight": np.arange(2)}, data)
+        == 0
+    )
+
+
+def onnx_model(path):
+    """Two convolutions of six and four channels, their biases, and a classifier."""
+    rng = np.random.default_rng(0)
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        net (float[n, 1, 8, 8] image) => (float[n, 3] scores) {
+            a = Conv <kernel_shape = [3, 3]> (image, w1, b1)
+            b = Relu (a)
+            c = Conv <kernel_shape = [3, 3]> (b, w2, b2)
+            d = Relu (c)
+            e = Flatten (d)
+            scores = Gemm (e, w3, b3)
+        }"""
+    )
+    shapes = {"w1": (6, 1, 3, 3), "b1": (6,), "w2": (4, 6, 3, 3), "b2": (4,), "w3": (64, 3), "b3": (3,)}
+    for name, shape in shapes.items():
+        array = 0.3 * rng.standard_normal(shape).astype(np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    onnx.save(model, path)
+    return load(path)
+
+
+def test_on_an_onnx_model(tmp_path, data):
+    model = onnx_model(tmp_path / "net.onnx")
+    channels = analyse(model)
+    keep = np.ones(channels.unit_count, bool)
+    keep[channels.groups[0].units[[1, 3]]] = False
+    original, pruned = to_torch(model), to_torch(prune(model, channels, keep))
+    rows = kept_rows(model, channels, keep, original)
+    assert {original.weight_names[n]: r.tolist() for n, r in rows.items()} == {
+        "w1": [0, 2, 4, 5],
+        "w2": [0, 1, 2, 3],
+    }
+    x = inputs(data)
+    before = (pruned(x)[0] - original(x)[0]).square().mean()
+    assert match_statistics(pruned, original, rows, data, batch_size=len(data)) == 2
+    assert (pruned(x)[0] - original(x)[0]).square().mean() < before
+
+
+def test_batchnorm_gets_the_original_statistics_whatever_the_data(data):
+    torch.manual_seed(0)
+    original = nn.Sequential(nn.Conv2d(1, 6, 3, bias=False), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 2, 3))
+    original[1].running_mean.normal_()
+    original[1].running_var.uniform_(0.5, 2.0)
+    kept = np.array([0, 2, 5])
+    pruned = nn.Sequential(nn.Conv2d(1, 3, 3, bias=False), nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 2, 3))
+    pruned[0].weight.data = 2 * original[0].weight.data[kept]
+    names = {"1.running_mean": kept, "3.weight": np.arange(2)}
+    assert match_statistics(pruned, original, names, data, batch_size=len(data)) == 2
+    original.eval(), pruned.eval()
+    x = inputs(data)
+    assert torch.allclose(pruned[1].running_mean, 2 * original[1].running_mean[kept], atol=1e-4)
+    assert torch.allclose(pruned[:2](x), original[:2](x)[:, kept], atol=1e-4)
+    ours, theirs = pruned(x), original(x)
+    assert torch.allclose(ours.mean((0, 2, 3)), theirs.mean((0, 2, 3)), atol=1e-4)
