@@ -15,7 +15,6 @@ from rich.progress import (
     SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 from rich.text import Text
 
@@ -47,21 +46,23 @@ class RunObserver(Protocol):
 
 
 class BarObserver:
-    """A bar for each stage, with a spinner where the number of steps is unknown."""
+    """A bar for the running stage, pulsing where its length is unknown; a line for each that is done."""
 
     def __init__(self, console: Console) -> None:
         """Show progress on a console that is a terminal."""
         self.warned: list[str] = []
+        fixed, rest = Column(no_wrap=True), Column(no_wrap=True, overflow="ellipsis", ratio=1)
         self._progress = Progress(
-            SpinnerColumn(finished_text="[green]✓[/]"),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
+            SpinnerColumn(table_column=fixed),
+            TextColumn("{task.description}", markup=False, table_column=fixed),
+            BarColumn(bar_width=16, table_column=fixed),
+            TaskProgressColumn(table_column=fixed),
+            TimeElapsedColumn(table_column=fixed),
+            TextColumn("{task.fields[note]}", markup=False, table_column=rest),
             console=console,
+            expand=True,
         )
-        self._task = self._progress.add_task("", visible=False, total=1, completed=1, note="")
+        self._task: TaskID | None = None
 
     def __enter__(self) -> Self:
         """Begin to show progress."""
@@ -71,9 +72,11 @@ class BarObserver:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the last stage, unless it failed."""
+        """End the last stage; one that failed leaves no line that says it is done."""
         if error is None:
             self._finish()
+        elif self._task is not None:
+            self._progress.remove_task(self._task)
         self._progress.stop()
 
     def stage(self, name: str, total: int | None = None) -> None:
@@ -83,17 +86,24 @@ class BarObserver:
 
     def advance(self, steps: int = 1, note: str = "") -> None:
         """Move the bar."""
-        self._progress.update(self._task, advance=steps, note=note)
+        if self._task is not None:
+            self._progress.update(self._task, advance=steps, note=note)
 
     def warn(self, message: str) -> None:
-        """Print a warning above the bars."""
+        """Print a warning above the bar."""
         self.warned.append(message)
         self._progress.console.print(Text(f"Warning: {message}", style="yellow"))
 
     def _finish(self) -> None:
-        task = self._progress.tasks[self._task]
-        done = task.completed or 1
-        self._progress.update(self._task, total=done, completed=done)
+        if self._task is None:
+            return
+        task = next(task for task in self._progress.tasks if task.id == self._task)
+        line = Text.assemble(("✓ ", "green"), task.description, (f"  {task.elapsed or 0.0:.1f} s", "cyan"))
+        if task.fields["note"]:
+            line.append(f"  {task.fields['note']}")
+        self._progress.remove_task(self._task)
+        self._task = None
+        self._progress.console.print(line)
 
 
 class LineObserver:

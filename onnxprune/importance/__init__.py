@@ -1,17 +1,9 @@
-"""Stand-in until the criteria land."""
-import numpy as np
-from types import SimpleNamespace
+"""How much each unit matters: one score a unit, from weights, from gradients, or by chance.
 
-def criterion(name): return SimpleNamespace(needs="nothing")
+A criterion scores the slices of weight tensors that belong to a unit, on output and on input axes; `score_units`
+makes the tensors comparable, reduces a unit's slices to one score, and normalises each group.
+"""
 
-def score_units(name, model, channels, *, calibration=None, seed=0):
-    total=np.zeros(channels.unit_count); n=np.zeros(channels.unit_count)
-    for vname, axes in channels.axes.items():
-        v=model.graph.initializers.get(vname)
-        if v is None or len(v.shape)<2: continue
-        w=v.const_value.numpy()
-        for ax,u in enumerate(axes):
-            if u is None: continue
-            s=np.abs(w).sum(axis=tuple(i for i in range(w.ndim) if i!=ax)); s=s/s.mean()
-            m=u>=0; np.add.at(total,u[m],s[m]); np.add.at(n,u[m],1)
-    return total/np.maximum(n,1)
+from onnxprune.importance.criteria import Criterion, CriterionInputs, SliceScores, criteria, criterion, score_units
+
+__all__ = ["Criterion", "CriterionInputs", "SliceScores", "criteria", "criterion", "score_units"]

@@ -16,7 +16,7 @@ _BLOCKS = (1, 2, 4, 8, 16, 32, 64)
 # Steps below this share of the channels save less than two measurements differ by.
 _SMALLEST_SHARE = 1 / 32
 # A step is as good as a large one if it saves this share of what that saves per channel.
-_GOOD_ENOUGH = 0.75
+_GOOD_ENOUGH = 0.6
 # Two measurements of one layer differ by about this share.
 _NOISE = 0.03
 
@@ -79,9 +79,9 @@ def _steps(count: int, unit: int) -> Sequence[int]:
 
 
 def _starts(top: int, largest: int, step: int) -> list[int]:
-    """Return where to judge a step: at the top, and a little above half of it where that leaves room."""
-    lower = (top * 5 // 8) // largest * largest
-    return [top, lower] if lower > step and lower != top else [top]
+    """Return where to judge a step: at the top, and a little above half of it."""
+    lower = max((top * 5 // 8) // largest * largest, 2 * step)
+    return [top, lower] if lower < top else [top]
 
 
 def _worth(cost_ms: CountCost, start: int, step: int, reference: float) -> bool:

@@ -15,17 +15,13 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from onnxprune.latency import hardware
+from onnxprune.latency.granularity import better_count, efficient_step
 from onnxprune.latency.layers import BREAD_IN, BREAD_OUT, LayerSpec, sandwich
 from onnxprune.latency.options import MeasureOptions
 from onnxprune.latency.session import Session
 
 _BUDGET_S = 0.012
 _MIN_RUNS, _MAX_RUNS = 4, 60
-_STEPS = (1, 2, 4, 8, 16, 32, 64)
-# A step of fewer than 1/32 of the channels saves less than two measurements differ by.
-_SMALLEST_STEP = 1 / 32
-# A step is as good as the best one if it saves this share of it per channel.
-_GOOD_ENOUGH = 0.75
 _SCHEMA = 1
 
 Axis = Literal["in", "out"]
@@ -138,8 +134,7 @@ class LayerCosts:
     def granule(self, spec: LayerSpec, axis: Axis) -> int:
         """Find the step of channel counts that is worth taking on one axis of a layer.
 
-        From a count near the layer's own, the next lower multiple of each power of two is measured; the smallest step
-        that saves about as much per channel as the best one is taken, and none that is slower than a larger count.
+        The smallest step is taken that saves about as much per channel as large ones; see `granularity`.
 
         Args:
             spec: The layer.
@@ -150,33 +145,14 @@ class LayerCosts:
         """
         typical = _typical(spec, axis)
         if (typical, axis) not in self._granules:
-            self._granules[typical, axis] = self._find_granule(typical, axis)
+            count, unit = _count_and_unit(typical, axis)
+            self._granules[typical, axis] = efficient_step(lambda c: self._at(typical, axis, c), count, unit)
         return self._granules[typical, axis]
 
-    def _find_granule(self, spec: LayerSpec, axis: Axis) -> int:
-        count = spec.channels_out if axis == "out" else spec.channels_in
-        unit = spec.width if spec.tied else spec.groups
-        saved: dict[int, list[float]] = {}
-        starts = {count, max(3 * count // 4 // unit * unit, unit)}
-        for start in starts:
-            base = self._at(spec, axis, start)
-            for step in _STEPS:
-                lower = (start - 1) // step * step
-                if lower < unit or lower % unit or not _SMALLEST_STEP <= step / count <= 0.5:
-                    continue
-                saved.setdefault(step, []).append((base - self._at(spec, axis, lower)) / (start - lower))
-        if not saved:
-            return unit
-        per_channel = {step: min(values) for step, values in saved.items()}
-        best = max(float(np.mean(values)) for values in saved.values())
-        if best <= 0:
-            return max(per_channel)
-        good = [s for s in sorted(saved) if per_channel[s] > 0 and np.mean(saved[s]) >= _GOOD_ENOUGH * best]
-        step = good[0] if good else max(saved, key=lambda s: float(np.mean(saved[s])))
-        # Where the double step leads to the same counts, it is the block; the half of it only happened to fit.
-        while 2 * step in _STEPS and all((c - 1) // step * step == (c - 1) // (2 * step) * 2 * step > 0 for c in starts):
-            step *= 2
-        return step
+    def better_count(self, spec: LayerSpec, axis: Axis, limit: int) -> int | None:
+        """Find a larger count of one axis, up to `limit`, at which the layer is no slower; None where there is none."""
+        count, unit = _count_and_unit(spec, axis)
+        return better_count(lambda c: self._at(spec, axis, c), count, limit, unit)
 
     def _at(self, spec: LayerSpec, axis: Axis, count: int) -> float:
         if spec.tied:
@@ -253,6 +229,11 @@ def _typical(spec: LayerSpec, axis: Axis) -> LayerSpec:
     if axis == "out":
         return replace(spec, channels_in=_power(spec.channels_in // unit) * unit)
     return replace(spec, channels_out=_power(spec.channels_out // unit) * unit)
+
+
+def _count_and_unit(spec: LayerSpec, axis: Axis) -> tuple[int, int]:
+    """Return the channels of an axis, and what their count is always a multiple of."""
+    return (spec.channels_out if axis == "out" else spec.channels_in), (spec.width or spec.groups)
 
 
 def _power(count: int) -> int:
