@@ -27,7 +27,7 @@ setup(
         "torch>=2.4",
         "torchvision>=0.19",
         "numpy>=2.0",
-        "click>=8.1",
+        "click>=8.5",
         "rich>=13",
         "pydantic>=2.8",
         "pillow>=10",

@@ -30,9 +30,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "mobilenet_v3_large": lambda: tv.mobilenet_v3_large(weights=None),
     "regnet_y_400mf": lambda: tv.regnet_y_400mf(weights=None),
     "efficientnet_b0": lambda: tv.efficientnet_b0(weights=None),
-    "lraspp_mobilenet_v3_large": lambda: tv.segmentation.lraspp_mobilenet_v3_large(
-        weights=None, weights_backbone=None
-    ),
+    "lraspp_mobilenet_v3_large": lambda: tv.segmentation.lraspp_mobilenet_v3_large(weights=None, weights_backbone=None),
     "deeplabv3_mobilenet_v3_large": lambda: tv.segmentation.deeplabv3_mobilenet_v3_large(
         weights=None, weights_backbone=None, aux_loss=False
     ),
@@ -98,16 +96,12 @@ def export(network: nn.Module, variant: str, path: Path) -> None:
     kept: dict[str, object] = {}
     if variant == "op17bn":
         kept = {"training": torch.onnx.TrainingMode.PRESERVE, "do_constant_folding": False}
-    torch.onnx.export(
-        network, (image,), str(path), dynamo=False, opset_version=17, dynamic_axes=axes, **names, **kept
-    )
+    torch.onnx.export(network, (image,), str(path), dynamo=False, opset_version=17, dynamic_axes=axes, **names, **kept)
 
 
 def main() -> None:
     """Export what is missing in the folder that the command line names."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out_dir", type=Path)
     parser.add_argument("--only", nargs="+", choices=list(NETWORKS), default=list(NETWORKS), metavar="NAME")
     arguments = parser.parse_args()

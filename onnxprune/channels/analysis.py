@@ -109,10 +109,8 @@ def _place(
     return axes, signature
 
 
-def _translate(
-    axis: np.ndarray, unit_of_label: np.ndarray, signature: np.ndarray, rng: np.random.Generator
-) -> Axis:
-    units = unit_of_label[axis]
+def _translate(axis: np.ndarray, unit_of_label: np.ndarray, signature: np.ndarray, rng: np.random.Generator) -> Axis:
+    units: np.ndarray = unit_of_label[axis]
     present = units[units >= 0]
     if len(present) == 0:
         return None
@@ -121,9 +119,7 @@ def _translate(
     return units
 
 
-def _groups(
-    labels: Labels, unit_of_label: np.ndarray, signature: np.ndarray, order: list[str]
-) -> tuple[Group, ...]:
+def _groups(labels: Labels, unit_of_label: np.ndarray, signature: np.ndarray, order: list[str]) -> tuple[Group, ...]:
     if len(signature) == 0:
         return ()
     _, group_of_unit = np.unique(signature, return_inverse=True)

@@ -71,9 +71,7 @@ def known_operators() -> tuple[tuple[str, str], ...]:
     return tuple(sorted(_FLOWS))
 
 
-def _registrar(
-    rules: dict[tuple[str, str], Rule], op_types: tuple[str, ...], domain: str
-) -> Callable[[Rule], Rule]:
+def _registrar(rules: dict[tuple[str, str], Rule], op_types: tuple[str, ...], domain: str) -> Callable[[Rule], Rule]:
     def register(rule: Rule) -> Rule:
         for op_type in op_types:
             if (domain, op_type) in rules:

@@ -53,14 +53,15 @@ def _static_sizes(before: Dims, after: Dims) -> tuple[list[int], list[int]] | No
     primes: dict[object, int] = {}
     ins: list[int] = []
     for position, dim in enumerate(before):
-        if not isinstance(dim, int):
-            key = dim if dim is not None else ("axis", position)
-            if key not in primes:
-                if len(primes) == len(_PRIMES):
-                    return None
-                primes[key] = _PRIMES[len(primes)]
-            dim = primes[key]
-        ins.append(dim)
+        if isinstance(dim, int):
+            ins.append(dim)
+            continue
+        key = dim if dim is not None else ("axis", position)
+        if key not in primes:
+            if len(primes) == len(_PRIMES):
+                return None
+            primes[key] = _PRIMES[len(primes)]
+        ins.append(primes[key])
     outs = [dim if isinstance(dim, int) else primes.get(dim, 0) if dim is not None else 0 for dim in after]
     if outs.count(0) == 1 and 0 not in ins:
         rest = math.prod(s for s in outs if s)

@@ -75,7 +75,7 @@ def verify(
     actual = _run(pruned, feeds)
     worst = Verification(0.0, "", tolerance)
     for name, want, got in zip(output_names(model), expected, actual, strict=True):
-        error = relative_error(want, got)
+        error = relative_error(want, got, floor=_scale_floor(model, name))
         if error > worst.relative_error:
             worst = Verification(error, name, tolerance)
     if not worst.passed:
@@ -87,8 +87,21 @@ def verify(
     return worst
 
 
-def relative_error(expected: np.ndarray, actual: np.ndarray) -> float:
-    """Return the largest difference relative to the largest magnitude; infinite where the shapes differ."""
+def _scale_floor(model: ir.Model, output: str) -> float:
+    """Probabilities are compared on their own scale, 0 to 1: a map of them may be almost zero everywhere."""
+    value = next(v for v in model.graph.outputs if v.name == output)
+    producer = value.producer()
+    return 1.0 if producer is not None and producer.op_type in {"Sigmoid", "Softmax", "HardSigmoid"} else 0.0
+
+
+def relative_error(expected: np.ndarray, actual: np.ndarray, floor: float = 0.0) -> float:
+    """Return the largest difference relative to the largest magnitude; infinite where the shapes differ.
+
+    Args:
+        expected: The reference.
+        actual: What is compared with it.
+        floor: Least magnitude that differences are divided by.
+    """
     if expected.shape != actual.shape:
         return float("inf")
     if expected.size == 0:
@@ -97,7 +110,7 @@ def relative_error(expected: np.ndarray, actual: np.ndarray) -> float:
         # Indices and decisions flip on ties within the floating-point tolerance; many flips are a defect.
         return float(np.mean(expected != actual)) * TOLERANCE / 0.01
     a, b = expected.astype(np.float64), actual.astype(np.float64)
-    scale = float(np.abs(a[np.isfinite(a)]).max(initial=0.0)) or 1.0
+    scale = max(float(np.abs(a[np.isfinite(a)]).max(initial=0.0)), floor) or 1.0
     same = (a == b) | (np.isnan(a) & np.isnan(b))
     difference = np.where(same, 0.0, np.abs(a - b))
     return float(np.nan_to_num(difference, nan=np.inf, posinf=np.inf).max() / scale)
@@ -124,12 +137,12 @@ def silence(model: ir.Model, channels: ChannelMap, keep: np.ndarray) -> ir.Model
 
 def _mask(model: ir.Model, node: ir.Node, index: int, axis: int, mask: np.ndarray) -> None:
     value = node.inputs[index]
-    assert value is not None and value.dtype is not None and value.shape is not None
+    assert value is not None
+    assert value.dtype is not None
+    assert value.shape is not None
     shape = [1] * len(value.shape)
     shape[axis] = len(mask)
-    constant = add_initializer(
-        model.graph, f"{node.name}.mask", mask.reshape(shape).astype(value.dtype.numpy())
-    )
+    constant = add_initializer(model.graph, f"{node.name}.mask", mask.reshape(shape).astype(value.dtype.numpy()))
     multiply = ir.node("Mul", [value, constant])
     multiply.name = f"{node.name}.silence"
     multiply.outputs[0].name = f"{node.name}.silenced_{index}"
@@ -152,7 +165,7 @@ def _run(model: ir.Model, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         ir.save(model, path, external_data="model.data", size_threshold_bytes=1 << 16)
         try:
             session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-            results: list[np.ndarray] = session.run(None, dict(feeds))
+            results = [np.asarray(output) for output in session.run(None, dict(feeds))]
         except Exception as error:
             raise UnsupportedModelError(f"onnxruntime cannot run the model: {error}") from error
         del session

@@ -12,9 +12,7 @@ from onnxprune.cli.sections import EXIT_CODES, SectionCommand, SectionOption
 from onnxprune.cli.shapes import Sizes, named_shapes
 
 
-@click.command(
-    cls=SectionCommand, epilog=EXIT_CODES, short_help="Measure the latency of models side by side."
-)
+@click.command(cls=SectionCommand, epilog=EXIT_CODES, short_help="Measure the latency of models side by side.")
 @click.argument("models", nargs=-1, required=True, type=click.Path(), metavar="MODEL...")
 @device_options
 @click.option(

@@ -23,9 +23,7 @@ from onnxprune.cli.running import run
 from onnxprune.cli.sections import EXIT_CODES, SectionCommand
 
 
-@click.command(
-    cls=SectionCommand, epilog=EXIT_CODES, short_help="Prune a model to a target, train it, measure it."
-)
+@click.command(cls=SectionCommand, epilog=EXIT_CODES, short_help="Prune a model to a target, train it, measure it.")
 @model_argument
 @target_options
 @output_options

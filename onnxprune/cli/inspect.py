@@ -12,9 +12,7 @@ from onnxprune.cli.sections import EXIT_CODES, SectionCommand
 from onnxprune.cli.shapes import Sizes, named_shapes
 
 
-@click.command(
-    cls=SectionCommand, epilog=EXIT_CODES, short_help="Show what can be pruned, and what cannot and why."
-)
+@click.command(cls=SectionCommand, epilog=EXIT_CODES, short_help="Show what can be pruned, and what cannot and why.")
 @model_argument
 @input_shape_option
 @json_option

@@ -242,9 +242,7 @@ training_options = _together(
     ),
 )
 
-seed_option = _option(
-    "Other", "--seed", type=int, default=0, show_default=True, help="Seed of everything random."
-)
+seed_option = _option("Other", "--seed", type=int, default=0, show_default=True, help="Seed of everything random.")
 
 json_option = _option("Other", "--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 

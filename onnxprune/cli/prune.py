@@ -23,9 +23,7 @@ from onnxprune.cli.running import run
 from onnxprune.cli.sections import EXIT_CODES, SectionCommand
 
 
-@click.command(
-    cls=SectionCommand, epilog=EXIT_CODES, short_help="Remove channels and prove the removal; no training."
-)
+@click.command(cls=SectionCommand, epilog=EXIT_CODES, short_help="Remove channels and prove the removal; no training.")
 @model_argument
 @ratio_option
 @target_options

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 TARGETS = ("target_latency", "target_macs", "target_params", "target_size", "ratio")
 
 
-def run(
-    operation: Literal["compress", "prune"], model: str, *, quiet: bool, **options: Any
-) -> CompressResult:
+def run(operation: Literal["compress", "prune"], model: str, *, quiet: bool, **options: Any) -> CompressResult:
     """Compress or prune a model and print what came of it.
 
     Args:

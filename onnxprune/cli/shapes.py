@@ -27,9 +27,7 @@ def named_shapes(models: Sequence[str], given: Sequence[tuple[str, Sizes]]) -> d
     result = {name: sizes for name, sizes in given if name}
     unnamed = [sizes for name, sizes in given if not name]
     if len(unnamed) > 1:
-        raise click.UsageError(
-            "--input-shape: give each of several inputs its name, such as image:1x3x224x224"
-        )
+        raise click.UsageError("--input-shape: give each of several inputs its name, such as image:1x3x224x224")
     for sizes in unnamed:
         result.update({_only_input(model): sizes for model in models})
     return result

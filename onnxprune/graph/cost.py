@@ -117,9 +117,10 @@ def _node_cost(node: ir.Node, shapes: Shapes) -> NodeCost:
 
 
 def _bytes(value: ir.Value, shapes: Shapes) -> int:
-    if value.dtype is None or value.name not in shapes or value.dtype == ir.DataType.STRING:
+    shape = shapes.get(str(value.name))
+    if value.dtype is None or shape is None or value.dtype == ir.DataType.STRING:
         return 0
-    return math.ceil(math.prod(shapes[value.name]) * value.dtype.bitwidth / 8)
+    return math.ceil(math.prod(shape) * value.dtype.bitwidth / 8)
 
 
 def _peak_activation_bytes(model: ir.Model, shapes: Shapes) -> int:
@@ -132,7 +133,9 @@ def _peak_activation_bytes(model: ir.Model, shapes: Shapes) -> int:
     ends: dict[int, int] = {}
     for value in model.graph.inputs:
         if not value.is_initializer():
-            ends[last_use.get(str(value.name), 0)] = ends.get(last_use.get(str(value.name), 0), 0) + _bytes(value, shapes)
+            ends[last_use.get(str(value.name), 0)] = ends.get(last_use.get(str(value.name), 0), 0) + _bytes(
+                value, shapes
+            )
     peak = alive
     for position, node in enumerate(nodes):
         for value in node.outputs:

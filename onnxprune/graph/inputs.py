@@ -82,7 +82,9 @@ def _concrete(spec: InputSpec, given: Sequence[int] | None, batch: int) -> tuple
             sizes.append(batch)
         else:
             shown = "x".join(str(d) if isinstance(d, int) else "?" for d in spec.shape)
-            example = "x".join(str(d) if isinstance(d, int) else ("1" if i == 0 else "224") for i, d in enumerate(spec.shape))
+            example = "x".join(
+                str(d) if isinstance(d, int) else ("1" if i == 0 else "224") for i, d in enumerate(spec.shape)
+            )
             raise InputShapeError(
                 f"input '{spec.name}' has a dynamic size ({shown}, axis {axis}"
                 f"{f' {dim!r}' if dim else ''}); say which to use, e.g. --input-shape {spec.name}:{example}"
@@ -90,9 +92,7 @@ def _concrete(spec: InputSpec, given: Sequence[int] | None, batch: int) -> tuple
     return tuple(sizes)
 
 
-def random_inputs(
-    model: ir.Model, input_shapes: Mapping[str, Sequence[int]], seed: int
-) -> dict[str, np.ndarray]:
+def random_inputs(model: ir.Model, input_shapes: Mapping[str, Sequence[int]], seed: int) -> dict[str, np.ndarray]:
     """Draw standard normal floats (integers: 0 and 1, booleans: either) for every input.
 
     Args:

@@ -76,9 +76,7 @@ def _check_versions(model: ir.Model, path: Path) -> None:
             "Export it again with another opset, or convert it with onnx.version_converter"
         )
     if not 3 <= model.ir_version <= MAX_IR_VERSION:
-        raise UnsupportedModelError(
-            f"'{path}' has IR version {model.ir_version}; supported are 3 to {MAX_IR_VERSION}"
-        )
+        raise UnsupportedModelError(f"'{path}' has IR version {model.ir_version}; supported are 3 to {MAX_IR_VERSION}")
 
 
 def _check_external_data(model: ir.Model, path: Path) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -211,12 +212,14 @@ def _reshape(node: ir.Node, inputs: list[Values]) -> Values:
     return inputs[0].reshape([int(v) for v in inputs[1].flat])
 
 
-def _range(node: ir.Node, inputs: list[Values]) -> Values:
+def _range(node: ir.Node, inputs: list[Values]) -> Values | None:
     start, limit, delta = (a.item() for a in inputs)
+    if start is None or limit is None or delta is None:
+        return None
     return np.arange(start, limit, delta).astype(object)
 
 
-_RULES: dict[str, Callable[[ir.Node, list[Values]], Values | None]] = {
+_RULES: dict[str, Callable[[ir.Node, list[Any]], Values | None]] = {
     "Shape": _shape,
     "Size": _size,
     "Gather": _gather,

@@ -93,9 +93,7 @@ def _inferred(model: ir.Model, *, strict: bool = False) -> dict[str, tuple[int, 
 def _dims(tensor_type: onnx.TypeProto.Tensor) -> Dims | None:
     if not tensor_type.HasField("shape"):
         return None
-    return tuple(
-        d.dim_value if d.HasField("dim_value") else (d.dim_param or None) for d in tensor_type.shape.dim
-    )
+    return tuple(d.dim_value if d.HasField("dim_value") else (d.dim_param or None) for d in tensor_type.shape.dim)
 
 
 def _light_proto(model: ir.Model) -> onnx.ModelProto:

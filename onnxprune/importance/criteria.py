@@ -190,7 +190,9 @@ def _normalise(scores: np.ndarray, channels: ChannelMap, how: Normalisation) -> 
     return result
 
 
-def labelled_weights(inputs: CriterionInputs) -> Iterator[tuple[str, np.ndarray, list[tuple[int, np.ndarray]]]]:
+def labelled_weights(
+    inputs: CriterionInputs,
+) -> Iterator[tuple[str, np.ndarray, list[tuple[int, np.ndarray]]]]:
     """Yield the contraction weights that carry units: name, array, and (axis, units) of each labelled axis."""
     for name, axes in inputs.channels.axes.items():
         value = inputs.model.graph.initializers.get(name)

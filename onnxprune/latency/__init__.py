@@ -1,7 +1,7 @@
 """How fast a network is, measured and never guessed: devices, timing statistics, and what single layers cost.
 
-A `Device` runs models and returns latency samples, compared models interleaved. `LayerCosts` knows what a layer costs
-at any channel count on a device, from measurements of single layers that are kept on disk.
+A `Device` runs models and returns latency samples, compared models interleaved. `LayerCosts` knows what a
+layer costs at any channel count on a device, from measurements of single layers that are kept on disk.
 """
 
 from onnxprune.latency.device import Device, Feeds, ModelSource

@@ -1,7 +1,7 @@
 """Which channel counts are worth having: the step that a layer's kernels are built for, and counts to leave.
 
-Kernels work in blocks, so a cost is a staircase of its channel count: steps within a block save nothing, and counts
-that a kernel is not made for can cost more than larger ones. Both are found from measured costs alone.
+Kernels work in blocks, so a cost is a staircase of its channel count: steps within a block save nothing, and
+counts that a kernel is not made for can cost more than larger ones. Both are found from measured costs alone.
 """
 
 from __future__ import annotations
@@ -19,14 +19,18 @@ _SMALLEST_SHARE = 1 / 32
 _GOOD_ENOUGH = 0.6
 # Two measurements of one layer differ by about this share.
 _NOISE = 0.03
+# The profiler counts whole microseconds; means of several runs still differ by this.
+_RESOLUTION_MS = 0.0003
+# A larger count is as fast if it costs at most this share more; wider, it would move up along a slope.
+_SAME = 0.01
 
 
 def efficient_step(cost_ms: CountCost, count: int, unit: int = 1) -> int:
     """Find the smallest step of channel counts whose every count is worth having.
 
-    A step is judged from a count that is a multiple of it: what the next lower multiple saves, per channel, against
-    what a large step saves. Steps that stay within a block save nothing there, and those that leave the blocks cost
-    more; a step that passes near the layer's own count is confirmed at a lower one.
+    A step is judged from a count that is a multiple of it: what the next lower multiple saves, per channel,
+    against what a large step saves. Steps that stay within a block save nothing there, and those that leave
+    the blocks cost more; a step that passes near the layer's own count is confirmed at a lower one.
 
     Args:
         cost_ms: Cost of the layer, or sum of the costs of several layers, at a count from `unit` to `count`.
@@ -42,7 +46,7 @@ def efficient_step(cost_ms: CountCost, count: int, unit: int = 1) -> int:
         return unit
     top = count // largest * largest
     reference = (cost_ms(top) - cost_ms(top - largest)) / largest
-    if reference * largest <= _NOISE * cost_ms(top):
+    if reference * largest <= max(_NOISE * cost_ms(top), _RESOLUTION_MS):
         reference = 0.0
     smallest = max(_SMALLEST_SHARE * count, unit)
     candidates = [step for step in steps if smallest <= step <= largest and largest % step == 0]
@@ -62,16 +66,17 @@ def better_count(cost_ms: CountCost, count: int, limit: int, unit: int = 1) -> i
         unit: Counts are multiples of it.
 
     Returns:
-        The largest such count among the next multiples of powers of two and the limit; None where there is none.
+        The largest such count among the next multiples of powers of two and the limit; None where there is
+        none.
     """
     steps = [math.lcm(block, unit) for block in _BLOCKS[:-1]]
     larger = sorted({*((count // step + 1) * step for step in steps), limit})
-    allowed = cost_ms(count) * (1 + _NOISE)
+    allowed = cost_ms(count) * (1 + _SAME)
     good = [other for other in larger if count < other <= limit and cost_ms(other) <= allowed]
     if not good:
         return None
     lowest = min(cost_ms(other) for other in good)
-    return max(other for other in good if cost_ms(other) <= lowest * (1 + _NOISE))
+    return max(other for other in good if cost_ms(other) <= lowest * (1 + _SAME))
 
 
 def _steps(count: int, unit: int) -> Sequence[int]:
@@ -88,5 +93,5 @@ def _worth(cost_ms: CountCost, start: int, step: int, reference: float) -> bool:
     """Say whether stepping down from a count that suits the step saves about the reference, per channel."""
     high, low = cost_ms(start), cost_ms(start - step)
     if reference == 0.0:
-        return low <= high * (1 + _NOISE)
-    return high - low >= _GOOD_ENOUGH * reference * step
+        return low <= high * (1 + _NOISE) + _RESOLUTION_MS
+    return high - low >= _GOOD_ENOUGH * reference * step - _RESOLUTION_MS

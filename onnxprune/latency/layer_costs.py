@@ -1,14 +1,15 @@
-"""What layers cost at given channel counts: measured on demand, remembered on disk, interpolated in between."""
+"""What layers cost at given channel counts: measured on demand, kept on disk, interpolated in between."""
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import json
 import os
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -16,13 +17,17 @@ import numpy as np
 
 from onnxprune.latency import hardware
 from onnxprune.latency.granularity import better_count, efficient_step
-from onnxprune.latency.layers import BREAD_IN, BREAD_OUT, LayerSpec, sandwich
+from onnxprune.latency.layers import BREAD_IN, BREAD_OUT, LayerSpec, sandwich, weight_bytes
 from onnxprune.latency.options import MeasureOptions
 from onnxprune.latency.session import Session
 
 _BUDGET_S = 0.012
 _MIN_RUNS, _MAX_RUNS = 4, 60
-_SCHEMA = 1
+# More weights than any cache holds; loading more than that takes seconds and gigabytes.
+_LARGEST_BYTES = 64 << 20
+# Channels that steps are looked for in: four of the largest blocks.
+_PROBED_CHANNELS = 256
+_SCHEMA = 2
 
 Axis = Literal["in", "out"]
 
@@ -49,7 +54,15 @@ class ProfilingTimer:
         return hardware.fingerprint(self._options)
 
     def time_ms(self, spec: LayerSpec) -> float:
-        """Return the mean of the fastest quarter of the runs: what disturbs a run only ever adds to it."""
+        """Return the mean of the fastest quarter of the runs: what disturbs a run only ever adds to it.
+
+        A matrix far larger than the caches takes time in proportion to its size, so a part of it is measured.
+        """
+        parts = -(-weight_bytes(spec) // _LARGEST_BYTES) if spec.op == "MatMul" else 1
+        part = spec.at(max(spec.channels_in // parts, 1), spec.channels_out)
+        return self._measured_ms(part) * spec.channels_in / part.channels_in
+
+    def _measured_ms(self, spec: LayerSpec) -> float:
         model, feeds = sandwich(spec)
         with tempfile.TemporaryDirectory(prefix="onnxprune-") as folder:
             session = Session("layer", model, self._options, profile=Path(folder) / "profile")
@@ -67,8 +80,9 @@ class ProfilingTimer:
 
 
 def _between_bread(events: list[dict[str, Any]]) -> list[float]:
-    """Sum the kernel times (ms) of each run between the two slices of bread; all of them where there is no bread."""
-    kernels = [e for e in events if e.get("cat") == "Node" and str(e.get("name", "")).endswith("_kernel_time")]
+    """Sum the kernel times (ms) of each run between the slices of bread; without bread the layer's own."""
+    nodes = [e for e in events if e.get("cat") == "Node"]
+    kernels = [e for e in nodes if str(e.get("name", "")).endswith("_kernel_time")]
     if not any(str(e["name"]).startswith(BREAD_IN) for e in kernels):
         return [e["dur"] / 1e3 for e in kernels if str(e["name"]).startswith("layer")]
     runs: list[float] = []
@@ -88,8 +102,8 @@ def _between_bread(events: list[dict[str, Any]]) -> list[float]:
 class LayerCosts:
     """Costs of layers on one device.
 
-    Measured points are kept in a JSON file for each hardware, onnxruntime version, provider and thread count, so that
-    a second run on the same machine measures nothing.
+    Measured points are kept in a JSON file for each hardware, onnxruntime version, provider and thread count,
+    so that a second run on the same machine measures nothing.
     """
 
     def __init__(self, timer: LayerTimer, folder: Path | None = None) -> None:
@@ -97,7 +111,8 @@ class LayerCosts:
 
         Args:
             timer: Times layers.
-            folder: Where tables are kept; None: `$ONNXPRUNE_CACHE`, or `onnxprune` in the user's cache folder.
+            folder: Where tables are kept; None: `$ONNXPRUNE_CACHE`, or `onnxprune` in the user's cache
+                folder.
         """
         self._timer = timer
         key = hashlib.sha256(json.dumps([_SCHEMA, timer.fingerprint()], sort_keys=True, default=str).encode())
@@ -150,44 +165,49 @@ class LayerCosts:
         return self._granules[typical, axis]
 
     def better_count(self, spec: LayerSpec, axis: Axis, limit: int) -> int | None:
-        """Find a larger count of one axis, up to `limit`, at which the layer is no slower; None where there is none."""
+        """Find a larger count of an axis, up to `limit`, that is no slower; see `granularity`."""
         count, unit = _count_and_unit(spec, axis)
         return better_count(lambda c: self._at(spec, axis, c), count, limit, unit)
 
     def _at(self, spec: LayerSpec, axis: Axis, count: int) -> float:
         if spec.tied:
             return self.cost_ms(spec.at(count, count))
-        return self.cost_ms(spec.at(spec.channels_in, count) if axis == "out" else spec.at(count, spec.channels_out))
+        if axis == "out":
+            return self.cost_ms(spec.at(spec.channels_in, count))
+        return self.cost_ms(spec.at(count, spec.channels_out))
 
     def surface(self, spec: LayerSpec, granule_in: int, granule_out: int) -> Callable[[int, int], float]:
         """Return the cost of a layer as a function of (channels in, channels out).
 
-        Counts are rounded up to whole granules: what lies between two of them costs as much as the upper one. Between
-        measured points, a factor of two apart, the cost is bilinear, as that of a contraction nearly is. The layer's
-        own counts need not fill a granule; what that costs more is measured and kept as a factor.
+        Counts are rounded up to whole granules: what lies between two of them costs as much as the upper one.
+        Between measured points, a factor of two apart and the layer's own, the cost is bilinear, as that of a
+        contraction nearly is. The layer's own counts need not fill a granule; what that costs more is
+        measured and kept as a factor.
         """
         own = self.cost_ms(spec)
-        smooth = self._interpolated(spec, granule_in, granule_out, spec.channels_in, spec.channels_out)
-        factor = own / smooth if smooth > 0 else 1.0
-        misaligned = spec.channels_in % granule_in or spec.channels_out % granule_out
+        smooth = self._interpolated(spec, granule_in, granule_out)
+        top = smooth(spec.channels_in, spec.channels_out)
+        factor = own / top if top > 0 else 1.0
+        misaligned_in, misaligned_out = spec.channels_in % granule_in > 0, spec.channels_out % granule_out > 0
 
         def cost_ms(channels_in: int, channels_out: int) -> float:
-            value = self._interpolated(spec, granule_in, granule_out, channels_in, channels_out)
-            still_misaligned = misaligned and (
-                channels_in == spec.channels_in or channels_out == spec.channels_out
-            )
-            return value * factor if not misaligned or still_misaligned else value
+            value = smooth(channels_in, channels_out)
+            still_in = misaligned_in and channels_in == spec.channels_in
+            still_out = misaligned_out and channels_out == spec.channels_out
+            aligned = not (still_in or still_out) and (misaligned_in or misaligned_out)
+            return value if aligned else value * factor
 
         return cost_ms
 
-    def _interpolated(self, spec: LayerSpec, granule_in: int, granule_out: int, c_in: int, c_out: int) -> float:
+    def _interpolated(self, spec: LayerSpec, granule_in: int, granule_out: int) -> Callable[[int, int], float]:
+        grid_in, grid_out = _grid(spec.channels_in, granule_in), _grid(spec.channels_out, granule_out)
+
+        def at_input(c_in: int, c_out: int) -> float:
+            return _linear(lambda b: self.cost_ms(spec.at(c_in, b)), grid_out, _up(c_out, granule_out))
+
         if spec.tied:
-            return _linear(lambda c: self.cost_ms(spec.at(c, c)), _up(c_in, granule_in), granule_in)
-        return _linear(
-            lambda a: _linear(lambda b: self.cost_ms(spec.at(a, b)), _up(c_out, granule_out), granule_out),
-            _up(c_in, granule_in),
-            granule_in,
-        )
+            return lambda c_in, _: _linear(lambda c: self.cost_ms(spec.at(c, c)), grid_in, _up(c_in, granule_in))
+        return lambda c_in, c_out: _linear(lambda a: at_input(a, c_out), grid_in, _up(c_in, granule_in))
 
 
 def cache_folder() -> Path:
@@ -202,33 +222,47 @@ def _read(file: Path) -> dict[str, float]:
         points = json.loads(file.read_text())
     except (OSError, ValueError):
         return {}
-    return {k: float(v) for k, v in points.items() if isinstance(v, int | float)} if isinstance(points, dict) else {}
+    if not isinstance(points, dict):
+        return {}
+    return {key: float(value) for key, value in points.items() if isinstance(value, int | float)}
 
 
 def _up(count: int, granule: int) -> int:
     return -(-count // granule) * granule
 
 
-def _linear(cost: Callable[[int], float], count: int, granule: int) -> float:
-    """Interpolate between the granule times powers of two around a count."""
-    low = granule
-    while low * 2 <= count:
-        low *= 2
-    at_low = cost(low)
-    if low == count:
-        return at_low
-    at_high = max(cost(2 * low), at_low)
-    return at_low + (at_high - at_low) * (count - low) / low
+def _grid(count: int, granule: int) -> list[int]:
+    """Return the counts to measure: the granule times powers of two, and the layer's own count rounded up."""
+    top, grid = _up(count, granule), [granule]
+    while grid[-1] * 2 < top:
+        grid.append(grid[-1] * 2)
+    return sorted({*grid, top})
+
+
+def _linear(cost: Callable[[int], float], grid: Sequence[int], count: int) -> float:
+    """Interpolate between the grid's counts around `count`, which lies within the grid."""
+    right = bisect.bisect_left(grid, count)
+    at_right = cost(grid[right])
+    if grid[right] == count:
+        return at_right
+    left = grid[right - 1]
+    # A larger layer measured as faster is noise, or a count to move up to: it need not cost more.
+    at_left = min(cost(left), at_right)
+    return at_left + (at_right - at_left) * (count - left) / (grid[right] - left)
 
 
 def _typical(spec: LayerSpec, axis: Axis) -> LayerSpec:
-    """Replace the count of the other axis by a power of two, so that similar layers are probed once."""
+    """Shrink a layer to one with the same kernels: similar layers are probed once, and small steps show.
+
+    The other axis' count becomes a power of two; the axis itself has a few of the largest blocks at most.
+    """
+    count, unit = _count_and_unit(spec, axis)
+    count = min(count, max(_PROBED_CHANNELS // unit, 4) * unit)
     if spec.tied:
-        return spec
-    unit = spec.groups
+        return spec.at(count, count)
     if axis == "out":
-        return replace(spec, channels_in=_power(spec.channels_in // unit) * unit)
-    return replace(spec, channels_out=_power(spec.channels_out // unit) * unit)
+        return spec.at(_power(spec.channels_in // unit) * unit, count)
+    return spec.at(count, _power(spec.channels_out // unit) * unit)
 
 
 def _count_and_unit(spec: LayerSpec, axis: Axis) -> tuple[int, int]:
@@ -237,4 +271,4 @@ def _count_and_unit(spec: LayerSpec, axis: Axis) -> tuple[int, int]:
 
 
 def _power(count: int) -> int:
-    return int(2 ** round(np.log2(max(count, 1))))
+    return 1 << (max(count, 1).bit_length() - 1)

@@ -1,12 +1,14 @@
 """One layer as a model of its own, between two cheap convolutions.
 
-A layer alone is not truthful: onnxruntime keeps channels in blocks, and a count that does not fill them makes it
-convert between layouts *around* the layer. So it is built as a sandwich, 1x1 convolution from 16 channels -> layer ->
-1x1 convolution to 16 channels, and everything that runs between the two slices of bread counts.
+A layer alone is not truthful: onnxruntime keeps channels in blocks, and a count that does not fill them makes
+it convert between layouts *around* the layer. So it is built as a sandwich, 1x1 convolution from 16 channels
+-> layer -> 1x1 convolution to 16 channels, and everything that runs between the two slices of bread counts. A
+matrix product has no blocked layout and stands alone.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -67,73 +69,68 @@ def sandwich(spec: LayerSpec) -> tuple[bytes, dict[str, np.ndarray]]:
         The serialised model and its feeds.
     """
     if spec.op == "MatMul":
-        return _matrix_product(spec)
+        x = _input(spec.batch, spec.channels_in)
+        return _model(x, _node("Gemm", "layer", x, _shape(spec), {}))
     rank = len(spec.size)
-    x = ir.Value(name="x", shape=ir.Shape((spec.batch, _BREAD_CHANNELS, *spec.size)), type=_FLOAT)
-    first, weights = _pointwise(BREAD_IN, x, _BREAD_CHANNELS, spec.channels_in, rank)
-    layer, layer_weights = _layer(spec, first.outputs[0])
-    last, last_weights = _pointwise(BREAD_OUT, layer.outputs[0], spec.channels_out, _BREAD_CHANNELS, rank)
-    feeds = {"x": np.random.default_rng(0).standard_normal((spec.batch, _BREAD_CHANNELS, *spec.size), np.float32)}
-    return _model([x], [first, layer, last], weights + layer_weights + last_weights), feeds
+    x = _input(spec.batch, _BREAD_CHANNELS, *spec.size)
+    first = _node("Conv", BREAD_IN, x, (spec.channels_in, _BREAD_CHANNELS, *[1] * rank), {})
+    layer = _node(spec.op, "layer", first[-1].outputs[0], _shape(spec), _attributes(spec))
+    last = _node("Conv", BREAD_OUT, layer[-1].outputs[0], (_BREAD_CHANNELS, spec.channels_out, *[1] * rank), {})
+    return _model(x, [*first, *layer, *last])
 
 
-def _layer(spec: LayerSpec, x: ir.Value) -> tuple[ir.Node, list[ir.Value]]:
+def weight_bytes(spec: LayerSpec) -> int:
+    """Return the size of a layer's weight in 32-bit floats."""
+    return 4 * math.prod(_shape(spec))
+
+
+def _shape(spec: LayerSpec) -> tuple[int, ...]:
+    """Return the shape of the layer's weight."""
     groups = spec.channels_in // spec.width if spec.tied else spec.groups
-    shape = (
-        (spec.channels_out, spec.channels_in // groups)
-        if spec.op == "Conv"
-        else (spec.channels_in, spec.channels_out // groups)
-    )
-    attributes: dict[str, object] = {"group": groups}
-    for name, value in (
-        ("kernel_shape", spec.kernel),
-        ("strides", spec.strides),
-        ("pads", spec.pads),
-        ("dilations", spec.dilations),
-    ):
-        if value:
-            attributes[name] = list(value)
-    return _node(spec.op, "layer", x, (*shape, *spec.kernel), spec.channels_out, attributes)
+    if spec.op == "Conv":
+        return (spec.channels_out, spec.channels_in // groups, *spec.kernel)
+    return (spec.channels_in, spec.channels_out // groups, *spec.kernel)
 
 
-def _pointwise(name: str, x: ir.Value, before: int, after: int, rank: int) -> tuple[ir.Node, list[ir.Value]]:
-    return _node("Conv", name, x, (after, before, *[1] * rank), after, {})
+def _attributes(spec: LayerSpec) -> dict[str, object]:
+    ints = {
+        "kernel_shape": spec.kernel,
+        "strides": spec.strides,
+        "pads": spec.pads,
+        "dilations": spec.dilations,
+    }
+    groups = spec.channels_in // spec.width if spec.tied else spec.groups
+    return {"group": groups, **{name: list(value) for name, value in ints.items() if value}}
 
 
-def _node(
-    op: str, name: str, x: ir.Value, shape: tuple[int, ...], channels: int, attributes: dict[str, object]
-) -> tuple[ir.Node, list[ir.Value]]:
-    scale = np.float32(1 / np.sqrt(max(np.prod(shape[1:]), 1)))
-    weights = [
-        _weight(f"{name}.weight", np.random.default_rng(1).standard_normal(shape, np.float32) * scale),
-        _weight(f"{name}.bias", np.zeros(channels, np.float32)),
-    ]
+def _input(*shape: int) -> ir.Value:
+    return ir.Value(name="x", shape=ir.Shape(shape), type=_FLOAT)
+
+
+def _node(op: str, name: str, x: ir.Value, shape: tuple[int, ...], attributes: dict[str, object]) -> list[ir.Node]:
+    """Return a contraction, behind the node that makes its weight."""
+    weight = _weight(f"{name}.weight", shape)
     output = ir.Value(name=f"{name}.y", type=_FLOAT)
-    node = ir.node(op, [x, *weights], attributes=attributes, name=name, outputs=[output])  # type: ignore[arg-type]
-    return node, weights
+    inputs = [x, weight.outputs[0]]
+    return [weight, ir.node(op, inputs, attributes=attributes, name=name, outputs=[output])]  # type: ignore[arg-type]
 
 
-def _matrix_product(spec: LayerSpec) -> tuple[bytes, dict[str, np.ndarray]]:
-    rng = np.random.default_rng(0)
-    x = ir.Value(name="x", shape=ir.Shape((spec.batch, spec.channels_in)), type=_FLOAT)
-    weights = [
-        _weight("weight", rng.standard_normal((spec.channels_in, spec.channels_out), np.float32)),
-        _weight("bias", np.zeros(spec.channels_out, np.float32)),
-    ]
-    node = ir.node("Gemm", [x, *weights], name="layer", outputs=[ir.Value(name="y", type=_FLOAT)])
-    return _model([x], [node], weights), {"x": rng.standard_normal((spec.batch, spec.channels_in), np.float32)}
+def _weight(name: str, shape: tuple[int, ...]) -> ir.Node:
+    """Have onnxruntime make the weight while it loads the model: nothing large is built or copied here."""
+    sizes = ir.node("Constant", [], attributes={"value_ints": list(shape)}, name=f"{name}.sizes")
+    sizes.outputs[0].name = f"{name}.shape"
+    value = ir.tensor(np.array([1 / math.prod(shape[1:])], np.float32))
+    output = ir.Value(name=name, type=_FLOAT)
+    return ir.node("ConstantOfShape", sizes.outputs, attributes={"value": value}, name=name, outputs=[output])
 
 
 _FLOAT = ir.TensorType(ir.DataType.FLOAT)
 
 
-def _weight(name: str, array: np.ndarray) -> ir.Value:
-    return ir.Value(name=name, shape=ir.Shape(array.shape), type=_FLOAT, const_value=ir.tensor(array, name=name))
-
-
-def _model(inputs: list[ir.Value], nodes: list[ir.Node], weights: list[ir.Value]) -> bytes:
-    graph = ir.Graph(
-        inputs, nodes[-1].outputs, nodes=nodes, initializers=weights, opset_imports={"": _OPSET}, name="layer"
-    )
+def _model(x: ir.Value, nodes: list[ir.Node]) -> tuple[bytes, dict[str, np.ndarray]]:
+    assert x.shape is not None
+    makers = [v.producer() for node in nodes for v in node.inputs if v is not None]
+    constants = [maker for maker in makers if maker is not None and maker.op_type == "Constant"]
+    graph = ir.Graph([x], nodes[-1].outputs, nodes=[*constants, *nodes], opset_imports={"": _OPSET}, name="layer")
     data: bytes = ir.serde.serialize_model(ir.Model(graph, ir_version=_IR_VERSION)).SerializeToString()
-    return data
+    return data, {"x": np.random.default_rng(0).standard_normal(x.shape.numpy(), np.float32)}

@@ -13,8 +13,12 @@ from onnxprune.latency.device import ModelSource
 _ERRORS_ONLY = 3
 
 
-def predictor(source: ModelSource, threads: int = 0) -> Callable[[tuple[np.ndarray, ...]], list[np.ndarray]]:
-    """Open a model on the CPU and return a function from its inputs to its outputs, both in the model's order.
+Outputs = Callable[[tuple[np.ndarray, ...]], list[np.ndarray]]
+"""From a model's inputs to its outputs."""
+
+
+def predictor(source: ModelSource, threads: int = 0) -> Outputs:
+    """Open a model on the CPU and return a function from inputs to outputs, both in the model's order.
 
     Args:
         source: File or bytes.
@@ -38,9 +42,9 @@ def predictor(source: ModelSource, threads: int = 0) -> Callable[[tuple[np.ndarr
 
     def run(inputs: tuple[np.ndarray, ...]) -> list[np.ndarray]:
         try:
-            outputs: list[np.ndarray] = session.run(None, dict(zip(names, inputs, strict=True)))
+            outputs = session.run(None, dict(zip(names, inputs, strict=True)))
         except Exception as error:
             raise DeviceError(f"onnxruntime cannot run the model: {error}") from error
-        return outputs
+        return [np.asarray(output) for output in outputs]
 
     return run

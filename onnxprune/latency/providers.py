@@ -38,8 +38,7 @@ def provider_name(provider: str) -> str:
         return provider
     if provider.lower() not in PROVIDERS:
         raise DeviceError(
-            f"unknown provider '{provider}'; known are {', '.join(PROVIDERS)}; "
-            f"working here: {_working_text()}"
+            f"unknown provider '{provider}'; known are {', '.join(PROVIDERS)}; working here: {_working_text()}"
         )
     return PROVIDERS[provider.lower()]
 
@@ -55,8 +54,7 @@ def require_provider(provider: str) -> str:
     full = provider_name(provider)
     if full not in ort.get_available_providers():
         raise DeviceError(
-            f"this onnxruntime ({ort.__version__}) has no provider '{provider}'; "
-            f"working here: {_working_text()}"
+            f"this onnxruntime ({ort.__version__}) has no provider '{provider}'; working here: {_working_text()}"
         )
     if full not in working_providers():
         raise DeviceError(

@@ -17,9 +17,7 @@ _ERRORS_ONLY = 3
 class Session:
     """One onnxruntime session of one model."""
 
-    def __init__(
-        self, name: str, source: ModelSource, options: MeasureOptions, profile: Path | None = None
-    ) -> None:
+    def __init__(self, name: str, source: ModelSource, options: MeasureOptions, profile: Path | None = None) -> None:
         """Load a model.
 
         Args:
@@ -38,7 +36,7 @@ class Session:
         if isinstance(source, Path) and not source.is_file():
             raise DeviceError(f"model '{name}' cannot be measured: there is no file '{source}'")
         try:
-            self._session = ort.InferenceSession(
+            self._session: Any = ort.InferenceSession(
                 source if isinstance(source, bytes) else str(source),
                 _session_options(options, profile),
                 providers=list(dict.fromkeys([self._provider, PROVIDERS["cpu"]])),

@@ -232,7 +232,10 @@ def bench(
         OnnxPruneError: A model cannot be read or run.
     """
     observer = observer or SilentObserver()
-    device, options = LocalDevice(), MeasureOptions(provider=provider, threads=threads, batch=batch, sessions=sessions)
+    device, options = (
+        LocalDevice(),
+        MeasureOptions(provider=provider, threads=threads, batch=batch, sessions=sessions),
+    )
     paths = {str(path): Path(path) for path in models}
     loaded = {name: load(path) for name, path in paths.items()}
     shapes = {name: resolve_input_shapes(model, input_shapes, batch) for name, model in loaded.items()}
@@ -240,7 +243,7 @@ def bench(
     observer.stage("measuring", sessions * len(paths))
     done = 0
 
-    def on_progress(steps: int, total: int) -> None:
+    def on_progress(steps: int, _total: int) -> None:
         nonlocal done
         observer.advance(steps - done)
         done = steps
@@ -284,7 +287,8 @@ def _one_target(
     if len(given) != 1:
         what = " and ".join(target.kind for target in given) if given else "none"
         raise TargetError(
-            f"give exactly one target, not {what}: a latency ('10ms', '60%'), MACs, parameters, a size or, for prune, a ratio"
+            f"give exactly one target, not {what}: a latency ('10ms', '60%'), MACs, parameters, a size or, for "
+            "prune, a ratio"
         )
     return given[0]
 

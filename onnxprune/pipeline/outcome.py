@@ -8,9 +8,9 @@ from pathlib import Path
 import onnx_ir as ir
 
 from onnxprune.graph import random_inputs
-from onnxprune.latency import Device, LatencyStats, MeasureOptions, predictor
+from onnxprune.latency import LatencyStats, predictor
 from onnxprune.pipeline.prepare import Network
-from onnxprune.pipeline.structure import Choice, Structure
+from onnxprune.pipeline.structure import Bench, Choice, Structure
 from onnxprune.pipeline.training import Trained
 from onnxprune.progress import Observer
 from onnxprune.training import DataSplits, Metrics, Predict, collect, evaluate, in_batches_of
@@ -44,15 +44,7 @@ class Outcome:
     warnings: tuple[str, ...]
 
 
-def final_latency(
-    network: Network,
-    file: Path,
-    structure: Structure,
-    choice: Choice,
-    device: Device,
-    options: MeasureOptions,
-    observer: Observer,
-) -> tuple[LatencyStats, LatencyStats]:
+def final_latency(network: Network, file: Path, choice: Choice, bench: Bench) -> tuple[LatencyStats, LatencyStats]:
     """Measure the original's file and the result's, interleaved.
 
     A latency target that the measurement misses is measured again, longer; if it stays missed, a warning says so.
@@ -60,35 +52,30 @@ def final_latency(
     Args:
         network: The original.
         file: The result's file.
-        structure: What was removed.
         choice: Holds the target.
-        device: Where to measure.
-        options: How to measure.
-        observer: Told of the progress.
+        bench: Where and how to measure.
 
     Returns:
         Latency of the original and of the result.
     """
-    observer.stage("measuring the result")
+    bench.observer.stage("measuring the result")
     feeds = random_inputs(network.model, network.input_shapes, choice.seed)
     for attempt in range(1, _MEASUREMENTS + 1):
-        longer = replace(options, sessions=options.sessions * attempt)
-        stats = device.measure(
+        longer = replace(bench.options, sessions=bench.options.sessions * attempt)
+        stats = bench.device.measure(
             {"original": network.path, "pruned": file}, {"original": feeds, "pruned": feeds}, longer
         )
         before, after = stats["original"], stats["pruned"]
         if choice.target.kind != "latency" or after.p50_ms <= choice.target.resolve(before.p50_ms):
             return before, after
-    observer.warn(
+    bench.observer.warn(
         f"the structure met the target, but the delivered file measured {after.p50_ms:.3g} ms against "
         f"{choice.target.resolve(before.p50_ms):.3g} ms allowed (spread between sessions {after.spread:.0%})"
     )
     return before, after
 
 
-def evaluate_both(
-    network: Network, file: Path, data: DataSplits, observer: Observer
-) -> tuple[Metrics, Metrics]:
+def evaluate_both(network: Network, file: Path, data: DataSplits, observer: Observer) -> tuple[Metrics, Metrics]:
     """Judge the original and the result, in onnxruntime, on the test part, which nothing else has touched."""
     observer.stage("evaluating on the test part")
     original, pruned = _predict(network, network.path), _predict(network, file)

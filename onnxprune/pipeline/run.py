@@ -9,15 +9,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import onnx_ir as ir
 
 from onnxprune.errors import MaxDropExceededError, OutputError
 from onnxprune.graph import save
 from onnxprune.importance import criterion, score_units
-from onnxprune.latency import Device, LatencyStats, LocalDevice, MeasureOptions
+from onnxprune.latency import Device, LocalDevice, MeasureOptions
 from onnxprune.pipeline.outcome import Outcome, evaluate_both, final_latency
 from onnxprune.pipeline.prepare import InputShapes, Network, read_network
-from onnxprune.pipeline.structure import Choice, find_structure
+from onnxprune.pipeline.structure import Bench, Choice, find_structure
 from onnxprune.pipeline.summary import make_report
 from onnxprune.pipeline.training import Trained, train
 from onnxprune.progress import Observer, SilentObserver
@@ -116,15 +115,17 @@ def run(model: str | Path, settings: Settings) -> CompressResult:
     data = _open(network, settings, observer)
     scores = _score(network, settings, data, observer)
     choice = Choice(settings.target, settings.allocation, settings.round_to, settings.seed)
-    structure = find_structure(network, scores, choice, settings.device, settings.measure, observer)
+    bench = Bench(settings.device, settings.measure, observer)
+    structure = find_structure(network, scores, choice, bench)
     trained: Trained | None = None
     if settings.training is not None and data is not None:
-        trained = train(network, structure.pruned, data, settings.training, observer)
+        config = replace(settings.training, fixed_batch=network.fixed_batch)
+        trained = train(network, structure, data, config, observer)
     result = structure.pruned if trained is None else trained.model
     with tempfile.TemporaryDirectory(prefix="onnxprune-") as folder:
         file = Path(folder) / "model.onnx"
         save(result, file)
-        latency = final_latency(network, file, structure, choice, settings.device, settings.measure, observer)
+        latency = final_latency(network, file, choice, bench)
         metrics = evaluate_both(network, file, data, observer) if data is not None else None
     rejection = _rejection(metrics, settings.max_drop)
     if rejection is not None:

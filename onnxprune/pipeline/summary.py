@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from onnxprune.graph import graph_cost, load
 from onnxprune.pipeline.outcome import Outcome
-from onnxprune.report import ExportCheck, Report, TargetRecord, environment, model_file, model_figures
+from onnxprune.report import ExportCheck, Report, TargetRecord, environment, model_figures, model_file
 from onnxprune.report.assembly import (
     device_figures,
     file_bytes,
@@ -68,7 +68,9 @@ def make_report(outcome: Outcome, settings: Settings, started: dt.datetime) -> R
         groups=group_records(network.channels, plan.keep),
         fixed=fixed_records(network.channels),
         verification=verification_record(outcome.structure.verification),
-        export_check=None if trained is None else ExportCheck(relative_error=trained.export_error, max_abs=trained.export_max_abs),
+        export_check=None
+        if trained is None
+        else ExportCheck(relative_error=trained.export_error, max_abs=trained.export_max_abs),
         training=None if trained is None else training_record(trained.history),
         search=search_probes((p.predicted, p.measured, None) for p in plan.probes),
         warnings=outcome.warnings,
@@ -81,7 +83,7 @@ def _target(outcome: Outcome, settings: Settings) -> TargetRecord:
         before, after = outcome.latency
         return target_record(target, before.p50_ms, after.p50_ms)
     if target.kind == "size":
-        return target_record(target, plan.original, float(outcome.output.stat().st_size))
+        return target_record(target, plan.original, float(file_bytes(outcome.output, load(outcome.output))))
     achieved = 1 - plan.achieved if target.kind == "ratio" else plan.achieved
     return target_record(target, plan.original, achieved)
 

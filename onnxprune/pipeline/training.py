@@ -9,6 +9,7 @@ import onnx_ir as ir
 from onnxprune.errors import ConversionError
 from onnxprune.graph import random_inputs
 from onnxprune.pipeline.prepare import Network
+from onnxprune.pipeline.structure import Structure
 from onnxprune.progress import Observer
 from onnxprune.training import DataSplits, DistillConfig, EpochRecord, TrainingHistory
 
@@ -34,13 +35,17 @@ class Trained:
 
 
 def train(
-    network: Network, pruned: ir.Model, data: DataSplits, config: DistillConfig, observer: Observer
+    network: Network,
+    structure: Structure,
+    data: DataSplits,
+    config: DistillConfig,
+    observer: Observer,
 ) -> Trained:
-    """Re-estimate BatchNorm, distil from the original, and write the weights back.
+    """Give channels the original's statistics again, distil from the original, and write the weights back.
 
     Args:
         network: The original, the teacher.
-        pruned: The pruned model; it is not changed.
+        structure: The pruned network and what of the original it kept; it is not changed.
         data: Training and validation parts are used; the test part is not.
         config: How to train.
         observer: Told of every epoch.
@@ -49,13 +54,15 @@ def train(
         ConversionError: PyTorch cannot represent the graph, or computes something else than onnxruntime.
     """
     from onnxprune.torch_bridge import compare, to_torch, write_weights
-    from onnxprune.training import distil, reestimate_batchnorm
+    from onnxprune.training import distil, kept_rows, match_statistics
 
+    pruned, keep = structure.pruned, structure.plan.keep
     observer.stage("converting to PyTorch")
     student, teacher = to_torch(pruned), to_torch(network.model)
     feeds = random_inputs(pruned, network.input_shapes, config.seed)
     _check(compare(student, pruned, feeds).relative, "after conversion to PyTorch")
-    reestimate_batchnorm(student, data.train)
+    observer.stage("healing")
+    match_statistics(student, teacher, kept_rows(network.model, network.channels, keep, teacher), data.train)
     observer.stage("distilling", 100)
     done = 0
 

@@ -75,8 +75,7 @@ class Inspection:
             "opset": self.opset,
             "ir_version": self.ir_version,
             "inputs": [
-                {"name": spec.name, "dtype": str(spec.dtype), "shape": list(spec.shape)}
-                for spec in self.inputs
+                {"name": spec.name, "dtype": str(spec.dtype), "shape": list(spec.shape)} for spec in self.inputs
             ],
             "macs": self.cost.macs,
             "parameters": self.cost.parameters,

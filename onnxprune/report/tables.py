@@ -122,8 +122,7 @@ def inspection_lines(inspection: Inspection) -> list[str]:
     removable = sum(group.channels * len(group.producers) for group in inspection.groups)
     fixed = sum(part.channels for part in inspection.fixed)
     return [
-        f"{inspection.path}: opset {inspection.opset}, IR {inspection.ir_version}, "
-        f"{data_size(inspection.file_bytes)}",
+        f"{inspection.path}: opset {inspection.opset}, IR {inspection.ir_version}, {data_size(inspection.file_bytes)}",
         f"inputs: {inputs}",
         f"{count(cost.macs)} MACs, {count(cost.parameters)} parameters, "
         f"peak activations {data_size(cost.peak_activation_bytes)}",
@@ -167,7 +166,7 @@ def bench_table(result: BenchResult) -> Table:
         latency = model.latency
         low, high = latency.ci95_ms
         table.add_row(
-            Text(shortened(model.path)),
+            Text(elided(model.path)),
             milliseconds(latency.p50_ms),
             f"{latency.p50_ms / first:.3f}" if first else "",
             f"{milliseconds(low)} - {milliseconds(high)}",
@@ -181,20 +180,22 @@ def bench_table(result: BenchResult) -> Table:
     return table
 
 
-def shortened(name: str, length: int = _NAME_LENGTH) -> str:
+def shortened(name: str) -> str:
     """Drop from an exporter's node name what repeats itself, and its middle where it is still too long.
 
     `/layer1/layer1.0/conv1/Conv` becomes `layer1.0/conv1/Conv`.
     """
     parts = name.strip("/").split("/")
-    kept = [
-        part for part, after in zip(parts, [*parts[1:], ""], strict=True) if not after.startswith(f"{part}.")
-    ]
-    text = "/".join(kept)
-    if len(text) <= length:
+    pairs = zip(parts, [*parts[1:], ""], strict=True)
+    return elided("/".join(part for part, after in pairs if not after.startswith(f"{part}.")))
+
+
+def elided(text: str) -> str:
+    """Replace the middle of a long text by dots."""
+    if len(text) <= _NAME_LENGTH:
         return text
-    head = (length - 3) // 2
-    return f"{text[:head]}...{text[len(text) - (length - 3 - head) :]}"
+    head = (_NAME_LENGTH - 3) // 2
+    return f"{text[:head]}...{text[len(text) - (_NAME_LENGTH - 3 - head) :]}"
 
 
 def _producers(names: tuple[str, ...]) -> Text:

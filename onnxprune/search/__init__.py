@@ -5,7 +5,7 @@ is predicted from measured layers and confirmed by measuring. The search reaches
 """
 
 from onnxprune.search.plan import ALLOCATIONS, AllocationName, Evaluator, Plan, Problem, find_plan
-from onnxprune.search.problem import latency_problem, paper_problem
+from onnxprune.search.problem import Subject, latency_problem, paper_problem
 from onnxprune.search.reach import Probe
 from onnxprune.search.sizes import full_counts, keep_mask
 from onnxprune.search.target import Target, parse_count, parse_latency, parse_size, ratio_target
@@ -17,6 +17,7 @@ __all__ = [
     "Plan",
     "Probe",
     "Problem",
+    "Subject",
     "Target",
     "find_plan",
     "full_counts",

@@ -10,7 +10,6 @@ import numpy as np
 
 from onnxprune.search.sizes import AxisSize, PaperCost, Product
 
-
 Item = TypeVar("Item")
 
 

@@ -91,7 +91,8 @@ def find_plan(
     """
     path = _path(problem, allocation)
     if target.kind == "latency":
-        assert evaluator is not None and original_ms is not None
+        assert evaluator is not None
+        assert original_ms is not None
         measured = evaluator
         predicted: Sequence[float] = [problem.cost.total(counts) for counts in path]
         original = original_ms
@@ -104,7 +105,10 @@ def find_plan(
     else:
         predicted = [_exact(problem, target, counts) for counts in path]
         original = predicted[0]
-        measure = predicted.__getitem__
+
+        def measure(index: int) -> float:
+            return predicted[index]
+
     limit = _limit(target, original)
     reached = reach(predicted, measure, limit, original=original, max_probes=12 if target.kind == "latency" else 64)
     if reached.index is None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import numpy as np
 import onnx_ir as ir
@@ -20,13 +21,30 @@ Shapes = Mapping[str, tuple[int, ...]]
 _MINOR_SHARE = 0.05
 
 
+@dataclass(frozen=True)
+class Subject:
+    """The network that is to be pruned.
+
+    Attributes:
+        model: The normalised model.
+        channels: Its analysis.
+        shapes: Concrete shape of every value.
+        scores: Importance of every unit, shape (units,).
+    """
+
+    model: ir.Model
+    channels: ChannelMap
+    shapes: Shapes
+    scores: np.ndarray
+
+
 class LayerCostTable(Protocol):
     """What layers cost, measured on the device."""
 
     def cost_ms(self, spec: LayerSpec) -> float:
         """Return the cost of a layer."""
 
-    def granule(self, spec: LayerSpec, axis: str) -> int:
+    def granule(self, spec: LayerSpec, axis: Literal["in", "out"]) -> int:
         """Return the step of channel counts worth taking on an axis ("in" or "out")."""
 
     def surface(self, spec: LayerSpec, granule_in: int, granule_out: int) -> Callable[[int, int], float]:
@@ -36,49 +54,38 @@ class LayerCostTable(Protocol):
         """Keep what was measured for the next run."""
 
 
-def paper_problem(
-    model: ir.Model, channels: ChannelMap, shapes: Shapes, scores: np.ndarray, round_to: int
-) -> Problem:
+def paper_problem(subject: Subject, round_to: int) -> Problem:
     """Allow multiples of a fixed block of channels, and price steps by MACs.
 
     Args:
-        model: A normalised model.
-        channels: Its analysis.
-        shapes: Concrete shape of every value.
-        scores: Importance of every unit, shape (units,).
+        subject: The network.
         round_to: The block; 1 allows every count.
     """
-    paper = paper_cost(model, channels, shapes)
-    admissible = multiples(channels, [round_to] * len(channels.groups))
-    return Problem(channels, scores, admissible, paper, macs_cost(paper, len(channels.groups)))
+    channels = subject.channels
+    paper = paper_cost(subject.model, channels, subject.shapes)
+    admissible = multiples(channels, [round_to] * len(channels.groups), fine=False)
+    return Problem(channels, subject.scores, admissible, paper, macs_cost(paper, len(channels.groups)))
 
 
 def latency_problem(
-    model: ir.Model,
-    channels: ChannelMap,
-    shapes: Shapes,
-    scores: np.ndarray,
+    subject: Subject,
     table: LayerCostTable,
     original_ms: float,
     *,
-    fine: bool,
     on_layer: Callable[[int, int], None] | None = None,
 ) -> Problem:
     """Allow the counts that the measured layers are efficient at, and price steps by measured latency.
 
     Args:
-        model: A normalised model.
-        channels: Its analysis.
-        shapes: Concrete shape of every value.
-        scores: Importance of every unit, shape (units,).
+        subject: The network.
         table: Measured costs of layers.
         original_ms: Measured latency of the network.
-        fine: Allow smaller steps in small groups, for targets that are no latency.
         on_layer: Called after each layer with the layers done and their number.
     """
+    channels, shapes = subject.channels, subject.shapes
     sizes = AxisSizes(channels, shapes)
-    paper = paper_cost(model, channels, shapes)
-    found = [(node, spec) for node in model.graph if (spec := layer_spec(node, shapes, channels)) is not None]
+    paper = paper_cost(subject.model, channels, shapes)
+    found = [(node, spec) for node in subject.model.graph if (spec := layer_spec(node, shapes, channels)) is not None]
     granules, own_ms = [], []
     for done, (_, spec) in enumerate(found, start=1):
         granules.append((table.granule(spec, "in"), table.granule(spec, "out")))
@@ -86,13 +93,13 @@ def latency_problem(
         if on_layer is not None:
             on_layer(done, len(found))
     terms = [
-        LayerTerm(str(node.name), *_channel_axes(node, sizes, shapes), table.surface(spec, *granule))
+        _term(node, sizes, shapes, table.surface(spec, *granule))
         for (node, spec), granule in zip(found, granules, strict=True)
     ]
     steps = _group_steps(channels, terms, granules, own_ms)
     cost = LatencyCost(terms, paper, full_counts(channels), original_ms)
     table.save()
-    return Problem(channels, scores, multiples(channels, steps, fine=fine), paper, cost)
+    return Problem(channels, subject.scores, multiples(channels, steps), paper, cost)
 
 
 def layer_spec(node: ir.Node, shapes: Shapes, channels: ChannelMap) -> LayerSpec | None:
@@ -108,8 +115,7 @@ def layer_spec(node: ir.Node, shapes: Shapes, channels: ChannelMap) -> LayerSpec
     groups = node.attributes.get_int("group", 1)
     c_in, c_out = shapes[x][1], shapes[y][1]
     # Where the weight's inner axis is fixed, whole groups go, and input and output channels together.
-    inner_axis = 1 if node.op_type == "Conv" else 0
-    whole = groups > 1 and c_in == c_out and channels.axis(weight, inner_axis if node.op_type == "Conv" else 1) is None
+    whole = groups > 1 and c_in == c_out and channels.axis(weight, 1) is None
     return LayerSpec(
         "Conv" if node.op_type == "Conv" else "ConvTranspose",
         c_in,
@@ -130,15 +136,17 @@ def _inner(node: ir.Node, x: tuple[int, ...]) -> int:
 
 
 def _inner_axis(node: ir.Node, x: tuple[int, ...]) -> int:
-    transposed = node.op_type == "Gemm" and node.attributes.get_int("transA", 0)
+    transposed = node.op_type == "Gemm" and node.attributes.get_int("transA", 0) != 0
     return 0 if transposed else len(x) - 1
 
 
-def _channel_axes(node: ir.Node, sizes: AxisSizes, shapes: Shapes):  # type: ignore[no-untyped-def]
-    x, y = str(node.inputs[0].name), str(node.outputs[0].name)  # type: ignore[union-attr]
-    if node.op_type in {"Gemm", "MatMul"}:
-        return sizes.axis(x, _inner_axis(node, shapes[x])), sizes.axis(y, len(shapes[y]) - 1)
-    return sizes.axis(x, 1), sizes.axis(y, 1)
+def _term(node: ir.Node, sizes: AxisSizes, shapes: Shapes, cost_ms: Callable[[int, int], float]) -> LayerTerm:
+    x, y = node.inputs[0], node.outputs[0]
+    assert x is not None
+    before, after = str(x.name), str(y.name)
+    matrix = node.op_type in {"Gemm", "MatMul"}
+    axes = (_inner_axis(node, shapes[before]), len(shapes[after]) - 1) if matrix else (1, 1)
+    return LayerTerm(str(node.name), sizes.axis(before, axes[0]), sizes.axis(after, axes[1]), cost_ms)
 
 
 def _group_steps(

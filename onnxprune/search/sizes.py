@@ -167,7 +167,7 @@ def _macs(node: ir.Node, sizes: AxisSizes, shapes: Mapping[str, tuple[int, ...]]
         outer = sizes.tensor(y if node.op_type == "Conv" else x)
         inner = [(w, axis) for axis in range(1, len(shapes[w]))]
     else:
-        transposed = node.op_type == "Gemm" and node.attributes.get_int("transA", 0)
+        transposed = node.op_type == "Gemm" and node.attributes.get_int("transA", 0) != 0
         outer = sizes.tensor(y)
         inner = [(x, 0 if transposed else len(shapes[x]) - 1)]
     factor, labelled = outer.factor, list(outer.sizes)

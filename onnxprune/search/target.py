@@ -61,9 +61,7 @@ class Target:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.value) and self.value > 0):
-            raise TargetError(
-                f"{_noun(self.kind)} '{self.text}' must be a finite number above 0{_hint(self.kind)}"
-            )
+            raise TargetError(f"{_noun(self.kind)} '{self.text}' must be a finite number above 0{_hint(self.kind)}")
         if self.kind == "ratio" and self.value >= 1:
             raise TargetError(f"ratio '{self.text}' must be below 1: 0.3 removes 30 % of the channels")
         if self.relative and self.value >= 1:

@@ -56,18 +56,14 @@ def _read_host_constants(graph: ir.Graph, node: ir.Node, constants: dict[ir.Valu
             continue
         if value not in constants:
             attribute = ir.AttrTensor("value", value.const_value)
-            source = ir.Node(
-                DOMAIN, "HostConstant", [], [attribute], num_outputs=1, name=f"{value.name}.host"
-            )
+            source = ir.Node(DOMAIN, "HostConstant", [], [attribute], num_outputs=1, name=f"{value.name}.host")
             source.outputs[0].name = f"{value.name}.host"
             graph.insert_before(graph[0], source)
             constants[value] = source.outputs[0]
         node.replace_input_with(position, constants[value])
 
 
-def _read_from_device(
-    graph: ir.Graph, node: ir.Node, host: set[ir.Value], moved: dict[ir.Value, ir.Value]
-) -> None:
+def _read_from_device(graph: ir.Graph, node: ir.Node, host: set[ir.Value], moved: dict[ir.Value, ir.Value]) -> None:
     for position, value in enumerate(node.inputs):
         if value is None or value not in host or is_setting(node, position):
             continue

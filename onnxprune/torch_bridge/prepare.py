@@ -75,9 +75,7 @@ def _drop_unused_outputs(graph: ir.Graph) -> None:
     """Cut trailing outputs that nothing reads, so that a node with one result counts as one."""
     for node in graph:
         count = len(node.outputs)
-        while (
-            count > 1 and not node.outputs[count - 1].uses() and not node.outputs[count - 1].is_graph_output()
-        ):
+        while count > 1 and not node.outputs[count - 1].uses() and not node.outputs[count - 1].is_graph_output():
             count -= 1
         # The number of a Split's outputs says what it computes.
         if node.op_type != "Split":

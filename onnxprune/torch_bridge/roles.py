@@ -27,6 +27,8 @@ _PARAMETERS = {
     "MatMul": (0, 1),
     "PRelu": (1,),
 }
+# The rank that a bias has at least when it is added to such an operator's result.
+_BIASED = {"MatMul": 1, "Conv": 3, "ConvTranspose": 3}
 # Inputs through which no gradient flows, or that define an operation rather than feed it.
 _CONSTANT_INPUTS = {
     "DequantizeLinear": (1, 2),
@@ -87,7 +89,7 @@ def _why_fixed(value: ir.Value, tensor: ir.TensorProtocol) -> str | None:
     if any(use.idx in _PARAMETERS.get(use.node.op_type, ()) for use in data):
         return None
     if tensor.size == 1:
-        bias = any(_is_bias_of_matmul(use.node, use.idx, tensor) for use in data)
+        bias = any(_is_bias(use.node, use.idx, tensor) for use in data)
         return None if bias else "it is a single number in a formula"
     return None if np.isfinite(tensor.numpy()).all() else "it is a mask"
 
@@ -100,9 +102,11 @@ def _is_constant_input(node: ir.Node, position: int) -> bool:
     return is_setting(node, position) or position in _CONSTANT_INPUTS.get(node.op_type, ())
 
 
-def _is_bias_of_matmul(node: ir.Node, position: int, tensor: ir.TensorProtocol) -> bool:
-    if node.op_type != "Add" or tensor.shape.rank() == 0:
+def _is_bias(node: ir.Node, position: int, tensor: ir.TensorProtocol) -> bool:
+    """Say whether a single number is the bias of one output, rather than a constant of a formula."""
+    if node.op_type != "Add":
         return False
     other = node.inputs[1 - position]
     producer = other.producer() if other is not None else None
-    return producer is not None and producer.op_type == "MatMul"
+    least_rank = _BIASED.get(producer.op_type) if producer is not None else None
+    return least_rank is not None and tensor.shape.rank() >= least_rank

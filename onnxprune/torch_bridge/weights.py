@@ -27,8 +27,7 @@ def read_weights(module: OnnxModule, model: ir.Model) -> dict[str, np.ndarray]:
     """
     parameters = dict(module.named_parameters())
     read = {
-        initializer: _array(parameters[name], model, initializer)
-        for name, initializer in module.weight_names.items()
+        initializer: _array(parameters[name], model, initializer) for name, initializer in module.weight_names.items()
     }
     for statistic in module.statistics:
         if statistic.initializer not in read:
@@ -77,9 +76,7 @@ def _differing(
 def _array(tensor: torch.Tensor, model: ir.Model, name: str) -> np.ndarray:
     value = model.graph.initializers.get(name)
     if value is None or value.const_value is None:
-        raise ConversionError(
-            f"the model has no initializer '{name}' to write a weight to; was it changed since?"
-        )
+        raise ConversionError(f"the model has no initializer '{name}' to write a weight to; was it changed since?")
     shape = tuple(value.const_value.shape)
     if shape != tuple(tensor.shape):
         raise ConversionError(

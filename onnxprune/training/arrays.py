@@ -148,8 +148,7 @@ def _match(arrays: Mapping[str, AnyArray], inputs: Sequence[InputSpec], origin: 
     has = ", ".join(f"'{n}' {shown(a.shape)}" for n, a in arrays.items()) or "no arrays"
     needs = ", ".join(f"'{name}'" for name in names) + (" or 'x'" if len(names) == 1 else "")
     raise DataError(
-        f"{origin} has {has}, but the model needs {needs}; "
-        "name the arrays as the model's inputs, labels as 'y'"
+        f"{origin} has {has}, but the model needs {needs}; name the arrays as the model's inputs, labels as 'y'"
     )
 
 

@@ -23,9 +23,7 @@ def augmented(
     """
     if not kinds:
         return tuple(inputs)
-    return tuple(
-        _changed(t, kinds, generator) if t.ndim == 4 and t.is_floating_point() else t for t in inputs
-    )
+    return tuple(_changed(t, kinds, generator) if t.ndim == 4 and t.is_floating_point() else t for t in inputs)
 
 
 def _changed(batch: Tensor, kinds: Sequence[Augmentation], generator: torch.Generator) -> Tensor:

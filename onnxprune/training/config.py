@@ -158,9 +158,7 @@ class TrainingHistory:
     def to_dict(self) -> dict[str, Any]:
         """Return the history as JSON takes it."""
         fields = asdict(self)
-        fields["records"] = [
-            {**asdict(r), "val": None if r.val is None else r.val.to_dict()} for r in self.records
-        ]
+        fields["records"] = [{**asdict(r), "val": None if r.val is None else r.val.to_dict()} for r in self.records]
         fields["notes"] = list(self.notes)
         fields["config"]["augment"] = list(self.config.augment)
         return fields

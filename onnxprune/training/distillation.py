@@ -89,22 +89,8 @@ def distil(
     training = student.training
     with seeded(config.seed, device), placed(modules, device):
         original = _teacher(teacher, data, config, device)
-        batch_size = config.batch_size_for(len(data))
-        schedule = _schedule(config, len(data), batch_size, start_s, clock)
-        run = _Run(
-            student,
-            original,
-            _loss(original, (data, val), config),
-            _optimizer(student, config, schedule.peak),
-            _scaler(config, device),
-            schedule,
-            config,
-            device,
-            batch_size,
-            torch.Generator().manual_seed(config.seed),
-            val,
-            _reference(original, val, config),
-        )
+        schedule = _schedule(config, len(data), start_s, clock)
+        run = _start(student, original, (data, val), config, schedule=schedule, device=device)
         _record(run, 0, None, on_epoch)
         stopped_by = _train(run, data, on_epoch)
         student.load_state_dict(run.best_state)
@@ -114,9 +100,33 @@ def distil(
     )
 
 
-def _teacher(
-    teacher: nn.Module | Predict, data: Dataset, config: DistillConfig, device: torch.device
-) -> Teacher:
+def _start(
+    student: nn.Module,
+    original: Teacher,
+    parts: tuple[Dataset, Dataset | None],
+    config: DistillConfig,
+    *,
+    schedule: Schedule,
+    device: torch.device,
+) -> _Run:
+    data, val = parts
+    return _Run(
+        student,
+        original,
+        _loss(original, parts, config),
+        _optimizer(student, config, schedule.peak),
+        _scaler(config, device),
+        schedule,
+        config,
+        device,
+        config.batch_size_for(len(data)),
+        torch.Generator().manual_seed(config.seed),
+        val,
+        _reference(original, val, config),
+    )
+
+
+def _teacher(teacher: nn.Module | Predict, data: Dataset, config: DistillConfig, device: torch.device) -> Teacher:
     return Teacher(
         teacher,
         data,
@@ -137,9 +147,8 @@ def _loss(original: Teacher, parts: tuple[Dataset, Dataset | None], config: Dist
     return DistillLoss(kinds, config.temperature, config.alpha, config.logit_weight)
 
 
-def _schedule(
-    config: DistillConfig, samples: int, batch_size: int, start_s: float, clock: Callable[[], float]
-) -> Schedule:
+def _schedule(config: DistillConfig, samples: int, start_s: float, clock: Callable[[], float]) -> Schedule:
+    batch_size = config.batch_size_for(samples)
     steps_per_epoch = max(1, samples // batch_size)
     steps = config.planned_epochs(steps_per_epoch) * steps_per_epoch
     deadline_s = None if config.time_budget_s is None else start_s + config.time_budget_s
@@ -153,9 +162,7 @@ def _scaler(config: DistillConfig, device: torch.device) -> torch.amp.GradScaler
     return torch.amp.GradScaler(device.type, enabled=half)
 
 
-def _reference(
-    original: Teacher, val: Dataset | None, config: DistillConfig
-) -> Predict | tuple[AnyArray, ...]:
+def _reference(original: Teacher, val: Dataset | None, config: DistillConfig) -> Predict | tuple[AnyArray, ...]:
     """Run the original over the validation samples, once, if its outputs fit into memory."""
     if val is None or not original.fits(val, config.cache_bytes):
         return original.predict

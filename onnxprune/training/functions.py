@@ -78,22 +78,17 @@ def _find(spec: str) -> Callable[[], Iterable[Any]]:
         missing = error.name or module_name
         if module_name == missing or module_name.startswith(missing + "."):
             raise DataError(
-                f"there is no module '{missing}' for --data {spec}; run in the folder that holds it, "
-                "or install it"
+                f"there is no module '{missing}' for --data {spec}; run in the folder that holds it, or install it"
             ) from error
         raise DataError(f"module '{module_name}' needs '{missing}', which is not installed") from error
     except Exception as error:
-        raise DataError(
-            f"module '{module_name}' cannot be imported: {type(error).__name__}: {error}"
-        ) from error
+        raise DataError(f"module '{module_name}' cannot be imported: {type(error).__name__}: {error}") from error
     function = getattr(module, name, None)
     if callable(function):
         return function  # type: ignore[no-any-return]
     known = [n for n, value in vars(module).items() if callable(value) and not n.startswith("_")]
     close = difflib.get_close_matches(name, known, n=1)
-    hint = (
-        f"did you mean '{module_name}:{close[0]}'?" if close else f"it has {', '.join(known[:10]) or 'none'}"
-    )
+    hint = f"did you mean '{module_name}:{close[0]}'?" if close else f"it has {', '.join(known[:10]) or 'none'}"
     raise DataError(f"module '{module_name}' has no function '{name}'; {hint}")
 
 
@@ -130,16 +125,12 @@ def _item_arrays(values: Any, inputs: Sequence[InputSpec], origin: str) -> tuple
     if isinstance(values, Mapping):
         missing = [spec.name for spec in inputs if spec.name not in values]
         if missing:
-            raise DataError(
-                f"{origin} gives {', '.join(map(repr, values))}, but the model also needs '{missing[0]}'"
-            )
+            raise DataError(f"{origin} gives {', '.join(map(repr, values))}, but the model also needs '{missing[0]}'")
         return tuple(np.asarray(values[spec.name]) for spec in inputs)
     arrays = tuple(values) if isinstance(values, tuple | list) and len(inputs) > 1 else (values,)
     if len(arrays) != len(inputs):
         names = ", ".join(repr(spec.name) for spec in inputs)
-        raise DataError(
-            f"{origin} gives {len(arrays)} array(s) a sample, but the model takes {len(inputs)}: {names}"
-        )
+        raise DataError(f"{origin} gives {len(arrays)} array(s) a sample, but the model takes {len(inputs)}: {names}")
     return tuple(np.asarray(array) for array in arrays)
 
 

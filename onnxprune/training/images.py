@@ -37,9 +37,7 @@ _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 class ImageFolder:
     """Pictures by number; they stay in memory, resized, when all of them fit into 1 GiB."""
 
-    def __init__(
-        self, paths: Sequence[Path], picture: PictureShape, preprocess: Preprocess, dtype: np.dtype
-    ) -> None:
+    def __init__(self, paths: Sequence[Path], picture: PictureShape, preprocess: Preprocess, dtype: np.dtype) -> None:
         self._paths = tuple(paths)
         self._picture = picture
         self._preprocess = preprocess
@@ -59,9 +57,7 @@ class ImageFolder:
         if self._picture.layout == "nchw":
             pixels = pixels.transpose(0, 3, 1, 2)
         axis = 1 if self._picture.layout == "nchw" else 3
-        values = (
-            normalise_pixels(pixels, self._preprocess, axis) if self._preprocess.changes_values else pixels
-        )
+        values = normalise_pixels(pixels, self._preprocess, axis) if self._preprocess.changes_values else pixels
         return (np.ascontiguousarray(values, self._dtype),)
 
     def _pixels(self, row: int) -> AnyArray:
@@ -193,9 +189,7 @@ def _picture_input(wanted: ModelInputs, origin: str) -> InputSpec:
     return wanted.specs[0]
 
 
-def _checked_picture(
-    sample: tuple[int, ...], preprocess: Preprocess, spec: InputSpec, origin: str
-) -> PictureShape:
+def _checked_picture(sample: tuple[int, ...], preprocess: Preprocess, spec: InputSpec, origin: str) -> PictureShape:
     picture = picture_shape(sample, preprocess.layout)
     if picture.channels not in _MODES:
         raise DataError(

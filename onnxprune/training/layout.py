@@ -143,9 +143,7 @@ def _without_ones(shape: Sequence[int]) -> tuple[int, ...]:
 def _is_flat(have: Sequence[int], want: Sequence[int]) -> bool:
     """Whether one shape is the other with its axes flattened, and no channels make the order unclear."""
     one_channel = len(want) < 3 or 1 in (want[0], want[-1])
-    return (
-        prod(have) == prod(want) and one_channel and 1 in (len(_without_ones(have)), len(_without_ones(want)))
-    )
+    return prod(have) == prod(want) and one_channel and 1 in (len(_without_ones(have)), len(_without_ones(want)))
 
 
 def check_dtype(array: AnyArray, spec: InputSpec, origin: str) -> None:
@@ -157,14 +155,12 @@ def check_dtype(array: AnyArray, spec: InputSpec, origin: str) -> None:
     kinds = "fiub" if is_float(spec) else ("iub" if spec.dtype.kind in "iu" else spec.dtype.kind)
     if array.dtype.kind not in kinds and array.dtype.name != spec.dtype.name:
         raise DataError(
-            f"{origin}: values of type {array.dtype.name} do not fit input '{spec.name}', "
-            f"which takes {spec.dtype.name}"
+            f"{origin}: values of type {array.dtype.name} do not fit input '{spec.name}', which takes {spec.dtype.name}"
         )
     if spec.dtype.kind in "iu" and array.dtype != spec.dtype and array.size:
         info = np.iinfo(spec.dtype)
         low, high = int(array.min()), int(array.max())
         if low < info.min or high > info.max:
             raise DataError(
-                f"{origin}: values from {low} to {high} do not fit input '{spec.name}', "
-                f"which takes {spec.dtype.name}"
+                f"{origin}: values from {low} to {high} do not fit input '{spec.name}', which takes {spec.dtype.name}"
             )

@@ -47,11 +47,7 @@ def kept_rows(
         The rows that stay, ascending, by the name of the convolution's weight, or the BatchNorm's running
         mean, in the module.
     """
-    sources = {
-        statistic.buffer: statistic.initializer
-        for statistic in original.statistics
-        if statistic.position == 3
-    }
+    sources = {statistic.buffer: statistic.initializer for statistic in original.statistics if statistic.position == 3}
     parameters = {initializer: name for name, initializer in original.weight_names.items()}
     for node in model.graph:
         if node.op_type == "Conv" and len(node.inputs) > 2 and node.inputs[1] is not None:
@@ -61,9 +57,7 @@ def kept_rows(
     return {name: _kept(model, channels, keep, initializer) for name, initializer in sources.items()}
 
 
-def _kept(
-    model: ir.Model, channels: ChannelMap, keep: NDArray[np.bool_], initializer: str
-) -> NDArray[np.int64]:
+def _kept(model: ir.Model, channels: ChannelMap, keep: NDArray[np.bool_], initializer: str) -> NDArray[np.int64]:
     shape = model.graph.initializers[initializer].shape
     units = channels.axis(initializer, 0)
     if units is None:
@@ -71,9 +65,7 @@ def _kept(
     return np.flatnonzero((units < 0) | keep[units])
 
 
-def match_statistics(
-    student: nn.Module, teacher: nn.Module, kept: Rows, data: Dataset, batch_size: int = 256
-) -> int:
+def match_statistics(student: nn.Module, teacher: nn.Module, kept: Rows, data: Dataset, batch_size: int = 256) -> int:
     """Give each channel of the pruned network the original's mean and deviation, in place.
 
     Args:

@@ -187,9 +187,7 @@ def _reference_outputs(
     return [output[positions] for output in reference]
 
 
-def _compare(
-    sums: _Sums, outputs: Sequence[AnyArray], originals: Sequence[AnyArray], scores: int | None
-) -> None:
+def _compare(sums: _Sums, outputs: Sequence[AnyArray], originals: Sequence[AnyArray], scores: int | None) -> None:
     """Add one batch's differences to the sums."""
     if scores is not None and outputs[scores].shape == originals[scores].shape:
         ours, theirs = outputs[scores], originals[scores]
@@ -222,14 +220,8 @@ def log_probabilities(scores: AnyArray) -> NDArray[np.float64]:
 def _metrics(sums: _Sums, data: Dataset, count: int, *, has_scores: bool, compared: bool) -> Metrics:
     labelled = data.labelled and has_scores
     if not labelled and not compared:
-        what = (
-            "has no labels"
-            if not data.labelled
-            else "has labels, but the model has no class scores (n, classes)"
-        )
-        raise DataError(
-            f"{data.origin} {what}: there is nothing to measure by but the original's outputs; give them"
-        )
+        what = "has no labels" if not data.labelled else "has labels, but the model has no class scores (n, classes)"
+        raise DataError(f"{data.origin} {what}: there is nothing to measure by but the original's outputs; give them")
     errors = tuple(_error(sums, position) for position in range(count)) if compared else ()
     top1 = 100.0 * sums.correct / sums.samples if labelled else None
     agreement = 100.0 * sums.same / sums.samples if compared and has_scores else None

@@ -81,9 +81,7 @@ PRESETS: Mapping[str, Preprocess] = {
 """Preprocessing by name: torchvision's, x / 127.5 - 1, x / 255, and pixels as they are."""
 
 
-def load_preprocess(
-    spec: str | Path | Preprocess | Mapping[str, Any] | None, **overrides: Any
-) -> Preprocess | None:
+def load_preprocess(spec: str | Path | Preprocess | Mapping[str, Any] | None, **overrides: Any) -> Preprocess | None:
     """Read preprocessing from a preset's name, a JSON file or a mapping.
 
     A mapping may name a preset to start from: `{"preset": "imagenet", "size": 232}`.
@@ -148,9 +146,7 @@ def _explain(error: ValidationError) -> str:
         field = str(problem["loc"][0]) if problem["loc"] else ""
         if problem["type"] == "extra_forbidden":
             close = difflib.get_close_matches(field, Preprocess.model_fields, n=1)
-            known = (
-                f"did you mean '{close[0]}'?" if close else f"fields are {', '.join(Preprocess.model_fields)}"
-            )
+            known = f"did you mean '{close[0]}'?" if close else f"fields are {', '.join(Preprocess.model_fields)}"
             parts.append(f"unknown field '{field}'; {known}")
         else:
             parts.append(f"{field or 'value'}: {problem['msg']} (got {problem['input']!r})")

@@ -19,9 +19,7 @@ from onnxprune.training.preprocess import Preprocess
 if TYPE_CHECKING:
     from onnxprune.graph import InputSpec
 
-DataSpec = (
-    str | Path | Callable[[], Iterable[Any]] | Mapping[str, AnyArray] | tuple[AnyArray, AnyArray] | AnyArray
-)
+DataSpec = str | Path | Callable[[], Iterable[Any]] | Mapping[str, AnyArray] | tuple[AnyArray, AnyArray] | AnyArray
 """A folder, a file, package.module:function, a function, arrays by name, (x, y), or x."""
 
 FRACTIONS = (0.8, 0.1, 0.1)

@@ -68,9 +68,7 @@ def test_compress(run: Run, model: Path, tmp_path: Path) -> None:
 def refused(run: Run, model: Path, tmp_path: Path) -> Callable[..., str]:
     """Runs prune, expects an exit code, and returns what it says; nothing may be written."""
 
-    def check(
-        code: int, *options: str | Path, target: str = "--target-macs=60%", network: Path = model
-    ) -> str:
+    def check(code: int, *options: str | Path, target: str = "--target-macs=60%", network: Path = model) -> str:
         before = sorted(tmp_path.rglob("*"))
         result = run("prune", network, target, "--round-to", "2", *options)
         assert result.exit_code == code, result.output
@@ -121,12 +119,8 @@ def test_data_of_the_wrong_shape(refused: Callable[..., str], tmp_path: Path) ->
     assert "8" in message
 
 
-@pytest.mark.parametrize(
-    ("content", "message"), [(None, "no pictures"), (b"not a picture", "cannot read the picture")]
-)
-def test_bad_picture_folders(
-    refused: Callable[..., str], tmp_path: Path, content: bytes | None, message: str
-) -> None:
+@pytest.mark.parametrize(("content", "message"), [(None, "no pictures"), (b"not a picture", "cannot read the picture")])
+def test_bad_picture_folders(refused: Callable[..., str], tmp_path: Path, content: bytes | None, message: str) -> None:
     (tmp_path / "pictures").mkdir()
     if content is not None:
         for number in range(4):

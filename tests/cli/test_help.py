@@ -55,9 +55,7 @@ def test_version(run: Run) -> None:
     assert result.output.strip() == f"onnxprune {onnxprune.__version__}"
 
 
-@pytest.mark.parametrize(
-    ("typed", "meant"), [("inspet", "inspect"), ("compres", "compress"), ("benhc", "bench")]
-)
+@pytest.mark.parametrize(("typed", "meant"), [("inspet", "inspect"), ("compres", "compress"), ("benhc", "bench")])
 def test_mistyped_command(run: Run, typed: str, meant: str) -> None:
     result = run(typed, "model.onnx")
     assert result.exit_code == 2
@@ -71,9 +69,7 @@ def test_mistyped_option(run: Run) -> None:
     assert "--target-latency" in result.output
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--help"], ["compress", "--help"], ["--version"], ["prune", "m.onnx"]]
-)
+@pytest.mark.parametrize("arguments", [["--help"], ["compress", "--help"], ["--version"], ["prune", "m.onnx"]])
 def test_loads_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import sys\n"
@@ -83,7 +79,5 @@ def test_loads_nothing_heavy(arguments: list[str]) -> None:
         "heavy = {'torch', 'onnxruntime', 'onnx', 'onnx_ir', 'numpy', 'pydantic', 'rich'}\n"
         "print('loaded', sorted(heavy & set(sys.modules)))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "loaded []"

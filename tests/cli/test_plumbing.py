@@ -52,9 +52,7 @@ def test_options_are_the_pipelines_arguments_with_the_same_defaults(command: str
     typed = main.commands[command].make_context(command, ["model.onnx"]).params
     arguments = inspect.signature(getattr(pipeline, command)).parameters
     assert {*typed} - {"quiet"} == {*arguments} - {"command", "observer"}
-    defaults = {
-        name: value for name, value in typed.items() if name not in ("model", "quiet", "input_shapes")
-    }
+    defaults = {name: value for name, value in typed.items() if name not in ("model", "quiet", "input_shapes")}
     assert defaults == {name: arguments[name].default for name in defaults}
 
 
@@ -177,9 +175,7 @@ def test_bench(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
             BenchedModel(path=m, file_bytes=1, macs=2, parameters=3, latency=latency(1.0 + i))
             for i, m in enumerate(models)
         )
-        return BenchResult(
-            onnxprune_version="0", environment=report.environment, device=report.device, models=rows
-        )
+        return BenchResult(onnxprune_version="0", environment=report.environment, device=report.device, models=rows)
 
     monkeypatch.setattr(pipeline, "bench", bench)
     result = run("bench", "a.onnx", "b.onnx", "--threads", "2", "--sessions", "3")
@@ -206,9 +202,7 @@ def test_shape_without_a_name_goes_to_the_only_input(run: Run, calls: Calls, mod
     assert calls[0]["input_shapes"] == {"image": (1, 3, 8, 8)}
 
 
-def test_shape_without_a_name_is_refused_where_there_are_several_inputs(
-    run: Run, calls: Calls, tmp_path: Path
-) -> None:
+def test_shape_without_a_name_is_refused_where_there_are_several_inputs(run: Run, calls: Calls, tmp_path: Path) -> None:
     path = tmp_path / "two.onnx"
     onnx.save(
         onnx.parser.parse_model(
@@ -241,15 +235,11 @@ def test_demo_compresses_the_sample_network(
     assert call["preprocess"].endswith("fashion-preprocess.json")
     assert call["output"] == str(tmp_path / "out" / "fashion-resnet20.pruned.onnx")
     assert (tmp_path / "out").is_dir()
-    assert result.stdout.index("compresses a trained network to half its latency") < result.stdout.index(
-        "latency p50"
-    )
+    assert result.stdout.index("compresses a trained network to half its latency") < result.stdout.index("latency p50")
     assert "onnxprune compress model.onnx" in result.stdout.splitlines()[-1]
 
 
-def test_demo_outside_of_a_checkout(
-    run: Run, calls: Calls, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_demo_outside_of_a_checkout(run: Run, calls: Calls, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from onnxprune.cli import demo
 
     monkeypatch.setattr(demo, "MODELS", tmp_path / "models")

@@ -94,23 +94,17 @@ def make_report(**changes: Any) -> Report:
         "model": model_record("model.onnx"),
         "output": model_record("model.pruned.onnx"),
         "target": TargetRecord(kind="latency", requested="50%", value=0.62, unit="ms", achieved=0.6),
-        "device": DeviceFigures(
-            provider="cpu", threads=1, batch=1, fingerprint={"cpu": "Some CPU", "cores": 2}
-        ),
+        "device": DeviceFigures(provider="cpu", threads=1, batch=1, fingerprint={"cpu": "Some CPU", "cores": 2}),
         "before": figures(31_000_000, 1.24, 92.5),
         "after": figures(12_000_000, 0.6, 92.08),
-        "groups": (
-            GroupRecord(name="conv1", producers=("conv1", "conv3"), channels_before=16, channels_after=12),
-        ),
+        "groups": (GroupRecord(name="conv1", producers=("conv1", "conv3"), channels_before=16, channels_after=12),),
         "fixed": (FixedRecord(producer="fc", channels=10, reason="they are the model's output 'scores'"),),
         "verification": VerificationRecord(relative_error=3.1e-7, output="scores", tolerance=1e-4),
         "export_check": ExportCheck(relative_error=2e-6, max_abs=1e-5),
         "training": TrainingRecord(
             epochs=(
                 TrainingEpoch(epoch=0, train_loss=None, val_metric=50.0, learning_rate=0.0, elapsed_s=0.0),
-                TrainingEpoch(
-                    epoch=1, train_loss=float("nan"), val_metric=90.0, learning_rate=0.02, elapsed_s=9.5
-                ),
+                TrainingEpoch(epoch=1, train_loss=float("nan"), val_metric=90.0, learning_rate=0.02, elapsed_s=9.5),
             ),
             best_epoch=1,
             stopped_by="epochs",

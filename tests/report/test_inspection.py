@@ -85,9 +85,7 @@ def test_tables(cnn_path: Path) -> None:
     lines = inspection_lines(inspection)
     assert "opset 17, IR 8" in lines[0]
     assert lines[1] == "inputs: image float32 [N x 3 x 8 x 8]"
-    assert (
-        "prunable: 64 of 74 output channels, in 2 groups; they take part in 100.0 % of the MACs" in lines[3]
-    )
+    assert "prunable: 64 of 74 output channels, in 2 groups; they take part in 100.0 % of the MACs" in lines[3]
     assert row(groups_table(inspection), "first") == ["first", "16", "1", "249 k", "94.7 %", "3.89 k"]
     assert row(groups_table(inspection), "second")[0] == "second + 1 more"
     assert rendered(fixed_table(inspection))[1][0] == "classifier"
@@ -98,7 +96,5 @@ def test_loads_neither_torch_nor_onnxruntime(cnn_path: Path) -> None:
         "import sys; from onnxprune.report import inspect_model; inspect_model(sys.argv[1]); "
         "print(sorted({'torch', 'onnxruntime', 'onnx2torch'} & set(sys.modules)))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(cnn_path)], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code, str(cnn_path)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -144,18 +144,14 @@ def test_bench_compares_to_the_first_model() -> None:
     report = make_report()
     assert report.device is not None
     models = tuple(
-        BenchedModel(
-            path=f"{name}.onnx", file_bytes=1_000_000, macs=2_000_000, parameters=3, latency=latency(ms)
-        )
+        BenchedModel(path=f"/a/{name}.onnx", file_bytes=1_000_000, macs=2_000_000, parameters=3, latency=latency(ms))
         for name, ms in (("first", 2.0), ("second", 1.0))
     )
-    result = BenchResult(
-        onnxprune_version="0.1.0", environment=report.environment, device=report.device, models=models
-    )
+    result = BenchResult(onnxprune_version="0.1.0", environment=report.environment, device=report.device, models=models)
     table = bench_table(result)
-    assert row(table, "first.onnx")[:4] == ["first.onnx", "2.00 ms", "1.000", "1.98 ms - 2.02 ms"]
-    assert row(table, "second.onnx") == [
-        *("second.onnx", "1.00 ms", "0.500", "0.990 ms - 1.01 ms", "1.10 ms", "1.20 ms", "1.02 ms"),
+    assert row(table, "/a/first.onnx")[:4] == ["/a/first.onnx", "2.00 ms", "1.000", "1.98 ms - 2.02 ms"]
+    assert row(table, "/a/second.onnx") == [
+        *("/a/second.onnx", "1.00 ms", "0.500", "0.990 ms - 1.01 ms", "1.10 ms", "1.20 ms", "1.02 ms"),
         *("3.1 %", "2.00 M", "1.00 MB"),
     ]
 
@@ -175,7 +171,5 @@ def test_shortened(name: str, short: str) -> None:
 
 
 def test_brackets_in_names_are_no_markup() -> None:
-    groups = tuple(
-        group.model_copy(update={"producers": ("[bold]conv[0]",)}) for group in make_report().groups
-    )
+    groups = tuple(group.model_copy(update={"producers": ("[bold]conv[0]",)}) for group in make_report().groups)
     assert row(changes_table(make_report(groups=groups)), "[bold]")[0] == "[bold]conv[0]"

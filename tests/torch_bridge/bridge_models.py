@@ -65,10 +65,7 @@ def single(op_type: str, opset: int, case: Case) -> tuple[onnx.ModelProto, dict[
     graph = helper.make_graph(
         [node],
         "g",
-        [
-            helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
-            for n, a in feeds.items()
-        ],
+        [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape) for n, a in feeds.items()],
         [onnx.ValueInfoProto(name=name) for name in outputs],
         initializers,
     )
@@ -90,8 +87,6 @@ def relative_difference(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray])
 
 def opsets_of(op_type: str, newest: int = 22) -> list[int]:
     """Return one opset for each version of an operator between opset 7 and `newest`."""
-    versions = {
-        schema.since_version for schema in defs.get_all_schemas_with_history() if schema.name == op_type
-    }
+    versions = {schema.since_version for schema in defs.get_all_schemas_with_history() if schema.name == op_type}
     before = [version for version in versions if version <= 7]
     return sorted({7 for _ in before} | {version for version in versions if 7 < version <= newest})

@@ -270,9 +270,7 @@ def export(tmp_path, variant: str) -> ir.Model:
     net, path = TinyNet().eval(), tmp_path / f"{variant}.onnx"
     if variant == "dynamo":
         dims = ({0: torch.export.Dim("batch", min=1, max=64)},)
-        torch.onnx.export(
-            net, (torch.randn(2, 3, 16, 16),), path, dynamo=True, dynamic_shapes=dims, verbose=False
-        )
+        torch.onnx.export(net, (torch.randn(2, 3, 16, 16),), path, dynamo=True, dynamic_shapes=dims, verbose=False)
     else:
         kept = {} if variant == "folded" else {"training": torch.onnx.TrainingMode.PRESERVE}
         torch.onnx.export(
@@ -305,3 +303,40 @@ def test_what_both_exporters_write_converts_and_every_weight_gets_a_gradient(tmp
     fixed = sum(model.graph.initializers[name].const_value.size for name in module.fixed_names)
     assert held + fixed == floats
     assert fixed < 20
+
+
+def test_comparison_sees_other_shapes_and_values_but_not_noise():
+    text = "agraph (float[n, 2] x, float[2] w) => (float[n, 2] y) { y = Mul (x, w) }"
+    model, other = (parse(text, w=np.array(w, np.float32)) for w in ([1e-6, 0], [3, 0]))
+    module, feeds = to_torch(model), {"x": np.ones((1, 2), np.float32)}
+    assert compare(module, model, feeds).relative == 0
+    assert compare(module, other, feeds).relative == pytest.approx(1, rel=1e-4)
+    assert compare(module, parse(text, w=np.zeros(2, np.float32)), feeds).relative == pytest.approx(1e-4)
+    broken = parse(text, w=np.array([np.nan, 0], np.float32))
+    assert compare(module, broken, feeds).relative == np.inf
+
+
+def test_comparison_restores_the_modules_mode():
+    model = parse("agraph (float[2] x) => (float[2] y) { y = Dropout (x) }")
+    module = to_torch(model).train()
+    assert compare(module, model, {"x": array(2)}).max_abs == 0
+    assert module.training
+
+
+def test_a_single_number_is_a_weight_where_it_is_a_bias():
+    model = parse(
+        """agraph (float[1, 2, 4, 4] x, float[1, 2, 1, 1] w, float[1, 1, 1, 1] b, float[1] three)
+            => (float[1, 1, 4, 4] y) {
+            c = Conv (x, w)
+            d = Add (c, b)
+            e = Conv (x, w)
+            f = Add (e, three)
+            y = Mul (d, f)
+        }""",
+        w=array(1, 2, 1, 1),
+        b=array(1, 1, 1, 1),
+        three=np.array([3], np.float32),
+    )
+    module = to_torch(model)
+    assert sorted(module.weight_names.values()) == ["b", "w"]
+    assert list(module.fixed_names) == ["three"]

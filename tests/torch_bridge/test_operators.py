@@ -457,9 +457,7 @@ def _split(opset):
 def _pad(opset):
     amounts = [0, 1, 2, 0, 0, 0, 1, 3]
     for mode in ("constant", "reflect", "edge"):
-        yield Case(
-            [X, amounts] if opset >= 11 else [X], {"mode": mode, **({} if opset >= 11 else {"pads": amounts})}
-        )
+        yield Case([X, amounts] if opset >= 11 else [X], {"mode": mode, **({} if opset >= 11 else {"pads": amounts})})
     if opset >= 11:
         yield Case([X, amounts, 2.5])
         yield Case([X, [0, 0, -1, -2, 0, 0, 0, 1]])

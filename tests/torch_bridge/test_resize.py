@@ -42,9 +42,7 @@ def resize_cases(opset: int) -> Iterator[Case]:
     empty = None if opset >= 13 else np.zeros(0, np.float32)
     for sizes in ([1, 2, 8, 3], [1, 2, 10, 12], [1, 3, 5, 6]):
         yield Case([X, roi, empty, sizes], {"mode": "linear"}, tolerance=1e-4)
-        yield Case(
-            [X, roi, empty, sizes], {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-        )
+        yield Case([X, roi, empty, sizes], {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"})
     outside = {"exclude_outside": 1, "cubic_coeff_a": -0.5, "mode": "cubic"}
     yield Case([X, roi, UP], outside, tolerance=1e-4)
     crop = {

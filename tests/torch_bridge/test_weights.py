@@ -138,9 +138,7 @@ TWINS = """agraph (float[n, 4] x, float[4] g, float[4] b, float[4] m, float[4] v
 def twins(second: str, **extra: np.ndarray) -> ir.Model:
     text = TWINS.replace("SECOND", second)
     text = text.replace("float[4] v)", f"float[4] v, float[4] {second})") if extra else text
-    model = parse(
-        text, g=array(4), b=array(4, seed=1), m=np.zeros(4, np.float32), v=np.ones(4, np.float32), **extra
-    )
+    model = parse(text, g=array(4), b=array(4, seed=1), m=np.zeros(4, np.float32), v=np.ones(4, np.float32), **extra)
     for index, node in enumerate(model.graph):
         node.name = f"norm{index}"
     return model

@@ -28,9 +28,7 @@ def schema(op_type: str, version: int) -> defs.OpSchema:
     return defs.get_schema(op_type, max_inclusive_version=version)
 
 
-@pytest.mark.parametrize(
-    ("op_type", "known", "lacking"), [(op, *row) for op, rows in WIDENED.items() for row in rows]
-)
+@pytest.mark.parametrize(("op_type", "known", "lacking"), [(op, *row) for op, rows in WIDENED.items() for row in rows])
 def test_widened_versions_have_the_same_signature(op_type, known, lacking):
     old, new = schema(op_type, known), schema(op_type, lacking)
     assert (old.since_version, new.since_version) == (known, lacking)
@@ -41,13 +39,10 @@ def test_widened_versions_have_the_same_signature(op_type, known, lacking):
 
 @pytest.mark.parametrize("op_type", OPERATORS)
 def test_every_opset_that_has_an_operator_has_a_converter(op_type):
-    first = min(
-        s.since_version for s in defs.get_all_schemas_with_history() if s.name == op_type and not s.domain
-    )
+    first = min(s.since_version for s in defs.get_all_schemas_with_history() if s.name == op_type and not s.domain)
     lacking = [
         opset
         for opset in OPSETS
-        if opset >= first
-        and not (find_converter(DOMAIN, op_type, opset) or find_converter("", op_type, opset))
+        if opset >= first and not (find_converter(DOMAIN, op_type, opset) or find_converter("", op_type, opset))
     ]
     assert lacking == []

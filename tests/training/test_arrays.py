@@ -11,9 +11,7 @@ RNG = np.random.default_rng(0)
 
 def everything(splits):
     """All samples of all parts, as the model gets them, sorted by their first value."""
-    joined = np.concatenate(
-        [b.inputs[0] for part in (splits.train, splits.val, splits.test) for b in part.batches(7)]
-    )
+    joined = np.concatenate([b.inputs[0] for part in (splits.train, splits.val, splits.test) for b in part.batches(7)])
     return joined[np.argsort(joined.reshape(len(joined), -1)[:, 0])]
 
 
@@ -60,9 +58,7 @@ class TestNpz:
 
     def test_parts_by_suffix(self, tmp_path, grey):
         x = numbered(40, 1, 8, 8)
-        np.savez(
-            tmp_path / "d.npz", x_train=x[:30], y_train=np.zeros(30, int), x_test=x[30:], y_test=np.ones(10)
-        )
+        np.savez(tmp_path / "d.npz", x_train=x[:30], y_train=np.zeros(30, int), x_test=x[30:], y_test=np.ones(10))
         splits = open_data(tmp_path / "d.npz", *grey, None, 0)
         assert (len(splits.train), len(splits.val), len(splits.test)) == (27, 3, 10)
         assert splits.test.labels.tolist() == [1] * 10
@@ -144,9 +140,7 @@ class TestFit:
     def test_integer_inputs_are_not_scaled(self, make_spec):
         inputs = (make_spec("image", "n", 1, 8, 8, dtype="uint8"),)
         with pytest.raises(DataError, match="the model preprocesses them itself"):
-            open_data(
-                numbered(5, 1, 8, 8, dtype=np.uint8), inputs, {"image": (1, 1, 8, 8)}, Preprocess(scale=2), 0
-            )
+            open_data(numbered(5, 1, 8, 8, dtype=np.uint8), inputs, {"image": (1, 1, 8, 8)}, Preprocess(scale=2), 0)
 
 
 class TestLabels:

@@ -282,9 +282,7 @@ def test_a_fixed_batch_size(splits, teacher):
 
 
 def test_few_samples_and_batchnorm(grey, teacher):
-    data = open_data(
-        (np.random.default_rng(0).standard_normal((5, 1, 8, 8)), np.arange(5) % 4), *grey, None, 0
-    )
+    data = open_data((np.random.default_rng(0).standard_normal((5, 1, 8, 8)), np.arange(5) % 4), *grey, None, 0)
     student = damaged(teacher)
     norm = weights(student)["norm.running_mean"]
     history = distil(student, teacher, data.train, None, DistillConfig(epochs=2))

@@ -78,9 +78,7 @@ class TestLabels:
 
 
 class TestPixels:
-    @pytest.mark.parametrize(
-        ("color", "wanted"), [("rgb", [200, 0, 0]), ("bgr", [0, 0, 200]), ("grey", [60] * 3)]
-    )
+    @pytest.mark.parametrize(("color", "wanted"), [("rgb", [200, 0, 0]), ("bgr", [0, 0, 200]), ("grey", [60] * 3)])
     def test_colours(self, tmp_path, colour, color, wanted):
         for i in range(3):
             picture(tmp_path / f"{i}.png")

@@ -24,9 +24,7 @@ def inputs(data):
 
 def network():
     torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Conv2d(6, 5, 3), nn.ReLU(), nn.Flatten(), nn.Linear(80, 3)
-    )
+    return nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Conv2d(6, 5, 3), nn.ReLU(), nn.Flatten(), nn.Linear(80, 3))
 
 
 def pruned_pair():
@@ -81,10 +79,7 @@ def test_a_parameter_read_twice_is_left_alone(data, name):
 
 def test_a_layer_without_bias_is_skipped(data):
     original, pruned = nn.Conv2d(1, 2, 3, bias=False), nn.Conv2d(1, 2, 3, bias=False)
-    assert (
-        match_statistics(nn.Sequential(pruned), nn.Sequential(original), {"0.weight": np.arange(2)}, data)
-        == 0
-    )
+    assert match_statistics(nn.Sequential(pruned), nn.Sequential(original), {"0.weight": np.arange(2)}, data) == 0
 
 
 def onnx_model(path):

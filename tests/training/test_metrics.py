@@ -99,9 +99,7 @@ def test_json(rows):
 )
 def test_within_a_standard_error_closer_outputs_are_better(ours, theirs, better):
     first, second = (Metrics("top-1", primary, 100, kl=kl) for primary, kl in (ours, theirs))
-    assert second.standard_error == pytest.approx(
-        100 * math.sqrt(second.primary * (100 - second.primary)) / 1000
-    )
+    assert second.standard_error == pytest.approx(100 * math.sqrt(second.primary * (100 - second.primary)) / 1000)
     assert first.better_than(second) == better
 
 

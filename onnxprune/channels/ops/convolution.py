@@ -25,7 +25,8 @@ def conv_transpose(node: ir.Node, labels: Labels) -> None:
 
 def _convolve(node: ir.Node, labels: Labels, out_axis: int, in_axis: int) -> None:
     x, weight = node.inputs[0], node.inputs[1]
-    assert x is not None and weight is not None
+    assert x is not None
+    assert weight is not None
     x_axes, w_axes = labels.of(x), labels.of(weight)
     groups = node.attributes.get_int("group", 1)
     sizes = dims(weight)
@@ -37,7 +38,7 @@ def _convolve(node: ir.Node, labels: Labels, out_axis: int, in_axis: int) -> Non
         labels.contract(node, 0, 1)
         out = w_axes[out_axis]
     elif out_axis == 0:
-        out = _grouped(node, labels, x_axes[1], groups, int(sizes[1] or 1))  # type: ignore[arg-type]
+        out = _grouped(node, labels, x_axes[1], groups, int(sizes[1] or 1))
     else:
         out = _grouped_transpose(node, labels, x_axes[1], groups)
     if len(node.inputs) > 2 and node.inputs[2] is not None and out is not None:

@@ -45,7 +45,10 @@ def matmul(node: ir.Node, labels: Labels) -> None:
         meeting = [
             axes[-back] for axes, sizes in ((a, a_sizes), (b, b_sizes)) if len(sizes) >= back and sizes[-back] != 1
         ]
-        leading.append(meeting[0] if len(meeting) == 1 else labels.tie(*meeting, reason) if meeting else None)
+        if len(meeting) == 2:
+            leading.append(labels.tie(meeting[0], meeting[1], reason))
+        else:
+            leading.append(meeting[0] if meeting else None)
     for value, axis in ((node.inputs[1], len(b) - 1), (node.inputs[0], len(a) - 2)):
         if value is not None and _is_constant(value):
             labels.produce(node, value, axis)
@@ -64,7 +67,13 @@ def _is_constant(value: ir.Value) -> bool:
     """Say whether a value is a weight, or computed from one weight by moves such as a Transpose."""
     while not value.is_initializer():
         producer = value.producer()
-        if producer is None or producer.op_type not in {"Transpose", "Cast", "Identity", "DequantizeLinear", "Reshape"}:
+        if producer is None or producer.op_type not in {
+            "Transpose",
+            "Cast",
+            "Identity",
+            "DequantizeLinear",
+            "Reshape",
+        }:
             return False
         source = producer.inputs[0]
         if source is None:

@@ -24,7 +24,12 @@ def reduction(node: ir.Node, labels: Labels) -> None:
     has_axes_input = len(node.inputs) > 1 and node.inputs[1] is not None
     if reduced is None and (has_axes_input or not node.attributes.get_int("noop_with_empty_axes", 0)):
         reduced = list(range(rank))
-    _drop(node, labels, {positive(a, rank) for a in reduced or ()}, "averages over" if "Mean" in node.op_type else "sums over")
+    _drop(
+        node,
+        labels,
+        {positive(a, rank) for a in reduced or ()},
+        "averages over" if "Mean" in node.op_type else "sums over",
+    )
 
 
 @flow("ArgMax", "ArgMin")

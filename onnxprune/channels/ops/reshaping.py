@@ -8,8 +8,8 @@ import onnx_ir as ir
 from onnxprune.channels.labels import Labels, dims
 from onnxprune.channels.map import Axis
 from onnxprune.channels.ops.rules import axes_argument, named, patch_sizes, positive
-from onnxprune.channels.regroup import regroup
 from onnxprune.channels.registry import Removal, flow, resize
+from onnxprune.channels.regroup import regroup
 
 
 @flow("Reshape", "Flatten")
@@ -40,7 +40,9 @@ def squeeze(node: ir.Node, labels: Labels) -> None:
     assert value is not None
     axes, sizes = labels.of(value), dims(value)
     dropped = axes_argument(node, labels)
-    gone = {positive(a, len(axes)) for a in dropped} if dropped is not None else {i for i, d in enumerate(sizes) if d == 1}
+    gone = (
+        {positive(a, len(axes)) for a in dropped} if dropped is not None else {i for i, d in enumerate(sizes) if d == 1}
+    )
     labels.set(node.outputs[0], [axis for i, axis in enumerate(axes) if i not in gone])
 
 
@@ -118,5 +120,6 @@ def pixel_shuffle(node: ir.Node, labels: Labels) -> None:
     unfolded = regroup(labels, labels.of(value), [batch, c, h, w], inner, named(node))
     permuted = tuple(unfolded[i] for i in order)
     labels.set(
-        node.outputs[0], regroup(labels, permuted, [inner[i] for i in order], dims(node.outputs[0]), named(node))
+        node.outputs[0],
+        regroup(labels, permuted, [inner[i] for i in order], dims(node.outputs[0]), named(node)),
     )

@@ -110,7 +110,8 @@ def patch_sizes(node: ir.Node, index: int, entries: np.ndarray, new: dict[int, i
         set_constant(node, index, np.array([changed.get(i, e) for i, e in enumerate(entries)], dtype=np.int64))
         return
     graph, old = node.graph, node.inputs[index]
-    assert isinstance(graph, ir.Graph) and old is not None
+    assert isinstance(graph, ir.Graph)
+    assert old is not None
     # Dynamic entries still come from the graph; Gather and Concat are what shape inference sees through.
     pieces: list[ir.Value] = []
     for position, entry in enumerate(entries):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import onnx_ir as ir
 
@@ -38,17 +40,22 @@ def split_sizes(node: ir.Node, removal: Removal) -> None:
     axis = positive(node.attributes.get_int("axis", 0), rank)
     if removal.kept(node.inputs[0], axis) is None:
         return
-    sizes = []
-    for output in node.outputs:
-        units = removal.channels.axis(str(output.name), axis)
-        kept = removal.kept(output, axis)
-        # Without labels the part is untouched, and its size is the one inferred for the original.
-        sizes.append(int(kept.sum()) if kept is not None else len(units) if units is not None else int(dims(output)[axis]))  # type: ignore[arg-type]
+    sizes = [_part_size(output, axis, removal) for output in node.outputs]
     if opset(node) < 13:
         node.attributes["split"] = ir.AttrInt64s("split", sizes)
         return
     node.attributes.pop("num_outputs", None)
     set_constant(node, 1, np.array(sizes, dtype=np.int64))
+
+
+def _part_size(output: ir.Value, axis: int, removal: Removal) -> int:
+    kept = removal.kept(output, axis)
+    if kept is not None:
+        return int(kept.sum())
+    # Nothing was removed: the part's size is the one inferred for the original.
+    size = dims(output)[axis]
+    assert isinstance(size, int)
+    return size
 
 
 @flow("Slice")
@@ -57,7 +64,7 @@ def slice_(node: ir.Node, labels: Labels) -> None:
     value = node.inputs[0]
     assert value is not None
     axes = list(labels.of(value))
-    bounds = _bounds(node, lambda v: labels.known_ints(v), len(axes))
+    bounds = _bounds(node, labels.known_ints, len(axes))
     for position, axis in enumerate(axes):
         if axis is None or (bounds is not None and position not in bounds):
             continue
@@ -70,19 +77,23 @@ def slice_(node: ir.Node, labels: Labels) -> None:
     labels.set(node.outputs[0], axes)
 
 
-def _bounds(node, ints, rank):  # type: ignore[no-untyped-def]
+def _bounds(
+    node: ir.Node, ints: Callable[[ir.Value | None], list[int] | None], rank: int
+) -> dict[int, tuple[int, int, int]] | None:
     """Start, end and step by axis; attributes before opset 10, inputs since. None where unknown."""
     if len(node.inputs) == 1:
         starts, ends = node.attributes.get_ints("starts"), node.attributes.get_ints("ends")
         axes = node.attributes.get_ints("axes", None) or range(len(starts))
         return {positive(a, rank): (s, e, 1) for a, s, e in zip(axes, starts, ends, strict=True)}
-    starts, ends = ints(node.inputs[1]), ints(node.inputs[2])
-    given = [ints(v) if v is not None else None for v in node.inputs[3:]]
-    if starts is None or ends is None or any(v is not None and g is None for v, g in zip(node.inputs[3:], given)):
+    given = [ints(v) if v is not None else None for v in node.inputs[1:]]
+    if any(v is not None and g is None for v, g in zip(node.inputs[1:], given, strict=True)):
         return None
-    axes = given[0] if given and given[0] is not None else range(len(starts))
-    steps = given[1] if len(given) > 1 and given[1] is not None else [1] * len(starts)
-    return {positive(a, rank): bounds for a, *bounds in zip(axes, starts, ends, steps, strict=True)}
+    first, last, *rest = given
+    if first is None or last is None:
+        return None
+    positions = rest[0] if rest and rest[0] is not None else list(range(len(first)))
+    steps = rest[1] if len(rest) > 1 and rest[1] is not None else [1] * len(first)
+    return {positive(a, rank): (s, e, t) for a, s, e, t in zip(positions, first, last, steps, strict=True)}
 
 
 @resize("Slice")
@@ -102,8 +113,8 @@ def slice_bounds(node: ir.Node, removal: Removal) -> None:
         kept = removal.kept(node.inputs[0], position)
         if kept is None or step != 1:
             continue
-        start, end, _ = slice(start, end).indices(len(kept))
-        bounds[position] = (int(kept[:start].sum()), int(kept[:end].sum()), 1)
+        first, last, _ = slice(start, end).indices(len(kept))
+        bounds[position] = (int(kept[:first].sum()), int(kept[:last].sum()), 1)
         changed = True
     if not changed:
         return
@@ -120,7 +131,8 @@ def slice_bounds(node: ir.Node, removal: Removal) -> None:
 def gather(node: ir.Node, labels: Labels) -> None:
     """Pick entries by constant indices; by indices computed at run time the axis is fixed (an embedding's rows)."""
     data, indices = node.inputs[0], node.inputs[1]
-    assert data is not None and indices is not None
+    assert data is not None
+    assert indices is not None
     axes = labels.of(data)
     axis = positive(node.attributes.get_int("axis", 0), len(axes))
     known = labels.known(indices)

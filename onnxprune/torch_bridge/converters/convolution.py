@@ -61,9 +61,7 @@ def convolve_transposed(
     rank = weight.ndim - 2
     steps, spacing = window.steps(rank), window.spacing(rank)
     extra = output_padding or (0,) * rank
-    function = partial(
-        _CONV_TRANSPOSE[rank], stride=steps, output_padding=extra, groups=groups, dilation=spacing
-    )
+    function = partial(_CONV_TRANSPOSE[rank], stride=steps, output_padding=extra, groups=groups, dilation=spacing)
     sizes = list(x.shape[2:])
     full = [
         step * (size - 1) + more + (k - 1) * space + 1

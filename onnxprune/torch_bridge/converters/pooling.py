@@ -83,9 +83,7 @@ def average_pool(
     if plain and not ceil and set(window.spacing(rank)) == {1}:
         amounts = [begin for begin, _ in padding]
         functions = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
-        pooled: torch.Tensor = functions[rank](
-            x, kernel, window.steps(rank), amounts, count_include_pad=count_padding
-        )
+        pooled: torch.Tensor = functions[rank](x, kernel, window.steps(rank), amounts, count_include_pad=count_padding)
         return pooled
     counted = torch.ones_like(x[:1, :1])
     if count_padding:

@@ -134,9 +134,7 @@ def _fit(shape: Sequence[int], sizes: Sequence[int], keep_ratio: str) -> tuple[l
 
 
 def _native_mode(x: torch.Tensor, axes: Sequence[Axis], sampling: Sampling) -> str | None:
-    exact = all(
-        axis.index >= 2 and isclose(axis.scale * axis.size, axis.wanted, rel_tol=1e-6) for axis in axes
-    )
+    exact = all(axis.index >= 2 and isclose(axis.scale * axis.size, axis.wanted, rel_tol=1e-6) for axis in axes)
     if not exact or not 3 <= x.ndim <= 5 or sampling.antialias or not x.is_floating_point():
         return None
     if sampling.mode == "nearest":

@@ -140,9 +140,7 @@ def _range(node: OnnxNode, graph: OnnxGraph) -> OperationConverterResult:
 def count(start: object, limit: object, step: object, *, dtype: torch.dtype | None) -> torch.Tensor:
     """Count from `start` to before `limit`."""
     tensors = [value.dtype for value in (start, limit, step) if isinstance(value, torch.Tensor)]
-    return torch.arange(
-        as_number(start), as_number(limit), as_number(step), dtype=tensors[0] if tensors else dtype
-    )
+    return torch.arange(as_number(start), as_number(limit), as_number(step), dtype=tensors[0] if tensors else dtype)
 
 
 @converter("Trilu", since=14)

@@ -112,9 +112,7 @@ def _pad(node: OnnxNode, graph: OnnxGraph) -> OperationConverterResult:
     return apply(node, graph, partial(pad, mode=mode), settings_of("Pad"))
 
 
-def pad(
-    x: torch.Tensor, amounts: object, value: object = None, axes: object = None, *, mode: str
-) -> torch.Tensor:
+def pad(x: torch.Tensor, amounts: object, value: object = None, axes: object = None, *, mode: str) -> torch.Tensor:
     """Pad or, by negative amounts, crop axes: all begins first, then all ends."""
     numbers = as_ints(amounts)
     chosen = range(x.ndim) if axes is None else [axis % x.ndim for axis in as_ints(axes)]
