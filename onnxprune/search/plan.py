@@ -89,7 +89,7 @@ def find_plan(
     Raises:
         TargetOutOfReachError: No structure of the allocation meets it; the message says the lowest that can.
     """
-    path = _path(problem, allocation)
+    path = _path(problem, target, allocation)
     if target.kind == "latency":
         assert evaluator is not None
         assert original_ms is not None
@@ -119,21 +119,30 @@ def find_plan(
     return Plan(counts, keep, achieved, original, reached.probes)
 
 
-def _path(problem: Problem, allocation: AllocationName) -> list[np.ndarray]:
+def _path(problem: Problem, target: Target, allocation: AllocationName) -> list[np.ndarray]:
     if allocation == "uniform":
         return uniform_path(problem.channels, problem.admissible)
-    return global_path(problem.channels, problem.scores, problem.admissible, problem.cost)
+    budget = _exact_cost(problem, target)
+    return global_path(problem.channels, problem.scores, problem.admissible, problem.cost, budget)
+
+
+def _exact_cost(problem: Problem, target: Target) -> CostModel | None:
+    """Return the closed form of what a target limits; None where it must be measured."""
+    groups = len(problem.channels.groups)
+    if target.kind == "macs":
+        return macs_cost(problem.paper, groups)
+    if target.kind == "params":
+        return parameters_cost(problem.paper, groups)
+    if target.kind == "size":
+        return bytes_cost(problem.paper, groups)
+    return None
 
 
 def _exact(problem: Problem, target: Target, counts: np.ndarray) -> float:
     """Cost of a structure that needs no measurement."""
-    groups = len(counts)
-    if target.kind == "macs":
-        return macs_cost(problem.paper, groups).total(counts)
-    if target.kind == "params":
-        return parameters_cost(problem.paper, groups).total(counts)
-    if target.kind == "size":
-        return bytes_cost(problem.paper, groups).total(counts) + problem.file_overhead_bytes
+    cost = _exact_cost(problem, target)
+    if cost is not None:
+        return cost.total(counts) + (problem.file_overhead_bytes if target.kind == "size" else 0)
     channels_per_unit = np.array([group.channels_per_unit for group in problem.channels.groups])
     full = full_counts(problem.channels)
     return float((counts * channels_per_unit).sum() / (full * channels_per_unit).sum())
