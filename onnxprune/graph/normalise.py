@@ -34,6 +34,7 @@ def normalise(model: ir.Model) -> ir.Model:
     _name_nodes(model)
     _skip_identities_of_initializers(model)
     _share_nothing_with_outputs(model)
+    _forget_meaningless_sizes(model)
     separate_channel_constants(model)
     infer_shapes(model)
     # Sizes behind a folded Reshape become known only then, so a chain of blocks takes a round each.
@@ -41,6 +42,17 @@ def normalise(model: ir.Model) -> ir.Model:
         RemoveUnusedNodesPass()(model)
         infer_shapes(model)
     return model
+
+
+def _forget_meaningless_sizes(model: ir.Model) -> None:
+    """Make sizes such as -1 and '?' unknown: taken as names, they would declare different axes equal."""
+    for value in [*model.graph.inputs, *model.graph.outputs]:
+        if value.shape is not None and not value.is_initializer():
+            value.shape = ir.Shape([d if _has_meaning(d) else None for d in value.shape])
+
+
+def _has_meaning(dim: int | ir.SymbolicDim) -> bool:
+    return dim >= 0 if isinstance(dim, int) else dim.value is not None and dim.value.strip("?") != ""
 
 
 def _name_nodes(model: ir.Model) -> None:
