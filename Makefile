@@ -1,7 +1,7 @@
 # make demo   set everything up and compress the sample network in models/
 # make test   set everything up and run the tests
 # make lint   ruff, mypy and the import layers
-# make bench  the benchmarks against other tools (long; see benchmarks/README.md)
+# make bench  every network through the whole line, and latency beside other tools (long; on an idle machine)
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -21,7 +21,10 @@ lint: .venv/installed
 	$(BIN)/lint-imports
 
 bench: .venv/installed
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python benchmarks/zoo.py build/zoo
+	$(BIN)/python benchmarks/networks.py build/zoo --out benchmarks/results/networks.json
+	$(BIN)/python benchmarks/peers.py build/zoo --out benchmarks/results/peers.json
 
 .venv/installed: setup.py constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "onnxprune needs Python 3.11 or newer")'

@@ -5,8 +5,14 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 # onnxruntime-gpu has wheels for x86-64 Linux and Windows, and runs without a GPU there; elsewhere the plain package.
-GPU_WHEELS = "(sys_platform == 'linux' and platform_machine == 'x86_64') or sys_platform == 'win32'"
-NO_GPU_WHEELS = "(sys_platform != 'linux' or platform_machine != 'x86_64') and sys_platform != 'win32'"
+GPU_WHEELS = (
+    "(sys_platform == 'linux' and platform_machine == 'x86_64') or "
+    "(sys_platform == 'win32' and platform_machine == 'AMD64')"
+)
+NO_GPU_WHEELS = (
+    "(sys_platform != 'linux' or platform_machine != 'x86_64') and "
+    "(sys_platform != 'win32' or platform_machine != 'AMD64')"
+)
 
 setup(
     name="onnxprune",
@@ -31,9 +37,11 @@ setup(
         "rich>=13",
         "pydantic>=2.8",
         "pillow>=10",
+        "protobuf>=4.25",
     ],
     extras_require={
-        "test": ["pytest>=8", "hypothesis>=6.100", "pytest-xdist>=3.5", "onnxscript>=0.5"],
+        "test": ["pytest>=8", "hypothesis>=6.100", "pytest-xdist>=3.5", "packaging>=24", "onnxscript>=0.5"],
+        "bench": ["torch-pruning>=1.6", "onnxsim>=0.8.1"],
         "dev": ["ruff>=0.6", "mypy>=1.11", "import-linter>=2.0", "pre-commit>=3.8"],
     },
     entry_points={"console_scripts": ["onnxprune = onnxprune.cli:main"]},

@@ -3,7 +3,7 @@
     python models/fashion_resnet20.py --data /usr/share/datasets/fashion-mnist --out models
 
 writes `fashion-resnet20.onnx`, `fashion-train.npz`, `fashion-test.npz` and `fashion-preprocess.json`. The data is the
-Debian package dataset-fashion-mnist. One run takes about twenty minutes on two cores.
+Debian package dataset-fashion-mnist. One run takes about sixteen minutes on two cores.
 """
 
 from __future__ import annotations

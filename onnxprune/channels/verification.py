@@ -18,6 +18,7 @@ import onnx_ir as ir
 from onnxprune.channels.map import ChannelMap
 from onnxprune.errors import UnsupportedModelError, VerificationError
 from onnxprune.graph.inputs import output_names, random_inputs, resolve_input_shapes
+from onnxprune.graph.save import save_beside
 from onnxprune.graph.shape_values import add_initializer
 
 TOLERANCE = 1e-4
@@ -161,8 +162,7 @@ def _run(model: ir.Model, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     options.add_session_config_entry("session.disable_prepacking", "1")
     with tempfile.TemporaryDirectory(prefix="onnxprune-") as folder:
         path = Path(folder) / "model.onnx"
-        # Weights beside the graph are mapped by onnxruntime instead of being read a second time.
-        ir.save(model, path, external_data="model.data", size_threshold_bytes=1 << 16)
+        save_beside(model, path)
         try:
             session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
             results = [np.asarray(output) for output in session.run(None, dict(feeds))]

@@ -13,7 +13,7 @@ from onnxprune.cli.sections import SectionOption
 VERBOSE = "onnxprune.verbose"
 """Where the context keeps whether `-v` was given."""
 
-CRITERIA = ("l1", "l2", "bn_scale", "fpgm", "taylor", "random")
+CRITERIA = ("l1", "l2", "reader_l1", "bn_scale", "fpgm", "taylor", "random")
 """Names of the importance criteria; here too, since importing them would make `--help` slow."""
 
 Decorator = Callable[[Any], Any]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from onnxprune.errors import InputShapeError, ModelFileError, UnsupportedModelError, WeightError
 from onnxprune.graph.normalise import normalise
+from onnxprune.graph.wire import read_light
 
 # What onnxruntime 1.31 executes; older opsets than 7 have other broadcasting rules.
 OPSETS = range(7, 27)
@@ -22,7 +23,8 @@ def load(path: str | Path, *, input_shapes: Mapping[str, Sequence[int]] | None =
     """Load, check and normalise an ONNX model.
 
     Args:
-        path: The `.onnx` file. External data is mapped from the files beside it, not read into memory.
+        path: The `.onnx` file. Large weights are mapped from it, or from the files beside it, not read into memory;
+            it must stay as it is while the model is in use.
         input_shapes: Sizes by input name that fix dynamic dimensions, e.g. `{"image": (1, 3, 224, 224)}`;
             a size of 0 or -1 leaves the dimension as it is.
 
@@ -52,8 +54,7 @@ def _read(path: Path) -> ir.Model:
     if not path.exists():
         raise ModelFileError(f"'{path}' does not exist")
     try:
-        # Not onnx.load: it would read external data into memory, where onnx_ir maps the files.
-        proto = onnx.load_model(path, format="protobuf", load_external_data=False)
+        proto = read_light(path.resolve())
     except DecodeError as error:
         raise ModelFileError(f"'{path}' is not an ONNX model, or it is truncated ({error})") from error
     except OSError as error:
@@ -64,7 +65,7 @@ def _read(path: Path) -> ir.Model:
         model = ir.serde.deserialize_model(proto)
     except Exception as error:
         raise ModelFileError(f"'{path}' is not a valid ONNX model: {error}") from error
-    ir.external_data.set_base_dir(model.graph, str(path.parent.resolve()))
+    ir.external_data.set_base_dir(model.graph, str(path.resolve().parent))
     return model
 
 
@@ -80,7 +81,7 @@ def _check_versions(model: ir.Model, path: Path) -> None:
 
 
 def _check_external_data(model: ir.Model, path: Path) -> None:
-    folder = path.parent.resolve()
+    folder = path.resolve().parent
     for value in model.graph.initializers.values():
         tensor = value.const_value
         if not isinstance(tensor, ir.ExternalTensor):
@@ -99,20 +100,41 @@ def _check_external_data(model: ir.Model, path: Path) -> None:
 def _check_weights(model: ir.Model, path: Path) -> None:
     for value in model.graph.initializers.values():
         tensor = value.const_value
-        if tensor is None or not tensor.dtype.is_floating_point() or tensor.dtype.bitwidth < 16:
-            continue
-        try:
-            array = tensor.numpy()
-        except Exception as error:
-            raise ModelFileError(f"weight '{value.name}' of '{path}' cannot be read: {error}") from error
-        # A sum is NaN or infinite if any entry is, and several times cheaper than isfinite on every entry.
-        with np.errstate(all="ignore"):
-            suspicious = not np.isfinite(array.sum(dtype=np.float32))
-        # Masks and score biases legitimately hold -inf; what a network multiplies with may not.
-        if suspicious and (np.isnan(array).any() or (array.ndim >= 2 and np.isinf(array).all(axis=-1).any())):
-            raise WeightError(_weight_message(value.name, path, array))
-        if suspicious and array.ndim >= 1 and np.isinf(array).any() and _is_weight(value):
-            raise WeightError(_weight_message(value.name, path, array))
+        if tensor is not None and tensor.dtype.is_floating_point() and tensor.dtype.bitwidth >= 16:
+            _check_weight(value, tensor, path)
+            _release(tensor)
+
+
+def _check_weight(value: ir.Value, tensor: ir.TensorProtocol, path: Path) -> None:
+    try:
+        array = tensor.numpy()
+    except Exception as error:
+        raise ModelFileError(f"weight '{value.name}' of '{path}' cannot be read: {error}") from error
+    # A sum is NaN or infinite if any entry is, and several times cheaper than isfinite on every entry.
+    with np.errstate(all="ignore"):
+        if np.isfinite(array.sum(dtype=np.float32)):
+            return
+    # Masks and score biases legitimately hold -inf; what a network multiplies with may not.
+    whole_rows = array.ndim >= 2 and bool(np.isinf(array).all(axis=-1).any())
+    if np.isnan(array).any() or whole_rows or (np.isinf(array).any() and _is_weight(value)):
+        raise WeightError(_weight_message(value.name, path, array))
+
+
+def release_weights(model: ir.Model) -> None:
+    """Unmap weights that are read from files; they are mapped again when they are next looked at.
+
+    What is mapped counts as the process's memory, and a model is looked at several times in a run.
+    """
+    for value in model.graph.initializers.values():
+        if value.const_value is not None:
+            _release(value.const_value)
+
+
+def _release(tensor: ir.TensorProtocol) -> None:
+    if isinstance(tensor, ir.ExternalTensor):
+        # Where somebody still holds the array, its mapping ends with it.
+        with contextlib.suppress(BufferError):
+            tensor.release()
 
 
 def _is_weight(value: ir.Value) -> bool:

@@ -36,6 +36,11 @@ def save(model: ir.Model, path: str | Path) -> None:
     write_atomically(path, lambda temporary: _write_external(model, temporary, data))
 
 
+def save_beside(model: ir.Model, path: Path) -> None:
+    """Write a model for a moment's use, weights in a file beside it, which onnxruntime maps instead of copying."""
+    ir.save(model, path, external_data=f"{path.name}.data", size_threshold_bytes=1 << 14)
+
+
 def _write_inline(model: ir.Model, temporary: Path) -> None:
     # Serialised in place so that no second copy of the weights is made.
     with temporary.open("wb") as file:

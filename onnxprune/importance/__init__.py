@@ -4,13 +4,24 @@ A criterion scores the slices of weight tensors that belong to a unit, on output
 makes the tensors comparable, reduces a unit's slices to one score, and normalises each group.
 """
 
-from onnxprune.importance.criteria import (
+from onnxprune.importance.registry import (
+    CalibrationBatch,
     Criterion,
     CriterionInputs,
     SliceScores,
     criteria,
     criterion,
-    score_units,
 )
+from onnxprune.importance.scoring import Normalisation, Reduction, score_units
 
-__all__ = ["Criterion", "CriterionInputs", "SliceScores", "criteria", "criterion", "score_units"]
+__all__ = [
+    "CalibrationBatch",
+    "Criterion",
+    "CriterionInputs",
+    "Normalisation",
+    "Reduction",
+    "SliceScores",
+    "criteria",
+    "criterion",
+    "score_units",
+]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from onnxprune.errors import CriterionError
-from onnxprune.importance.criteria import Criterion, CriterionInputs, SliceScores, register
+from onnxprune.importance.registry import Criterion, CriterionInputs, SliceScores, register
 
 
 def _scales(inputs: CriterionInputs) -> Iterator[SliceScores]:
@@ -18,11 +18,12 @@ def _scales(inputs: CriterionInputs) -> Iterator[SliceScores]:
         if scale is None or scale.const_value is None or units is None:
             continue
         found = True
-        yield SliceScores(units, np.abs(scale.const_value.numpy().astype(np.float32)))
+        yield SliceScores(f"'{scale.name}'", units, np.abs(scale.const_value.numpy().astype(np.float32)))
     if not found:
         raise CriterionError(
-            "importance 'bn_scale' needs BatchNormalization nodes, and the model has none on removable channels: "
-            "exporters fold them into convolutions. Export with training=PRESERVE, or use l1, l2 or fpgm"
+            "importance 'bn_scale' needs BatchNormalization, and no removable channel of the model has one: exporters "
+            "fold it into the convolutions. Use l1, reader_l1 or fpgm, or export again with "
+            "torch.onnx.export(..., dynamo=False, training=TrainingMode.PRESERVE, do_constant_folding=False)"
         )
 
 

@@ -10,20 +10,35 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from onnxprune.importance.criteria import Criterion, CriterionInputs, SliceScores, labelled_weights, register
+from onnxprune.importance.registry import Criterion, CriterionInputs, SliceScores, register
+from onnxprune.importance.weights import weights
 
 
 def _distances(inputs: CriterionInputs) -> Iterator[SliceScores]:
-    filters = set(inputs.channels.outputs_of.values())
-    for name, array, labelled in labelled_weights(inputs):
-        for axis, units in labelled:
-            if (name, axis) not in filters:
-                continue
-            rows = np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)
-            norms = np.square(rows).sum(axis=1)
-            # |a - b|^2 = |a|^2 + |b|^2 - 2 a.b, for all pairs at once.
-            squared = norms[:, None] + norms[None, :] - 2 * rows @ rows.T
-            yield SliceScores(units, np.sqrt(np.maximum(squared, 0)).sum(axis=1))
+    for weight in weights(inputs.model, inputs.channels):
+        for axis in weight.axes:
+            if axis.produces:
+                array = weight.array()
+                filters = np.moveaxis(array, axis.axis, 0).reshape(array.shape[axis.axis], -1)
+                yield SliceScores(f"'{weight.name}', axis {axis.axis}", axis.units, _to_all_others(filters))
+
+
+def _to_all_others(rows: np.ndarray) -> np.ndarray:
+    """Sum the Euclidean distances of each row to all others, (rows, length) -> (rows,)."""
+    scale = np.abs(rows).max(initial=0.0)
+    if scale == 0:
+        return np.zeros(len(rows))
+    # |a - b|^2 = |a|^2 + |b|^2 - 2 a.b, for all pairs at once; scaled so that no square overflows.
+    rows = rows / scale
+    norms = np.einsum("ij,ij->i", rows, rows)
+    squared = rows @ rows.T
+    squared *= -2
+    squared += norms[:, None]
+    squared += norms[None, :]
+    np.maximum(squared, 0, out=squared)
+    np.fill_diagonal(squared, 0)
+    distances: np.ndarray = np.sqrt(squared, out=squared).sum(axis=1, dtype=np.float64) * scale
+    return distances
 
 
 register(Criterion("fpgm", "distance to the layer's geometric median", "nothing", _distances))

@@ -17,6 +17,8 @@ from onnxprune.latency.stats import LatencyStats, summarise
 # Timed runs in a row before the next model's turn. Turns of one run each would time every model with the
 # others' weights in the cache; the first run of a turn is not timed for the same reason.
 _TURN_RUNS = 5
+# Sessions hold their weights in packed copies: several networks of this size at once would crowd a small machine.
+_HELD_BYTES = 256 << 20
 
 
 class Runner(Protocol):
@@ -63,7 +65,8 @@ class LocalDevice:
         """Measure models in `options.sessions` rounds; each round has a fresh session of every model.
 
         Within a round the models take turns of a few runs until each has run long enough; the order changes
-        from round to round. See `Device.measure`.
+        from round to round. Models too large to be held side by side are held one after the other. See
+        `Device.measure`.
         """
         if missing := [name for name in models if name not in feeds]:
             raise DeviceError(f"no inputs were given for model '{missing[0]}'")
@@ -72,10 +75,11 @@ class LocalDevice:
         for session in range(options.sessions):
             first = session % max(len(names), 1)
             order = names[first:] + names[:first]
-            runners = {name: self._open(name, models[name], options) for name in order}
-            for name, timed in self._round(runners, feeds, options).items():
-                samples[name].append(timed)
-            del runners
+            for together in [order] if _fit_together(models) else [[name] for name in order]:
+                runners = {name: self._open(name, models[name], options) for name in together}
+                for name, timed in self._round(runners, feeds, options).items():
+                    samples[name].append(timed)
+                del runners
             if on_progress is not None:
                 on_progress((session + 1) * len(names), options.sessions * len(names))
         return {name: summarise(samples[name]) for name in models}
@@ -99,6 +103,17 @@ class LocalDevice:
         start = self._clock()
         runner.run(feeds)
         return (self._clock() - start) * 1e3
+
+
+def _fit_together(models: Mapping[str, ModelSource]) -> bool:
+    return sum(_bytes(source) for source in models.values()) <= _HELD_BYTES
+
+
+def _bytes(source: ModelSource) -> int:
+    """Return the size of a model with the weights beside it."""
+    if isinstance(source, bytes):
+        return len(source)
+    return sum(file.stat().st_size for file in source.parent.glob(f"{source.name}*") if file.is_file())
 
 
 def _enough(timed_ms: Sequence[float], options: MeasureOptions) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from onnxprune.errors import MaxDropExceededError, OutputError
-from onnxprune.graph import save
+from onnxprune.graph import load, release_weights, save
 from onnxprune.importance import criterion, score_units
 from onnxprune.latency import Device, LocalDevice, MeasureOptions
 from onnxprune.pipeline.outcome import Outcome, evaluate_both, final_latency
@@ -121,17 +121,20 @@ def run(model: str | Path, settings: Settings) -> CompressResult:
     if settings.training is not None and data is not None:
         config = replace(settings.training, fixed_batch=network.fixed_batch)
         trained = train(network, structure, data, config, observer)
-    result = structure.pruned if trained is None else trained.model
     with tempfile.TemporaryDirectory(prefix="onnxprune-") as folder:
         file = Path(folder) / "model.onnx"
-        save(result, file)
+        save(structure.pruned if trained is None else trained.model, file)
+        # From here on the weights are mapped from the file; the arrays they were made of can go.
+        result = load(file)
+        structure = replace(structure, pruned=result)
+        trained = None if trained is None else replace(trained, model=result)
         latency = final_latency(network, file, choice, bench)
         metrics = evaluate_both(network, file, data, observer) if data is not None else None
-    rejection = _rejection(metrics, settings.max_drop)
-    if rejection is not None:
-        output = output.with_name(f"{output.stem}.rejected.onnx")
-    observer.stage("writing")
-    save(result, output)
+        rejection = _rejection(metrics, settings.max_drop)
+        if rejection is not None:
+            output = output.with_name(f"{output.stem}.rejected.onnx")
+        observer.stage("writing")
+        save(result, output)
     outcome = Outcome(network, result, output, structure, trained, latency, metrics, tuple(observer.warnings))
     report = make_report(outcome, settings, started)
     if settings.report is not None:
@@ -199,7 +202,9 @@ def _score(network: Network, settings: Settings, data: DataSplits | None, observ
     if data is not None and criterion(name).needs == "data":
         samples = data.train.subset(_CALIBRATION_SAMPLES, settings.seed)
         calibration = list(samples.batches(network.fixed_batch or _CALIBRATION_BATCH, drop_last=True))
-    return score_units(name, network.model, network.channels, calibration=calibration, seed=settings.seed)
+    scores = score_units(name, network.model, network.channels, calibration=calibration, seed=settings.seed)
+    release_weights(network.model)
+    return scores
 
 
 def _rejection(metrics: tuple[Metrics, Metrics] | None, max_drop: float | None) -> str | None:

@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from onnxprune.channels import Verification, prune, verify
 from onnxprune.errors import TargetOutOfReachError
-from onnxprune.graph import random_inputs, save, to_bytes
+from onnxprune.graph import random_inputs, release_weights, save_beside, to_bytes
 from onnxprune.latency import (
     Device,
     LatencyStats,
@@ -125,6 +125,12 @@ def measure_beside(network: Network, pruned: ir.Model, bench: Bench) -> tuple[La
     return stats["original"], stats["pruned"]
 
 
+def is_large(model: ir.Model) -> bool:
+    """Say whether a model's weights should be mapped rather than copied."""
+    tensors = (value.const_value for value in model.graph.initializers.values())
+    return sum(tensor.nbytes for tensor in tensors if tensor is not None) >= _FILE_BYTES
+
+
 def _measure(network: Network, models: Mapping[str, ir.Model], bench: Bench) -> dict[str, LatencyStats]:
     feeds = random_inputs(network.model, network.input_shapes, 0)
     with tempfile.TemporaryDirectory(prefix="onnxprune-") as folder:
@@ -133,10 +139,9 @@ def _measure(network: Network, models: Mapping[str, ir.Model], bench: Bench) -> 
 
 
 def _source(model: ir.Model, path: Path) -> ModelSource:
-    size = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
-    if size < _FILE_BYTES:
+    if not is_large(model):
         return to_bytes(model)
-    save(model, path)
+    save_beside(model, path)
     return path
 
 
@@ -199,6 +204,7 @@ def _meet_latency(network: Network, problem: Problem, choice: Choice, bench: Ben
 
 def _cut(network: Network, plan: Plan, choice: Choice) -> Structure:
     pruned = prune(network.model, network.channels, plan.keep)
+    release_weights(network.model)
     # A dynamic batch is left to verification, which takes 2 so that mixing samples would show.
     shapes: Mapping[str, Sequence[int]] = {name: (0, *sizes[1:]) for name, sizes in network.input_shapes.items()}
     verification = verify(network.model, network.channels, plan.keep, pruned, input_shapes=shapes, seed=choice.seed)

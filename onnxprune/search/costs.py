@@ -95,6 +95,22 @@ class ProductCost:
         return sum(product.of(counts) * weight for product, weight in self._of[group])
 
 
+class ShareCost:
+    """A cost of one for each whole group, so that steps are priced by the share of a group that they remove."""
+
+    def __init__(self, sizes: np.ndarray) -> None:
+        """Prepare for groups of these sizes, shape (groups,)."""
+        self._sizes = sizes
+
+    def total(self, counts: np.ndarray) -> float:
+        """Return the sum of the shares that stay."""
+        return float((counts / self._sizes).sum())
+
+    def around(self, group: int, counts: np.ndarray) -> float:
+        """Return the share of one group that stays."""
+        return float(counts[group] / self._sizes[group])
+
+
 def macs_cost(paper: PaperCost, groups: int) -> ProductCost:
     """Return the network's multiply-accumulates as a cost."""
     return ProductCost([(product, 1.0) for product in paper.macs.values()], groups)

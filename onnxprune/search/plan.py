@@ -11,7 +11,7 @@ import numpy as np
 from onnxprune.channels import ChannelMap
 from onnxprune.errors import TargetOutOfReachError
 from onnxprune.search.allocation import Admissible, CostModel, global_path, uniform_path
-from onnxprune.search.costs import bytes_cost, macs_cost, parameters_cost
+from onnxprune.search.costs import ShareCost, bytes_cost, macs_cost, parameters_cost
 from onnxprune.search.reach import Probe, reach
 from onnxprune.search.sizes import PaperCost, full_counts, keep_mask
 from onnxprune.search.target import UNITS, Target
@@ -122,6 +122,9 @@ def find_plan(
 def _path(problem: Problem, target: Target, allocation: AllocationName) -> list[np.ndarray]:
     if allocation == "uniform":
         return uniform_path(problem.channels, problem.admissible)
+    if target.kind == "ratio":
+        share = ShareCost(full_counts(problem.channels))
+        return global_path(problem.channels, problem.scores, problem.admissible, share)
     budget = _exact_cost(problem, target)
     return global_path(problem.channels, problem.scores, problem.admissible, problem.cost, budget)
 

@@ -77,7 +77,7 @@ def test_every_option_arrives(run: Run, calls: Calls) -> None:
     assert result.exit_code == 0, result.output
     (call,) = calls
     assert call.pop("observer") is not None
-    assert call.pop("command").startswith("onnxprune ")
+    assert call.pop("command").startswith("onnxprune")
     assert call == {
         **{"operation": "compress", "model": "dir/net.onnx", "target_latency": "10ms", "target_macs": None},
         **{"target_params": None, "target_size": None, "output": "small.onnx", "report": "r.json"},
