@@ -37,8 +37,17 @@ def save(model: ir.Model, path: str | Path) -> None:
 
 
 def save_beside(model: ir.Model, path: Path) -> None:
-    """Write a model for a moment's use, weights in a file beside it, which onnxruntime maps instead of copying."""
-    ir.save(model, path, external_data=f"{path.name}.data", size_threshold_bytes=1 << 14)
+    """Write a model for a moment's use, weights in a file beside it, which onnxruntime maps instead of copying.
+
+    Raises:
+        OutputError: The temporary folder cannot be written, or is full.
+    """
+    try:
+        ir.save(model, path, external_data=f"{path.name}.data", size_threshold_bytes=1 << 14)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write temporary files in '{path.parent}': {_reason(error)}; set TMPDIR to a folder with room"
+        ) from error
 
 
 def _write_inline(model: ir.Model, temporary: Path) -> None:
@@ -79,7 +88,10 @@ def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
         write(temporary)
         temporary.replace(path)
     except OSError as error:
-        what = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))
-        raise OutputError(f"cannot write '{path}': {what}; nothing was written") from error
+        raise OutputError(f"cannot write '{path}': {_reason(error)}; nothing was written") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _reason(error: OSError) -> str:
+    return "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))

@@ -72,7 +72,7 @@ def make_report(outcome: Outcome, settings: Settings, started: dt.datetime) -> R
         if trained is None
         else ExportCheck(relative_error=trained.export_error, max_abs=trained.export_max_abs),
         training=None if trained is None else training_record(trained.history),
-        search=search_probes((p.predicted, p.measured, None) for p in plan.probes),
+        search=search_probes((p.predicted, p.measured, p.macs) for p in plan.probes),
         warnings=outcome.warnings,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import numpy as np
@@ -116,7 +116,8 @@ def find_plan(
     achieved = next((p.measured for p in reversed(reached.probes) if p.index == reached.index), original)
     counts = path[reached.index]
     keep = keep_mask(problem.channels, problem.scores, counts)
-    return Plan(counts, keep, achieved, original, reached.probes)
+    probes = tuple(replace(p, macs=problem.paper.macs_of(path[p.index])) for p in reached.probes)
+    return Plan(counts, keep, achieved, original, probes)
 
 
 def _path(problem: Problem, target: Target, allocation: AllocationName) -> list[np.ndarray]:

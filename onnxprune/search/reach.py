@@ -17,11 +17,13 @@ class Probe:
         index: Its position on the path.
         predicted: Its cost by the model, scaled to the measurements so far.
         measured: Its true cost.
+        macs: Its multiply-accumulates; None where nobody counted them.
     """
 
     index: int
     predicted: float
     measured: float
+    macs: int | None = None
 
 
 @dataclass(frozen=True)
