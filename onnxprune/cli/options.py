@@ -152,7 +152,7 @@ pruning_options = _together(
         "Pruning",
         "--importance",
         type=click.Choice(CRITERIA),
-        show_default="taylor with --data, l1 without",
+        show_default="taylor with --data, reader_l1 without",
         help="What a channel is judged by; taylor needs --data.",
     ),
     _option(

@@ -71,7 +71,7 @@ def compress(
         test: Test data, touched once, at the end; None: split off by seed.
         preprocess: A preset (`imagenet`, `tf`, `unit`, `none`) or a JSON file.
         input_shapes: Sizes of dynamic inputs by name.
-        importance: Criterion that scores channels; None: `taylor` with data, `l1` without.
+        importance: Criterion that scores channels; None: `taylor` with data, `reader_l1` without.
         allocation: `global` or `uniform`.
         round_to: Keep multiples of this many channels; None: what this device's measured layers ask for.
         provider: onnxruntime's execution provider.
@@ -166,7 +166,7 @@ def prune(
         test: Test data.
         preprocess: What is done to the data's values.
         input_shapes: Sizes of dynamic inputs by name.
-        importance: Criterion that scores channels; None: `taylor` with data, `l1` without.
+        importance: Criterion that scores channels; None: `taylor` with data, `reader_l1` without.
         allocation: `global` or `uniform`.
         round_to: Keep multiples of this many channels; None: what this device's measured layers ask for.
         provider: onnxruntime's execution provider.

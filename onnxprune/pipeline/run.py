@@ -36,7 +36,7 @@ from onnxprune.training import (
 _SYNTHETIC_SAMPLES = 512
 # Importance by gradients needs few samples; more would only take time.
 _CALIBRATION_SAMPLES, _CALIBRATION_BATCH = 256, 32
-_CRITERION, _CRITERION_WITH_DATA = "l1", "taylor"
+_CRITERION, _CRITERION_WITH_DATA = "reader_l1", "taylor"
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,14 @@ def _score(network: Network, settings: Settings, data: DataSplits | None, observ
     if data is not None and criterion(name).needs == "data":
         samples = data.train.subset(_CALIBRATION_SAMPLES, settings.seed)
         calibration = list(samples.batches(network.fixed_batch or _CALIBRATION_BATCH, drop_last=True))
-    scores = score_units(name, network.model, network.channels, calibration=calibration, seed=settings.seed)
+    scores = score_units(
+        name,
+        network.model,
+        network.channels,
+        calibration=calibration,
+        seed=settings.seed,
+        on_batch=lambda done, total: observer.advance(note=f"{done}/{total} batches"),
+    )
     release_weights(network.model)
     return scores
 

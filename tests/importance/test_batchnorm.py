@@ -3,7 +3,8 @@ import pytest
 
 from onnxprune.errors import CriterionError
 from onnxprune.importance import score_units
-from tests.importance.models import array, build, by_channel, two_layers
+
+from .models import array, build, by_channel, two_layers
 
 TEXT = """
 agraph (float[n, 3, 8, 8] x) => (float[n, 2, 8, 8] y) {

@@ -1,7 +1,8 @@
 import numpy as np
 
 from onnxprune.importance import score_units
-from tests.importance.models import array, build, by_channel, two_layers
+
+from .models import array, build, by_channel, two_layers
 
 
 def test_fpgm_sums_the_distances_to_the_other_filters(tmp_path):

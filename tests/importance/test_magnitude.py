@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from onnxprune.importance import score_units
-from tests.importance.models import build, by_channel, two_layers
+
+from .models import build, by_channel, two_layers
 
 # Three channels. Filters: |1|, |-2|, |3|, mean 2. Readers (columns): l1 norms 4, 4, 1, mean 3.
 FILTERS, READERS = [1.0, -2.0, 3.0], [[1.0, 4.0, 0.0], [-3.0, 0.0, 1.0]]

@@ -7,7 +7,8 @@ import pytest
 from onnxprune.errors import CriterionError
 from onnxprune.importance import Criterion, SliceScores, criteria, criterion, score_units
 from onnxprune.importance.registry import _CRITERIA, register
-from tests.importance.models import Batch, array, build, by_channel, two_layers
+
+from .models import Batch, array, build, by_channel, two_layers
 
 # Groups of 4, 6 (a residual sum and a depthwise layer) and 5 units; a concatenation joins the last two.
 BRANCHED = """

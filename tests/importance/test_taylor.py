@@ -3,7 +3,8 @@ import pytest
 
 from onnxprune.errors import CriterionError
 from onnxprune.importance import score_units
-from tests.importance.models import Batch, array, build, by_channel, two_layers
+
+from .models import Batch, array, build, by_channel, two_layers
 
 LINEAR = "agraph (float[n, 2] x) => (float[n, 1] y) { a = MatMul(x, w1) \n y = MatMul(a, w2) }"
 
