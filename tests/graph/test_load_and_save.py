@@ -1,0 +1,174 @@
+"""Reading and writing models: what is kept, what is refused, and with which words."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from onnxprune.errors import InputShapeError, ModelFileError, OutputError, UnsupportedModelError, WeightError
+from onnxprune.graph import graph_cost, load, random_inputs, resolve_input_shapes, save, to_bytes
+
+
+def convolution(channels: int = 64) -> onnx.ModelProto:
+    """A convolution large enough for its weight to be mapped from the file, and a bias."""
+    rng = np.random.default_rng(0)
+    weight = numpy_helper.from_array(rng.standard_normal((channels, 64, 3, 3)).astype(np.float32), "weight")
+    bias = numpy_helper.from_array(rng.standard_normal(channels).astype(np.float32), "bias")
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["x", "weight", "bias"], ["y"], pads=[1, 1, 1, 1])],
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 64, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", channels, 8, 8])],
+        [weight, bias],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    helper.set_model_props(model, {"trained": "yesterday"})
+    return model
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    file = tmp_path / "model.onnx"
+    onnx.save(convolution(), file)
+    return file
+
+
+def test_what_a_file_holds_is_kept(path: Path, tmp_path: Path) -> None:
+    save(load(path), tmp_path / "copy.onnx")
+    before, after = onnx.load(path), onnx.load(tmp_path / "copy.onnx")
+    assert (after.ir_version, after.opset_import[0].version) == (8, 17)
+    assert [(p.key, p.value) for p in after.metadata_props] == [("trained", "yesterday")]
+    assert [d.dim_param or d.dim_value for d in after.graph.input[0].type.tensor_type.shape.dim] == ["batch", 64, 8, 8]
+    assert [i.name for i in after.graph.initializer] == ["weight", "bias"]
+    for old, new in zip(before.graph.initializer, after.graph.initializer, strict=True):
+        np.testing.assert_array_equal(numpy_helper.to_array(old), numpy_helper.to_array(new))
+    onnx.checker.check_model(after, full_check=True)
+
+
+def test_large_weights_stay_in_the_file(path: Path) -> None:
+    model = load(path)
+    weight = model.graph.initializers["weight"].const_value
+    assert type(weight).__name__ == "ExternalTensor"
+    np.testing.assert_array_equal(weight.numpy(), numpy_helper.to_array(convolution().graph.initializer[0]))
+    assert onnx.load_from_string(to_bytes(model)).graph.initializer[0].raw_data
+
+
+def test_external_data_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "model.onnx"
+    onnx.save(convolution(), file, save_as_external_data=True, location="model.data", size_threshold=0)
+    array = load(file).graph.initializers["weight"].const_value.numpy()
+    np.testing.assert_array_equal(array, numpy_helper.to_array(convolution().graph.initializer[0]))
+
+
+def test_costs_are_counted_by_hand(path: Path) -> None:
+    cost = graph_cost(load(path))
+    assert cost.macs == 64 * 8 * 8 * 64 * 9
+    assert cost.parameters == 64 * 64 * 9 + 64
+    assert cost.peak_activation_bytes == 4 * (64 * 64 + 64 * 64)
+
+
+def spoil(change: Callable[[onnx.ModelProto], None]) -> Callable[[Path], None]:
+    def write(file: Path) -> None:
+        model = convolution()
+        change(model)
+        onnx.save(model, file)
+
+    return write
+
+
+def external(location: str) -> Callable[[Path], None]:
+    def write(file: Path) -> None:
+        onnx.save(convolution(), file, save_as_external_data=True, location="model.data", size_threshold=0)
+        model = onnx.load(file, load_external_data=False)
+        for tensor in model.graph.initializer:
+            next(e for e in tensor.external_data if e.key == "location").value = location
+        file.write_bytes(model.SerializeToString())
+
+    return write
+
+
+def truncated_data(file: Path) -> None:
+    onnx.save(convolution(), file, save_as_external_data=True, location="model.data", size_threshold=0)
+    (file.parent / "model.data").write_bytes(b"short")
+
+
+def with_nan(model: onnx.ModelProto) -> None:
+    bias = numpy_helper.to_array(model.graph.initializer[1]).copy()
+    bias[3] = np.nan
+    model.graph.initializer[1].CopyFrom(numpy_helper.from_array(bias, "bias"))
+
+
+@pytest.mark.parametrize(
+    ("write", "error", "message"),
+    [
+        (lambda file: None, ModelFileError, "does not exist"),
+        (lambda file: file.mkdir(), ModelFileError, "is a directory"),
+        (lambda file: file.write_text("hello"), ModelFileError, "not an ONNX model"),
+        (lambda file: file.write_bytes(b""), ModelFileError, "holds no graph"),
+        (lambda file: file.write_bytes(convolution().SerializeToString()[:40_000]), ModelFileError, "truncated"),
+        (spoil(lambda m: setattr(m.opset_import[0], "version", 99)), UnsupportedModelError, "opset 99"),
+        (spoil(lambda m: setattr(m, "ir_version", 99)), UnsupportedModelError, "IR version 99"),
+        (spoil(with_nan), WeightError, "'bias' .* 1 NaN or infinite"),
+        (external("gone.data"), ModelFileError, "'weight' .* is missing"),
+        (external("../model.data"), ModelFileError, "outside the model's folder"),
+        (external("/etc/passwd"), ModelFileError, "outside the model's folder"),
+        (truncated_data, ModelFileError, "is truncated"),
+    ],
+)
+def test_bad_files_are_refused(
+    tmp_path: Path, write: Callable[[Path], None], error: type[Exception], message: str
+) -> None:
+    file = tmp_path / "sub" / "model.onnx"
+    file.parent.mkdir()
+    write(file)
+    with pytest.raises(error, match=message):
+        load(file)
+
+
+def test_dynamic_sizes_must_be_given(tmp_path: Path) -> None:
+    model = convolution()
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "height"
+    onnx.save(model, tmp_path / "model.onnx")
+    loaded = load(tmp_path / "model.onnx")
+    with pytest.raises(InputShapeError, match="'height'.*--input-shape x:1x64x224x8"):
+        resolve_input_shapes(loaded)
+    assert resolve_input_shapes(loaded, {"x": (1, 64, 4, 8)}) == {"x": (1, 64, 4, 8)}
+
+
+def test_wrong_sizes_are_refused(path: Path) -> None:
+    with pytest.raises(InputShapeError, match="declared as"):
+        load(path, input_shapes={"x": (1, 3, 8, 8)})
+    with pytest.raises(InputShapeError, match="has no input 'z'"):
+        load(path, input_shapes={"z": (1, 64, 8, 8)})
+
+
+def test_random_inputs_follow_the_seed(path: Path) -> None:
+    model = load(path)
+    shapes = resolve_input_shapes(model, batch=2)
+    first, again, other = (random_inputs(model, shapes, seed)["x"] for seed in (0, 0, 1))
+    assert first.shape == (2, 64, 8, 8)
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_a_full_disk_leaves_nothing(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    model = load(path)
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OutputError, match="the disk is full; nothing was written"):
+        save(model, tmp_path / "out.onnx")
+    assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
+
+
+@pytest.mark.parametrize(("target", "message"), [("missing/out.onnx", "does not exist"), ("", "is a directory")])
+def test_unwritable_outputs_are_refused(path: Path, tmp_path: Path, target: str, message: str) -> None:
+    with pytest.raises(OutputError, match=message):
+        save(load(path), tmp_path / target)
