@@ -107,7 +107,7 @@ def with_nan(model: onnx.ModelProto) -> None:
 @pytest.mark.parametrize(
     ("write", "error", "message"),
     [
-        (lambda file: None, ModelFileError, "does not exist"),
+        (lambda _: None, ModelFileError, "does not exist"),
         (lambda file: file.mkdir(), ModelFileError, "is a directory"),
         (lambda file: file.write_text("hello"), ModelFileError, "not an ONNX model"),
         (lambda file: file.write_bytes(b""), ModelFileError, "holds no graph"),
@@ -136,7 +136,7 @@ def test_dynamic_sizes_must_be_given(tmp_path: Path) -> None:
     model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "height"
     onnx.save(model, tmp_path / "model.onnx")
     loaded = load(tmp_path / "model.onnx")
-    with pytest.raises(InputShapeError, match="'height'.*--input-shape x:1x64x224x8"):
+    with pytest.raises(InputShapeError, match=r"'height'.*--input-shape x:1x64x224x8"):
         resolve_input_shapes(loaded)
     assert resolve_input_shapes(loaded, {"x": (1, 64, 4, 8)}) == {"x": (1, 64, 4, 8)}
 

@@ -1,0 +1,196 @@
+"""Closed-form costs, allocations, and the walk to a target, on small networks and made-up devices."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from onnxprune.channels import analyse, prune
+from onnxprune.errors import TargetOutOfReachError
+from onnxprune.graph import concrete_shapes, graph_cost, load, resolve_input_shapes
+from onnxprune.latency import LayerSpec
+from onnxprune.search import Subject, find_plan, full_counts, keep_mask, latency_problem, paper_problem
+from onnxprune.search.allocation import global_path, multiples, uniform_path
+from onnxprune.search.costs import ProductCost, macs_cost
+from onnxprune.search.reach import reach
+from onnxprune.search.sizes import paper_cost
+from onnxprune.search.target import parse_count, parse_latency, parse_size, ratio_target
+
+NETWORK = """
+<ir_version: 8, opset_import: ["" : 17]>
+net (float[n, 3, 8, 8] x) => (float[n, 10] y)
+<float[64, 3, 3, 3] w1, float[64, 64, 3, 3] w2, float[64, 1, 3, 3] w3, float[48, 128, 1, 1] w4, float[10, 48] w5>
+{
+    a = Conv<pads = [1, 1, 1, 1]>(x, w1)
+    b = Relu(a)
+    c = Conv<pads = [1, 1, 1, 1]>(b, w2)
+    d = Add(c, b)
+    e = Conv<pads = [1, 1, 1, 1], group = 64>(d, w3)
+    f = Concat<axis = 1>(d, e)
+    g = Conv(f, w4)
+    h = GlobalAveragePool(g)
+    i = Flatten(h)
+    y = Gemm<transB = 1>(i, w5)
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    proto = onnx.parser.parse_model(NETWORK)
+    rng = np.random.default_rng(0)
+    shapes = {"w1": (64, 3, 3, 3), "w2": (64, 64, 3, 3), "w3": (64, 1, 3, 3), "w4": (48, 128, 1, 1), "w5": (10, 48)}
+    del proto.graph.initializer[:]
+    for name, shape in shapes.items():
+        proto.graph.initializer.append(
+            onnx.numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32), name)
+        )
+    path = tmp_path_factory.mktemp("net") / "net.onnx"
+    onnx.save(proto, path)
+    model = load(path)
+    channels = analyse(model)
+    scores = np.random.default_rng(1).uniform(0.5, 1.5, channels.unit_count)
+    return Subject(model, channels, concrete_shapes(model, resolve_input_shapes(model)), scores)
+
+
+@given(shares=st.lists(st.floats(0.05, 1.0), min_size=2, max_size=2))
+@settings(max_examples=25, deadline=None, derandomize=True)
+def test_closed_forms_equal_the_costs_of_the_pruned_network(subject: Subject, shares: list[float]) -> None:
+    counts = np.maximum(1, (full_counts(subject.channels) * np.array(shares)).astype(int))
+    pruned = prune(subject.model, subject.channels, keep_mask(subject.channels, subject.scores, counts))
+    paper, cost = paper_cost(subject.model, subject.channels, subject.shapes), graph_cost(pruned)
+    assert (paper.macs_of(counts), paper.parameters_of(counts), paper.bytes_of(counts)) == (
+        cost.macs,
+        cost.parameters,
+        cost.weight_bytes,
+    )
+
+
+def test_the_best_units_stay(subject: Subject) -> None:
+    counts = np.array([5, 7])
+    keep = keep_mask(subject.channels, subject.scores, counts)
+    for group, count in zip(subject.channels.groups, counts, strict=True):
+        kept = subject.scores[group.units][keep[group.units]]
+        dropped = subject.scores[group.units][~keep[group.units]]
+        assert len(kept) == count
+        assert kept.min() >= dropped.max()
+
+
+def test_admissible_counts_are_multiples_of_the_step(subject: Subject) -> None:
+    assert multiples(subject.channels, [16, 16]).counts == ((64, 48, 32, 16), (48, 32, 16))
+    assert multiples(subject.channels, [64, 1]).counts[0] == (64, 48, 32, 16)
+    assert multiples(subject.channels, [64, 1], fine=False).counts[0] == (64,)
+
+
+def test_uniform_removes_the_same_share_everywhere(subject: Subject) -> None:
+    path = uniform_path(subject.channels, multiples(subject.channels, [4, 4]))
+    assert path[0].tolist() == [64, 48]
+    for counts in path:
+        assert np.ptp(counts / np.array([64, 48])) <= 0.1
+    assert all((after <= before).all() for before, after in itertools.pairwise(path))
+
+
+def test_global_takes_first_what_matters_least(subject: Subject) -> None:
+    scores = subject.scores.copy()
+    scores[subject.channels.groups[1].units[:16]] = 1e-6
+    admissible = multiples(subject.channels, [16, 16])
+    cost = macs_cost(paper_cost(subject.model, subject.channels, subject.shapes), 2)
+    path = global_path(subject.channels, scores, admissible, cost)
+    assert path[1].tolist() == [64, 32]
+    assert path[-1].tolist() == [16, 16]
+
+
+def test_global_never_takes_a_step_that_saves_nothing(subject: Subject) -> None:
+    path = global_path(subject.channels, subject.scores, multiples(subject.channels, [16, 16]), ProductCost([], 2))
+    assert [counts.tolist() for counts in path] == [[64, 48]]
+
+
+@pytest.mark.parametrize("wobble", [0.0, 0.1])
+@pytest.mark.parametrize("target", [80.0, 50.0, 13.0])
+def test_reach_ends_just_below_the_target(wobble: float, target: float) -> None:
+    true = [100 - 0.5 * i for i in range(190)]
+    predicted = [cost * (1 + wobble * np.sin(i / 20)) * 1.3 for i, cost in enumerate(true)]
+    reached = reach(predicted, true.__getitem__, target, original=100.0)
+    assert reached.index is not None
+    assert true[reached.index] <= target
+    assert true[reached.index] >= 0.95 * target
+    assert len(reached.probes) <= 8
+
+
+def test_reach_says_how_low_it_came() -> None:
+    reached = reach([10, 8, 6], [10.0, 8.0, 6.0].__getitem__, 5.0, original=10.0)
+    assert reached.index is None
+    assert reached.lowest == 6.0
+
+
+@pytest.mark.parametrize(
+    ("target", "cost"),
+    [
+        (parse_count("50%", "macs"), lambda m, _: graph_cost(m).macs),
+        (parse_count("50%", "params"), lambda m, _: graph_cost(m).parameters),
+        (parse_size("50%"), lambda m, _: graph_cost(m).weight_bytes),
+        (ratio_target(0.5), lambda _, c: c.sum()),
+    ],
+)
+@pytest.mark.parametrize("allocation", ["uniform", "global"])
+def test_plans_meet_targets_that_need_no_measurement(
+    subject: Subject, target: object, cost: Callable[..., float], allocation: str
+) -> None:
+    problem = paper_problem(subject, round_to=4)
+    plan = find_plan(problem, target, allocation)  # type: ignore[arg-type]
+    pruned = prune(subject.model, subject.channels, plan.keep)
+    share = cost(pruned, plan.counts) / cost(subject.model, full_counts(subject.channels))
+    assert 0.4 <= share <= 0.5
+
+
+class Staircase:
+    """A device whose layers cost a step for every 16 channels, and twice as much off multiples of 4."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+        self.saved = False
+
+    def count_ms(self, channels: int) -> float:
+        return -(-channels // 16) * (2.0 if channels % 4 else 1.0)
+
+    def cost_ms(self, spec: LayerSpec) -> float:
+        return self.count_ms(spec.channels_in) * self.count_ms(spec.channels_out)
+
+    def granule(self, spec: LayerSpec, axis: str) -> int:  # noqa: ARG002
+        return 16
+
+    def surface(self, spec: LayerSpec, granule_in: int, granule_out: int) -> Callable[[int, int], float]:  # noqa: ARG002
+        return lambda a, b: self.cost_ms(spec.at(a, b))
+
+    def save(self) -> None:
+        self.saved = True
+
+    def latency_ms(self, keep: np.ndarray) -> float:
+        counts = [int(keep[group.units].sum()) for group in self.subject.channels.groups]
+        a, b = (self.count_ms(count) for count in counts)
+        return 1.0 * a + a * a + a * a + 2 * a * b + b
+
+
+@pytest.mark.parametrize("allocation", ["uniform", "global"])
+def test_latency_targets_end_on_efficient_counts(subject: Subject, allocation: str) -> None:
+    device = Staircase(subject)
+    original = device.latency_ms(np.ones(subject.channels.unit_count, dtype=bool))
+    problem = latency_problem(subject, device, original)
+    plan = find_plan(problem, parse_latency("60%"), allocation, evaluator=device, original_ms=original)  # type: ignore[arg-type]
+    assert plan.achieved <= 0.6 * original
+    assert all(count % 16 == 0 for count in plan.counts)
+    assert device.saved
+
+
+def test_an_impossible_target_names_the_lowest_possible(subject: Subject) -> None:
+    device = Staircase(subject)
+    original = device.latency_ms(np.ones(subject.channels.unit_count, dtype=bool))
+    problem = latency_problem(subject, device, original)
+    with pytest.raises(TargetOutOfReachError, match=r"out of reach.* smallest network that pruning gives has 6 ms"):
+        find_plan(problem, parse_latency("1%"), "global", evaluator=device, original_ms=original)
