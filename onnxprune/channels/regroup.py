@@ -9,7 +9,7 @@ channel shuffle, grouped normalisation, attention heads, Flatten and PixelShuffl
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -38,14 +38,23 @@ def regroup(labels: Labels, axes: Axes, before: Dims, after: Dims, what: str) ->
     if all(axis is None for axis in axes):
         return (None,) * len(after)
     static = _static_sizes(before, after)
-    factors = _common_factors(*static) if static else None
-    if static is None or factors is None:
+    if static is None:
         for axis in axes:
             labels.pin(axis, f"{what} regroups this axis in a way that is not known beforehand")
         return (None,) * len(after)
+    out: list[Axis] = []
     in_sizes, out_sizes = static
-    factor_labels = _unfold(labels, axes, in_sizes, factors, what)
-    return _fold(labels, factor_labels, out_sizes, factors, what)
+    for ins, outs in _segments(in_sizes, out_sizes):
+        sizes = in_sizes[ins], out_sizes[outs]
+        factors = _common_factors(*sizes)
+        if factors is None:
+            for axis in axes[ins]:
+                labels.pin(axis, f"{what} regroups {sizes[0]} to {sizes[1]}, which no removal fits")
+            out += [None] * len(sizes[1])
+        else:
+            factor_labels = _unfold(labels, axes[ins], sizes[0], factors, what)
+            out += _fold(labels, factor_labels, sizes[1], factors, what)
+    return tuple(out)
 
 
 def _static_sizes(before: Dims, after: Dims) -> tuple[list[int], list[int]] | None:
@@ -71,6 +80,20 @@ def _static_sizes(before: Dims, after: Dims) -> tuple[list[int], list[int]] | No
     if 0 in ins or 0 in outs or math.prod(ins) != math.prod(outs):
         return None
     return ins, outs
+
+
+def _segments(ins: list[int], outs: list[int]) -> Iterator[tuple[slice, slice]]:
+    """Cut both shapes where they have the same entries in front: what is before does not touch what is behind."""
+    i = j = 0
+    while i < len(ins) or j < len(outs):
+        start_i, start_j = i, j
+        i, j = min(i + 1, len(ins)), min(j + 1, len(outs))
+        while (a := math.prod(ins[start_i:i])) != (b := math.prod(outs[start_j:j])):
+            if a < b:
+                i += 1
+            else:
+                j += 1
+        yield slice(start_i, i), slice(start_j, j)
 
 
 def _common_factors(ins: list[int], outs: list[int]) -> list[int] | None:

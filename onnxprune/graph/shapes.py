@@ -25,7 +25,8 @@ def infer_shapes(model: ir.Model) -> None:
             continue
         if elem_type:
             value.type = ir.TensorType(ir.DataType(elem_type))
-        if dims is not None and not value.is_graph_output():
+        # What the model declares of its outputs stays as it was written.
+        if dims is not None and not (value.is_graph_output() and value.shape is not None):
             value.shape = ir.Shape(list(dims))
 
 

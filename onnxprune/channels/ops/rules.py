@@ -83,7 +83,7 @@ def set_constant(node: ir.Node, index: int, array: np.ndarray) -> None:
     old = node.inputs[index] if index < len(node.inputs) else None
     name = str(old.name) if old is not None else f"{node.name}.sizes"
     if old is not None and old.is_initializer() and len(old.uses()) == 1:
-        old.const_value = ir.tensor(np.ascontiguousarray(array), name=name)
+        old.const_value = ir.tensor(np.array(array, order="C"), name=name)
         old.shape = ir.Shape(array.shape)
         return
     graph = node.graph

@@ -28,7 +28,7 @@ def pooling(node: ir.Node, labels: Labels) -> None:
         labels.pin(axis, f"{named(node)} pools over this axis")
     for output in node.outputs:
         labels.set(output, (*axes[:2], *(None for _ in axes[2:])))
-    if len(node.outputs) > 1:
+    if len(node.outputs) > 1 and (node.outputs[1].uses() or node.outputs[1].is_graph_output()):
         # Indices count through the whole tensor, channels included.
         labels.pin(axes[1], f"{named(node)} returns indices that count channels")
 

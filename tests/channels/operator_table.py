@@ -1,0 +1,271 @@
+"""One small network per operator: a producer of 8 channels, the operator, a reader; and how many units it leaves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx
+
+
+@dataclass(frozen=True)
+class Row:
+    """A graph from `h`, 8 positive channels of 6 x 6 pixels in 2 samples, to `a`, which a convolution reads.
+
+    Attributes:
+        body: Nodes, in ONNX's text form; they may also make `y`, the network's output, themselves.
+        units: How many of the channels can be removed.
+        constants: Initializers by name; a shape stands for random numbers.
+        read: Channels that `a` has.
+        opset: Of the network.
+    """
+
+    body: str
+    units: int = 8
+    constants: dict[str, object] = field(default_factory=dict)
+    read: int = 8
+    opset: int = 20
+
+
+def build(row: Row, seed: int = 0) -> onnx.ModelProto:
+    """Build the network of a row."""
+    rng = np.random.default_rng(seed)
+    constants = {"first": (8, 3, 3, 3), "one": np.float32(1), "half": np.float32(0.6)} | row.constants
+    body = row.body
+    if "y =" not in body:
+        constants["last"] = (5, row.read, 1, 1)
+        body += "\ny = Conv(a, last)"
+    text = f"""
+    <ir_version: 8, opset_import: ["": {row.opset}]>
+    net (float[2, 3, 6, 6] x) => (float[] y) {{
+        c = Conv<pads = [1, 1, 1, 1]>(x, first)
+        s = Sigmoid(c)
+        h = Max(s, tenth)
+        {body}
+    }}"""
+    model = onnx.parser.parse_model(text)
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    constants["tenth"] = np.float32(0.1)
+    for name, value in constants.items():
+        array = rng.standard_normal(value).astype(np.float32) if isinstance(value, tuple) else np.asarray(value)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    return model
+
+
+def ints(*values: int) -> np.ndarray:
+    """Return a constant that names sizes, axes or indices."""
+    return np.array(values, dtype=np.int64)
+
+
+UNARY = (
+    "Abs", "Acos", "Asin", "Asinh", "Atan", "Atanh", "Ceil", "Celu", "Cos", "Cosh", "Dropout", "Elu", "Erf", "Exp",
+    "Floor", "Gelu", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Log", "Mish", "Neg", "Reciprocal", "Relu",
+    "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus", "Softsign", "Sqrt", "Tan", "Tanh",
+    "ThresholdedRelu",
+)  # fmt: skip
+COMPARISONS = ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
+LOGICAL = ("And", "Or", "Xor")
+BITWISE = ("BitwiseAnd", "BitwiseOr", "BitwiseXor")
+ARITHMETIC = ("Add", "Sub", "Mul", "Div", "Pow", "PRelu")
+POOLING = ("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
+WINDOWS = ("MaxPool", "AveragePool", "LpPool")
+REDUCTIONS = (
+    "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceLogSum",
+    "ReduceLogSumExp", "ReduceSumSquare",
+)  # fmt: skip
+SCALE = {"t": np.linspace(0.2, 0.9, 8, dtype=np.float32).reshape(8, 1, 1)}
+
+ROWS: dict[str, Row] = {
+    **{op: Row(f"a = {op}(h)") for op in UNARY},
+    **{op: Row(f"b = {op}(h, half)\na = Cast<to = 1>(b)") for op in COMPARISONS},
+    **{
+        op: Row(f"b = Greater(h, half)\nd = Less(h, t)\ne = {op}(b, d)\na = Cast<to = 1>(e)", constants=SCALE)
+        for op in LOGICAL
+    },
+    **{
+        op: Row(
+            f"b = Mul(h, ten)\nd = Cast<to = 6>(b)\ne = {op}(d, d)\na = Cast<to = 1>(e)",
+            constants={"ten": np.float32(10)},
+        )
+        for op in BITWISE
+    },
+    **{op: Row(f"a = {op}(h, t)", constants=SCALE) for op in ARITHMETIC},
+    **{op: Row(f"b = {op}(h)\na = Mul(h, b)") for op in POOLING},
+    **{op: Row(f"a = {op}<kernel_shape = [2, 2]>(h)") for op in WINDOWS},
+    **{op: Row(f"a = {op}<axes = [2, 3]>(h)", opset=11) for op in REDUCTIONS},
+    **{f"{op} of channels": Row(f"a = {op}<axes = [1]>(h)", units=0, read=1, opset=11) for op in REDUCTIONS},
+    "Acosh": Row("b = Add(h, one)\na = Acosh(b)"),
+    "Not": Row("b = Greater(h, half)\nd = Not(b)\na = Cast<to = 1>(d)"),
+    "IsNaN": Row("b = IsNaN(h)\nd = Cast<to = 1>(b)\na = Add(d, h)"),
+    "IsInf": Row("b = IsInf(h)\nd = Cast<to = 1>(b)\na = Add(d, h)"),
+    "BitwiseNot": Row(
+        "b = Mul(h, ten)\nd = Cast<to = 6>(b)\ne = BitwiseNot(d)\na = Cast<to = 1>(e)",
+        constants={"ten": np.float32(10)},
+    ),
+    "Cast": Row("b = Cast<to = 11>(h)\na = Cast<to = 1>(b)"),
+    "CastLike": Row("a = CastLike(h, one)"),
+    "Clip": Row("a = Clip(h, tenth, half)"),
+    "Clip 6": Row("a = Clip<min = 0.1, max = 0.5>(h)", opset=8),
+    "Swish": Row("a = Swish(h)", opset=24),
+    "Max": Row("a = Max(h, t, half)", constants=SCALE),
+    "Min": Row("a = Min(h, t)", constants=SCALE),
+    "Mean": Row("a = Mean(h, t, c)", constants=SCALE),
+    "Sum": Row("a = Sum(h, t, c)", constants=SCALE),
+    "Mod": Row("a = Mod<fmod = 1>(h, t)", constants=SCALE),
+    "Where": Row("b = Greater(h, half)\na = Where(b, h, t)", constants=SCALE),
+    "PRelu of each channel": Row("a = PRelu(c, t)", constants=SCALE),
+    "BatchNormalization": Row(
+        "a = BatchNormalization(h, g, b, m, v)",
+        constants={"g": (8,), "b": (8,), "m": (8,), "v": np.linspace(0.5, 2, 8, dtype=np.float32)},
+    ),
+    "InstanceNormalization": Row("a = InstanceNormalization(h, g, b)", constants={"g": (8,), "b": (8,)}),
+    "LayerNormalization": Row(
+        "b = Transpose<perm = [0, 2, 3, 1]>(h)\nd = LayerNormalization(b, g)\na = Transpose<perm = [0, 3, 1, 2]>(d)",
+        units=0,
+        constants={"g": (8,)},
+    ),
+    "LayerNormalization of rows": Row("a = LayerNormalization(h, g)", constants={"g": (6,)}),
+    "RMSNormalization": Row("a = RMSNormalization(h, g)", constants={"g": (6,)}, opset=23),
+    "LRN": Row("a = LRN<size = 3>(h)", units=0),
+    "QuantizeLinear": Row(
+        "b = QuantizeLinear(h, q, z)\na = DequantizeLinear(b, q, z)",
+        constants={"q": np.float32(0.01), "z": np.uint8(3)},
+    ),
+    "DequantizeLinear of each channel": Row(
+        "d = DequantizeLinear<axis = 0>(w, q, z)\na = Conv(h, d)",
+        units=16,
+        constants={
+            "w": np.arange(64, dtype=np.int8).reshape(8, 8, 1, 1),
+            "q": np.linspace(0.01, 0.02, 8, dtype=np.float32),
+            "z": np.zeros(8, np.int8),
+        },
+    ),
+    "Conv": Row("a = Conv(h, w, b)", units=16, constants={"w": (8, 8, 1, 1), "b": (8,)}),
+    "Conv depthwise": Row("a = Conv<group = 8>(h, w)", constants={"w": (8, 1, 3, 3)}),
+    "Conv depthwise, two each": Row("a = Conv<group = 8>(h, w)", constants={"w": (16, 1, 3, 3)}, read=16),
+    "Conv of two wide groups": Row(
+        "b = Conv(h, v)\na = Conv<group = 2>(b, w)",
+        units=8 + 12 + 6,
+        constants={"v": (24, 8, 1, 1), "w": (12, 12, 1, 1)},
+        read=12,
+    ),
+    "Conv of two narrow groups": Row("a = Conv<group = 2>(h, w)", units=2, constants={"w": (12, 4, 1, 1)}, read=12),
+    "Conv of four groups": Row("a = Conv<group = 4>(h, w)", units=4, constants={"w": (12, 2, 1, 1)}, read=12),
+    "ConvTranspose": Row("a = ConvTranspose(h, w, b)", units=14, constants={"w": (8, 6, 2, 2), "b": (6,)}, read=6),
+    "ConvTranspose of groups": Row(
+        "a = ConvTranspose<group = 4>(h, w)", units=4, constants={"w": (8, 3, 2, 2)}, read=12
+    ),
+    "Gemm": Row(
+        "b = ReduceMean<axes = [2, 3], keepdims = 0>(h)\nd = Gemm(b, w, v)\ny = Gemm<transB = 1>(d, u)",
+        units=20,
+        constants={"w": (8, 12), "v": (12,), "u": (5, 12)},
+        opset=13,
+    ),
+    "MatMul": Row(
+        "b = Transpose<perm = [0, 2, 3, 1]>(h)\nd = MatMul(b, w)\ny = MatMul(d, u)",
+        units=20,
+        constants={"w": (8, 12), "u": (12, 5)},
+    ),
+    "MatMul of two activations": Row(
+        "b = Flatten<axis = 2>(h)\nr = Reshape(h, s1)\nt = Transpose<perm = [0, 2, 1]>(r)\nz = MatMul(t, r)\n"
+        "e = MatMul(r, z)\na = Reshape(e, s2)",
+        constants={"s1": ints(2, 8, 36), "s2": ints(2, 8, 6, 6)},
+    ),
+    "Concat": Row("a = Concat<axis = 1>(h, c, h)", read=24),
+    "Concat of pixels": Row("a = Concat<axis = 2>(h, c)"),
+    "Constant": Row("b = Constant<value_float = 2.0>()\na = Mul(h, b)"),
+    "Shape": Row("b = Shape(h)\nd = Reshape(h, b)\na = Relu(d)"),
+    "Shape of channels": Row(
+        "b = Shape<start = 1, end = 2>(h)\nd = Concat<axis = 0>(n, b, m)\na = Reshape(h, d)",
+        constants={"n": ints(2), "m": ints(-1, 6)},
+    ),
+    "Size": Row("b = Size(h)\nd = Cast<to = 1>(b)\ne = Div(d, d)\na = Mul(h, e)"),
+    "ConstantOfShape": Row("b = Shape(h)\nd = ConstantOfShape(b)\na = Add(h, d)", units=0),
+    "Range": Row(
+        "b = Range(zero, six, unit)\nd = Cast<to = 1>(b)\na = Add(h, d)",
+        constants={"zero": np.int64(0), "six": np.int64(6), "unit": np.int64(1)},
+    ),
+    "EyeLike": Row("b = EyeLike(e)\na = Add(h, b)", constants={"e": (6, 6)}),
+    "RandomNormal": Row(
+        "b = RandomNormal<shape = [6, 6]>()\nd = Mul(b, zero)\na = Add(h, d)", constants={"zero": np.float32(0)}
+    ),
+    "RandomUniform": Row(
+        "b = RandomUniform<shape = [6, 6]>()\nd = Mul(b, zero)\na = Add(h, d)", constants={"zero": np.float32(0)}
+    ),
+    "Slice": Row("a = Slice(h, b, e, ax)", constants={"b": ints(2), "e": ints(7), "ax": ints(1)}, read=5),
+    "Slice 1": Row("a = Slice<starts = [2], ends = [7], axes = [1]>(h)", read=5, opset=9),
+    "Slice by a step": Row(
+        "a = Slice(h, b, e, ax, st)",
+        units=0,
+        constants={"b": ints(0), "e": ints(8), "ax": ints(1), "st": ints(2)},
+        read=4,
+    ),
+    "Slice backwards": Row(
+        "a = Slice(h, b, e, ax)", constants={"b": ints(-3), "e": ints(2**62), "ax": ints(-3)}, read=3
+    ),
+    "Split": Row("p, q = Split<axis = 1>(h, z)\na = Concat<axis = 1>(q, p)", constants={"z": ints(3, 5)}),
+    "Split evenly": Row("p, q = Split<axis = 1, num_outputs = 2>(h)\na = Add(p, q)", units=4, read=4),
+    "Split 2": Row("p, q = Split<axis = 1, split = [2, 6]>(h)\na = Concat<axis = 1>(q, p)", opset=11),
+    "Gather": Row("a = Gather<axis = 1>(h, i)", constants={"i": ints(7, 1, 1, -2)}, read=4),
+    "Gather one": Row(
+        "b = Gather<axis = 1>(h, i)\na = Unsqueeze(b, u)", units=7, constants={"i": np.int64(3), "u": ints(1)}, read=1
+    ),
+    "TopK": Row("a, i = TopK<axis = 3>(h, k)", constants={"k": ints(2)}),
+    "TopK of channels": Row("a, i = TopK<axis = 1>(h, k)", units=0, constants={"k": ints(2)}, read=2),
+    "CumSum": Row("a = CumSum(h, i)", constants={"i": np.int64(2)}),
+    "CumSum of channels": Row("a = CumSum(h, i)", units=0, constants={"i": np.int64(1)}),
+    "Softmax": Row("a = Softmax<axis = -1>(h)"),
+    "Softmax of channels": Row("a = Softmax<axis = 1>(h)", units=0),
+    "Softmax 1": Row("a = Softmax<axis = 2>(h)", opset=9),
+    "LogSoftmax": Row("a = LogSoftmax<axis = 2>(h)"),
+    "Hardmax": Row("a = Hardmax<axis = 3>(h)"),
+    "ArgMax": Row("b = ArgMax<axis = 2>(h)\na = Cast<to = 1>(b)"),
+    "ArgMin": Row("b = ArgMin<axis = 1>(h)\na = Cast<to = 1>(b)", units=0, read=1),
+    "MaxPool with indices": Row("a, i = MaxPool<kernel_shape = [2, 2]>(h)"),
+    "MaxPool whose indices are read": Row(
+        "b, i = MaxPool<kernel_shape = [2, 2]>(h)\nj = Cast<to = 1>(i)\na = Mul(b, j)", units=0
+    ),
+    "Resize": Row('a = Resize<mode = "nearest">(h, , k)', constants={"k": np.array([1, 1, 2, 2], np.float32)}),
+    "Resize to sizes": Row('a = Resize<mode = "linear">(h, , , k)', constants={"k": ints(2, 8, 9, 9)}),
+    "Upsample": Row("a = Upsample(h, k)", constants={"k": np.array([1, 1, 2, 2], np.float32)}, opset=9),
+    "Pad": Row("a = Pad(h, p)", constants={"p": ints(0, 0, 1, 1, 0, 0, 1, 1)}),
+    "Pad channels": Row("a = Pad(h, p)", constants={"p": ints(0, 2, 0, 0, 0, 3, 0, 0)}, read=13),
+    "Pad away channels": Row("a = Pad(h, p)", constants={"p": ints(0, -2, 0, 0, 0, 1, 0, 0)}, read=7),
+    "Pad by reflection": Row(
+        'a = Pad<mode = "reflect">(h, p)', units=0, constants={"p": ints(0, 1, 0, 0, 0, 0, 0, 0)}, read=9
+    ),
+    "Pad 2": Row("a = Pad<pads = [0, 1, 0, 0, 0, 1, 2, 2]>(h)", read=10, opset=9),
+    "Pad axes": Row("a = Pad(h, p, , ax)", constants={"p": ints(1, 1), "ax": ints(1)}, read=10),
+    "Reshape": Row("b = Reshape(h, r)\na = Transpose<perm = [0, 1, 2, 3]>(b)", constants={"r": ints(2, 8, 9, 4)}),
+    "Reshape into groups": Row(
+        "b = Reshape(h, r)\nd = Transpose<perm = [0, 2, 1, 3, 4]>(b)\na = Reshape(d, r2)",
+        units=4,
+        constants={"r": ints(2, 2, 4, 6, 6), "r2": ints(2, 8, 6, 6)},
+    ),
+    "Flatten": Row("b = Flatten(h)\ny = Gemm(b, w)", constants={"w": (288, 5)}),
+    "Squeeze": Row(
+        "b = GlobalMaxPool(h)\nd = Squeeze(b, ax)\ny = MatMul(d, w)", constants={"ax": ints(2, 3), "w": (8, 5)}
+    ),
+    "Squeeze 1": Row(
+        "b = GlobalMaxPool(h)\nd = Squeeze<axes = [2, 3]>(b)\ny = MatMul(d, w)", constants={"w": (8, 5)}, opset=11
+    ),
+    "Unsqueeze": Row("b = Unsqueeze(h, ax)\na = Squeeze(b, ax)", constants={"ax": ints(2)}),
+    "Transpose": Row("b = Transpose<perm = [1, 3, 2, 0]>(h)\na = Transpose<perm = [3, 0, 1, 2]>(b)"),
+    "Expand": Row("b = GlobalMaxPool(h)\na = Expand(b, r)", constants={"r": ints(2, 8, 6, 6)}),
+    "Expand along channels": Row(
+        "b = ReduceMax<axes = [1]>(h)\nd = Expand(b, r)\na = Mul(h, d)",
+        units=0,
+        constants={"r": ints(2, 8, 6, 6)},
+        opset=11,
+    ),
+    "Tile": Row("a = Tile(h, r)", constants={"r": ints(1, 3, 1, 1)}, read=24),
+    "DepthToSpace": Row("a = DepthToSpace<blocksize = 2>(h)", units=2, read=2),
+    "DepthToSpace CRD": Row(
+        'b = Conv(h, w)\na = DepthToSpace<blocksize = 2, mode = "CRD">(b)',
+        units=8 + 4,
+        constants={"w": (16, 8, 1, 1)},
+        read=4,
+    ),
+    "SpaceToDepth": Row("a = SpaceToDepth<blocksize = 2>(h)", read=32),
+    "Einsum": Row('b = Einsum<equation = "nchw->nc">(h)\ny = MatMul(b, w)', units=0, constants={"w": (8, 5)}),
+}
