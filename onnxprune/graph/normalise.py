@@ -34,6 +34,7 @@ def normalise(model: ir.Model) -> ir.Model:
     _name_nodes(model)
     _skip_identities_of_initializers(model)
     _share_nothing_with_outputs(model)
+    _believe_the_weights(model)
     _forget_meaningless_sizes(model)
     separate_channel_constants(model)
     infer_shapes(model)
@@ -42,6 +43,14 @@ def normalise(model: ir.Model) -> ir.Model:
         RemoveUnusedNodesPass()(model)
         infer_shapes(model)
     return model
+
+
+def _believe_the_weights(model: ir.Model) -> None:
+    """Declare every initializer as what it is: tools that edit weights leave stale declarations beside them."""
+    for value in model.graph.initializers.values():
+        if value.const_value is not None:
+            value.shape = ir.Shape(value.const_value.shape)
+            value.dtype = value.const_value.dtype
 
 
 def _forget_meaningless_sizes(model: ir.Model) -> None:

@@ -172,3 +172,10 @@ def test_a_full_disk_leaves_nothing(path: Path, tmp_path: Path, monkeypatch: pyt
 def test_unwritable_outputs_are_refused(path: Path, tmp_path: Path, target: str, message: str) -> None:
     with pytest.raises(OutputError, match=message):
         save(load(path), tmp_path / target)
+
+
+def test_weights_are_believed_before_their_declarations(path: Path, tmp_path: Path) -> None:
+    proto = onnx.load(path)
+    proto.graph.value_info.append(helper.make_tensor_value_info("weight", TensorProto.FLOAT, [128, 64, 3, 3]))
+    onnx.save(proto, tmp_path / "stale.onnx")
+    assert graph_cost(load(tmp_path / "stale.onnx")).macs == graph_cost(load(path)).macs
