@@ -16,7 +16,6 @@ from onnxprune.cli.prune import prune
 from onnxprune.cli.sections import EXIT_CODES
 from onnxprune.errors import OnnxPruneError
 
-_ISSUES = "https://github.com/onnxprune/onnxprune/issues"
 _INTERRUPTED = 130
 
 
@@ -49,7 +48,7 @@ def _unexpected(ctx: click.Context, error: Exception) -> NoReturn:
         import traceback
 
         click.echo("".join(traceback.format_exception(error)).rstrip(), err=True)
-        click.echo(f"{summary}\nPlease report it with the lines above: {_ISSUES}", err=True)
+        click.echo(f"{summary}\nPlease report it with the lines above.", err=True)
     else:
         click.echo(f"{summary}\nRun the command again with -v for the traceback.", err=True)
     ctx.exit(1)

@@ -1,0 +1,164 @@
+"""Whole runs as a library user makes them: what is reached, reported, warned of and written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import onnxprune
+from onnxprune.errors import MaxDropExceededError, TargetError, TargetOutOfReachError
+from onnxprune.graph import graph_cost, load
+from onnxprune.latency import ModelSource
+from onnxprune.latency.fake import FakeDevice
+from onnxprune.pipeline import Settings, run
+from onnxprune.progress import Observer
+from onnxprune.search import parse_latency
+from onnxprune.training import DistillConfig
+from tests.report.conftest import small_cnn
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "cnn.onnx"
+    onnx.save(small_cnn(), path)
+    return path
+
+
+def pictures(count: int = 64) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((count, 3, 8, 8)).astype(np.float32), rng.integers(0, 10, count)
+
+
+def by_macs(name: str, source: ModelSource) -> float:
+    """A device whose latency is a microsecond for a thousand multiply-accumulates."""
+    del name
+    if isinstance(source, bytes):
+        shapes = {i.name: tuple(i.dims) for i in onnx.load_from_string(source).graph.initializer}
+    else:
+        shapes = {i.name: tuple(i.dims) for i in onnx.load(source).graph.initializer}
+    convolutions = sum(int(np.prod(shape)) for name, shape in shapes.items() if len(shape) == 4)
+    return convolutions * 64e-6
+
+
+class Listening(Observer):
+    """Remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.stages: list[str] = []
+        self.warnings: list[str] = []
+
+    def stage(self, name: str, total: int | None = None) -> None:  # noqa: ARG002
+        self.stages.append(name)
+
+    def advance(self, steps: int = 1, *, note: str | None = None) -> None: ...
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+@pytest.mark.parametrize("allocation", ["uniform", "global"])
+@pytest.mark.parametrize("target", ["70%", "40%"])
+def test_a_latency_target_is_met_and_not_far_undercut(model: Path, target: str, allocation: str) -> None:
+    settings = Settings(
+        target=parse_latency(target),
+        device=FakeDevice(by_macs, layer_ms=lambda s: s.channels_in * s.channels_out * 576e-6),
+        allocation=allocation,  # type: ignore[arg-type]
+        round_to=1,
+    )
+    report = run(model, settings).report
+    share = report.after.latency.p50_ms / report.before.latency.p50_ms
+    assert 0.9 * float(target[:-1]) / 100 <= share <= float(target[:-1]) / 100
+    assert report.target.achieved == pytest.approx(report.after.latency.p50_ms, rel=1e-3)
+    assert report.search.probes
+
+
+def test_a_target_met_already_changes_nothing(model: Path) -> None:
+    result = run(model, Settings(target=parse_latency("1000ms"), device=FakeDevice(by_macs)))
+    assert result.report.after.macs == result.report.before.macs
+
+
+def test_out_of_reach_writes_nothing(model: Path) -> None:
+    with pytest.raises(TargetOutOfReachError, match="smallest network that pruning gives"):
+        run(model, Settings(target=parse_latency("1%"), device=FakeDevice(by_macs)))
+    assert [p.name for p in model.parent.iterdir()] == ["cnn.onnx"]
+
+
+@pytest.mark.slow
+def test_labelled_data_trains_and_judges(model: Path) -> None:
+    x, y = pictures()
+    result = onnxprune.compress(
+        model, target_macs="60%", data=(x, y), epochs=2, batch_size=16, round_to=1, preprocess="none"
+    )
+    report = result.report
+    assert result.output == model.with_name("cnn.pruned.onnx")
+    assert report.before.metric is not None
+    assert report.after.metric is not None
+    assert report.before.metric.name == "top-1"
+    assert report.training is not None
+    assert [epoch.epoch for epoch in report.training.epochs] == [0, 1, 2]
+    assert report.export_check is not None
+    assert report.export_check.relative_error < 1e-4
+    assert graph_cost(load(result.output)).macs == report.after.macs <= 0.6 * report.before.macs
+
+
+@pytest.mark.slow
+def test_without_data_it_says_what_the_figures_are_worth(model: Path) -> None:
+    observer = Listening()
+    report = onnxprune.compress(model, target_macs="60%", epochs=1, round_to=1, observer=observer).report
+    assert any("random" in warning for warning in observer.warnings)
+    assert tuple(observer.warnings) == report.warnings
+    assert report.after.metric is not None
+    assert report.after.metric.synthetic
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_network(model: Path, tmp_path: Path) -> None:
+    x, _ = pictures()
+    for name in ("a.onnx", "b.onnx"):
+        onnxprune.compress(
+            model, target_params="50%", data=x, epochs=1, batch_size=16, round_to=1, seed=3, output=tmp_path / name
+        )
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+
+
+@pytest.mark.slow
+def test_a_network_of_a_fixed_batch_is_trained_by_its_batch(tmp_path: Path) -> None:
+    path = tmp_path / "fixed.onnx"
+    onnx.save(small_cnn(batch="1"), path)
+    report = onnxprune.compress(path, target_macs="60%", data=pictures(40)[0], epochs=1, round_to=1).report
+    assert report.training is not None
+    assert report.training.steps >= 20
+
+
+def test_a_drop_beyond_the_limit_is_delivered_as_rejected(model: Path) -> None:
+    x, _ = pictures()
+    with pytest.raises(MaxDropExceededError, match="fell by") as caught:
+        onnxprune.prune(model, target_macs="20%", data=x, round_to=1, max_drop=0.0, importance="l1")
+    assert caught.value.exit_code == 4
+    assert sorted(p.name for p in model.parent.iterdir()) == ["cnn.onnx", "cnn.pruned.rejected.onnx"]
+
+
+def test_exactly_one_target(model: Path) -> None:
+    with pytest.raises(TargetError, match="exactly one target, not none"):
+        onnxprune.compress(model)
+    with pytest.raises(TargetError, match="not latency and macs"):
+        onnxprune.compress(model, target_latency="1ms", target_macs="50%")
+
+
+def test_settings_of_the_run_select_what_training_gets(model: Path) -> None:
+    x, _ = pictures()
+    settings = Settings(
+        target=parse_latency("80%"),
+        device=FakeDevice(by_macs),
+        data=x,
+        val=x[:10],
+        test=x[10:30],
+        training=DistillConfig(epochs=1, batch_size=16),
+        round_to=1,
+    )
+    report = run(model, settings).report
+    assert report.after.metric is not None
+    assert report.after.metric.samples == 20
