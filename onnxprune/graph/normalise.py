@@ -49,7 +49,7 @@ def _believe_the_weights(model: ir.Model) -> None:
     """Declare every initializer as what it is: tools that edit weights leave stale declarations beside them."""
     for value in model.graph.initializers.values():
         if value.const_value is not None:
-            value.shape = ir.Shape(value.const_value.shape)
+            value.shape = ir.Shape(value.const_value.shape.numpy())
             value.dtype = value.const_value.dtype
 
 
