@@ -193,9 +193,6 @@ def _with_outputs(model: ir.Model, names: Sequence[str]) -> ir.Model:
         return model
     exposed = model.clone()
     exposed.graph.outputs.extend(
-        value
-        for node in exposed.graph
-        for value in node.outputs
-        if value.name in names and not value.is_graph_output()
+        value for node in exposed.graph for value in node.outputs if value.name in names and not value.is_graph_output()
     )
     return exposed

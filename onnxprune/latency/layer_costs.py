@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import functools
 import hashlib
 import json
 import os
@@ -190,6 +191,8 @@ class LayerCosts:
         factor = own / top if top > 0 else 1.0
         misaligned_in, misaligned_out = spec.channels_in % granule_in > 0, spec.channels_out % granule_out > 0
 
+        # A search asks for the same counts thousands of times.
+        @functools.cache
         def cost_ms(channels_in: int, channels_out: int) -> float:
             value = smooth(channels_in, channels_out)
             still_in = misaligned_in and channels_in == spec.channels_in

@@ -4,7 +4,12 @@ Allocations are paths of ever smaller structures; costs on paper are closed form
 is predicted from measured layers and confirmed by measuring. The search reaches devices only through `Evaluator`.
 """
 
-from onnxprune.search.plan import ALLOCATIONS, AllocationName, Evaluator, Plan, Problem, find_plan
+from onnxprune.search.agents import Agent, RandomAgent, RlAgent, RlConfig
+from onnxprune.search.allocation import Problem
+from onnxprune.search.candidates import Candidate, Judge, Judgement, Verdict
+from onnxprune.search.environment import Environment
+from onnxprune.search.loop import SearchConfig, SearchOutcome, search
+from onnxprune.search.plan import ALLOCATIONS, AllocationName, Evaluator, Plan, find_plan
 from onnxprune.search.problem import Subject, latency_problem, paper_problem
 from onnxprune.search.reach import Probe
 from onnxprune.search.sizes import full_counts, keep_mask
@@ -12,13 +17,24 @@ from onnxprune.search.target import Target, parse_count, parse_latency, parse_si
 
 __all__ = [
     "ALLOCATIONS",
+    "Agent",
     "AllocationName",
+    "Candidate",
+    "Environment",
     "Evaluator",
+    "Judge",
+    "Judgement",
     "Plan",
     "Probe",
     "Problem",
+    "RandomAgent",
+    "RlAgent",
+    "RlConfig",
+    "SearchConfig",
+    "SearchOutcome",
     "Subject",
     "Target",
+    "Verdict",
     "find_plan",
     "full_counts",
     "keep_mask",
@@ -28,4 +44,5 @@ __all__ = [
     "parse_latency",
     "parse_size",
     "ratio_target",
+    "search",
 ]

@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from onnxprune.channels import ChannelMap
+from onnxprune.search.sizes import PaperCost
 
 # Shares that the uniform allocation removes, in steps fine enough to land within 5 % of a target.
 _UNIFORM_STEPS = 200
@@ -51,6 +52,27 @@ class Admissible:
         return min(self.counts[group], key=lambda c: (abs(c - count), -c))
 
 
+@dataclass(frozen=True)
+class Problem:
+    """What an allocation decides about.
+
+    Attributes:
+        channels: The analysis.
+        scores: Importance of every unit, shape (units,).
+        admissible: Counts each group may have.
+        paper: Closed forms of MACs, parameters and bytes.
+        cost: Predicted cost that steps are priced by: latency where it is measured, else MACs.
+        file_overhead_bytes: Bytes of the file that are no weights.
+    """
+
+    channels: ChannelMap
+    scores: np.ndarray
+    admissible: Admissible
+    paper: PaperCost
+    cost: CostModel
+    file_overhead_bytes: int = 0
+
+
 def multiples(channels: ChannelMap, steps: Sequence[int], *, fine: bool = True, min_share: float = 0.1) -> Admissible:
     """Allow the full count of each group and the multiples of its step below.
 
@@ -73,28 +95,24 @@ def multiples(channels: ChannelMap, steps: Sequence[int], *, fine: bool = True, 
     return Admissible(tuple(result))
 
 
-def uniform_path(channels: ChannelMap, admissible: Admissible) -> list[np.ndarray]:
+def uniform_path(problem: Problem) -> list[np.ndarray]:
     """Remove the same share of every group, as far as admissible counts allow.
 
     Returns:
         Structures, shape (groups,) each, from the unpruned one downward.
     """
-    sizes = np.array([group.size for group in channels.groups])
+    sizes = np.array([group.size for group in problem.channels.groups])
     path = [sizes.copy()]
     for step in range(1, _UNIFORM_STEPS + 1):
         wanted = sizes * (1 - step / _UNIFORM_STEPS)
-        counts = np.array([admissible.nearest(g, wanted[g]) for g in range(len(sizes))])
+        counts = np.array([problem.admissible.nearest(g, wanted[g]) for g in range(len(sizes))])
         if not np.array_equal(counts, path[-1]):
             path.append(counts)
     return path
 
 
 def global_path(
-    channels: ChannelMap,
-    scores: np.ndarray,
-    admissible: Admissible,
-    cost: CostModel,
-    budget: CostModel | None = None,
+    problem: Problem, budget: CostModel | None = None, preference: np.ndarray | None = None
 ) -> list[np.ndarray]:
     """Remove, step by step, the units that cost the most for the least importance.
 
@@ -104,23 +122,26 @@ def global_path(
     a step saves over the cost it saves, so that at equal budget the network is the one that costs less.
 
     Args:
-        channels: The analysis.
-        scores: Importance of every unit, shape (units,), >= 0.
-        admissible: Counts each group may have.
-        cost: Predicts what a step saves.
+        problem: The network; its cost predicts what a step saves.
         budget: What the target limits, where that is not the cost itself.
+        preference: Shape (groups,): a group's loss counts exp(preference) times. None: all count alike.
 
     Returns:
         Structures, shape (groups,) each, from the unpruned one downward.
     """
-    price = _Price(cost, budget)
-    kept = [_kept_importance(scores[group.units]) for group in channels.groups]
-    counts = np.array([group.size for group in channels.groups])
+    price = _Price(problem.cost, budget)
+    admissible = problem.admissible
+    weights, kept = _weights(problem, preference), _kept_importances(problem)
+    counts = np.array([group.size for group in problem.channels.groups])
     path = [counts.copy()]
     heap: list[tuple[float, int, int]] = []
 
-    def push(group: int) -> None:
+    def best_step(group: int) -> tuple[float, int] | None:
         step = _best_step(group, counts, kept[group], admissible.counts[group], price)
+        return None if step is None else (step[0] * weights[group], step[1])
+
+    def push(group: int) -> None:
+        step = best_step(group)
         if step is not None:
             heapq.heappush(heap, (step[0], group, step[1]))
 
@@ -130,7 +151,7 @@ def global_path(
         expected, group, count = heapq.heappop(heap)
         if count >= counts[group]:
             continue
-        step = _best_step(group, counts, kept[group], admissible.counts[group], price)
+        step = best_step(group)
         if step is None:
             continue
         # Prices change with the neighbours' counts; one that rose goes back into the queue.
@@ -141,6 +162,57 @@ def global_path(
         path.append(counts.copy())
         push(group)
     return path
+
+
+def fill(
+    problem: Problem, counts: np.ndarray, budget: CostModel, limit: float, preference: np.ndarray | None = None
+) -> np.ndarray:
+    """Give channels back wherever the budget has room for them, the most valuable for their cost first.
+
+    A walk down ends up to one step below the budget, and a step can be large; smaller ones elsewhere fill the gap.
+
+    Args:
+        problem: The network.
+        counts: A structure within the budget, shape (groups,).
+        budget: What the target limits.
+        limit: The most it may be.
+        preference: As for `global_path`.
+
+    Returns:
+        A structure within the budget, nowhere smaller than the given one.
+    """
+    weights, kept = _weights(problem, preference), _kept_importances(problem)
+    counts, room = counts.copy(), limit - budget.total(counts)
+    open_groups = set(range(len(counts)))
+    while open_groups:
+        best: tuple[float, int, int, float] | None = None
+        for group in sorted(open_groups):
+            step = _step_up(group, counts, problem.admissible.counts[group], budget)
+            if step is None or step[1] > room:
+                open_groups.discard(group)
+                continue
+            count, price = step
+            gain = weights[group] * float(np.log(kept[group][count] / kept[group][counts[group]])) / max(price, 1e-12)
+            if best is None or gain > best[0]:
+                best = (gain, group, count, price)
+        if best is None:
+            break
+        counts[best[1]] = best[2]
+        room -= best[3]
+    return counts
+
+
+def _step_up(group: int, counts: np.ndarray, allowed: tuple[int, ...], budget: CostModel) -> tuple[int, float] | None:
+    """Find the next larger count of a group and what it costs."""
+    current = int(counts[group])
+    larger = [count for count in allowed if count > current]
+    if not larger:
+        return None
+    before = budget.around(group, counts)
+    counts[group] = larger[-1]
+    price = budget.around(group, counts) - before
+    counts[group] = current
+    return larger[-1], price
 
 
 @dataclass(frozen=True)
@@ -154,6 +226,15 @@ class _Price:
         """Return the cost and the budget that one group's count affects."""
         cost = self.cost.around(group, counts)
         return cost, cost if self.budget is None else self.budget.around(group, counts)
+
+
+def _weights(problem: Problem, preference: np.ndarray | None) -> np.ndarray:
+    """What each group's loss is multiplied by, shape (groups,)."""
+    return np.ones(len(problem.channels.groups)) if preference is None else np.exp(preference)
+
+
+def _kept_importances(problem: Problem) -> list[np.ndarray]:
+    return [_kept_importance(problem.scores[group.units]) for group in problem.channels.groups]
 
 
 def _kept_importance(scores: np.ndarray) -> np.ndarray:

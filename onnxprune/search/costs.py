@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from onnxprune.search.sizes import AxisSize, PaperCost, Product
+from onnxprune.search.sizes import AxisSize, Counts, PaperCost, Product
 
 Item = TypeVar("Item")
 
@@ -29,7 +29,7 @@ class LayerTerm:
     channels_out: AxisSize
     cost_ms: Callable[[int, int], float]
 
-    def of(self, counts: np.ndarray) -> float:
+    def of(self, counts: Counts) -> float:
         """Return the milliseconds at the groups' counts."""
         return self.cost_ms(self.channels_in.of(counts), self.channels_out.of(counts))
 
@@ -62,13 +62,13 @@ class LatencyCost:
 
     def total(self, counts: np.ndarray) -> float:
         """Return the predicted latency in ms."""
-        return self._sum(self._terms, self._activations, counts)
+        return self._sum(self._terms, self._activations, counts.tolist())
 
     def around(self, group: int, counts: np.ndarray) -> float:
         """Return the predicted ms of everything one group's count affects."""
-        return self._sum(self._terms_of[group], self._activations_of[group], counts)
+        return self._sum(self._terms_of[group], self._activations_of[group], counts.tolist())
 
-    def _sum(self, terms: Sequence[LayerTerm], activations: Sequence[Product], counts: np.ndarray) -> float:
+    def _sum(self, terms: Sequence[LayerTerm], activations: Sequence[Product], counts: Counts) -> float:
         layers_ms = sum(term.of(counts) for term in terms)
         return layers_ms * self._scale + sum(p.of(counts) for p in activations) * self._entry_ms
 
@@ -88,11 +88,13 @@ class ProductCost:
 
     def total(self, counts: np.ndarray) -> float:
         """Return the cost of the whole network."""
-        return sum(product.of(counts) * weight for product, weight in self._products)
+        values = counts.tolist()
+        return sum(product.of(values) * weight for product, weight in self._products)
 
     def around(self, group: int, counts: np.ndarray) -> float:
         """Return the cost of everything one group's count affects."""
-        return sum(product.of(counts) * weight for product, weight in self._of[group])
+        values = counts.tolist()
+        return sum(product.of(values) * weight for product, weight in self._of[group])
 
 
 class ShareCost:

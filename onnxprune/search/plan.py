@@ -8,15 +8,16 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from onnxprune.channels import ChannelMap
 from onnxprune.errors import TargetOutOfReachError
-from onnxprune.search.allocation import Admissible, CostModel, global_path, uniform_path
+from onnxprune.search.allocation import CostModel, Problem, fill, global_path, uniform_path
 from onnxprune.search.costs import ShareCost, bytes_cost, macs_cost, parameters_cost
 from onnxprune.search.reach import Probe, reach
-from onnxprune.search.sizes import PaperCost, full_counts, keep_mask
+from onnxprune.search.sizes import full_counts, keep_mask
 from onnxprune.search.target import UNITS, Target
 
 AllocationName = Literal["uniform", "global"]
+# Structures this close below a target are not worth another step.
+_NEAR = 0.985
 ALLOCATIONS: tuple[AllocationName, ...] = ("global", "uniform")
 
 
@@ -25,27 +26,6 @@ class Evaluator(Protocol):
 
     def latency_ms(self, keep: np.ndarray) -> float:
         """Return the measured p50 of the network that keeps these units, shape (units,)."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What an allocation decides about.
-
-    Attributes:
-        channels: The analysis.
-        scores: Importance of every unit, shape (units,).
-        admissible: Counts each group may have.
-        paper: Closed forms of MACs, parameters and bytes.
-        cost: Predicted cost that steps are priced by: latency where it is measured, else MACs.
-        file_overhead_bytes: Bytes of the file that are no weights.
-    """
-
-    channels: ChannelMap
-    scores: np.ndarray
-    admissible: Admissible
-    paper: PaperCost
-    cost: CostModel
-    file_overhead_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -114,20 +94,47 @@ def find_plan(
     if reached.index is None:
         raise _out_of_reach(target, limit, reached.lowest, original)
     achieved = next((p.measured for p in reversed(reached.probes) if p.index == reached.index), original)
-    counts = path[reached.index]
-    keep = keep_mask(problem.channels, problem.scores, counts)
     probes = tuple(replace(p, macs=problem.paper.macs_of(path[p.index])) for p in reached.probes)
-    return Plan(counts, keep, achieved, original, probes)
+    plan = _plan(problem, path[reached.index], achieved, original, probes)
+    if allocation == "global" and achieved < limit * _NEAR:
+        return _filled(problem, target, plan, limit, evaluator)
+    return plan
+
+
+def _plan(problem: Problem, counts: np.ndarray, achieved: float, original: float, probes: tuple[Probe, ...]) -> Plan:
+    return Plan(counts, keep_mask(problem.channels, problem.scores, counts), achieved, original, probes)
+
+
+def _filled(problem: Problem, target: Target, plan: Plan, limit: float, evaluator: Evaluator | None) -> Plan:
+    """Give back what the last step down took too much, where smaller steps elsewhere fit below the target."""
+    exact = _exact_cost(problem, target)
+    budget, room = problem.cost, limit / plan.achieved * problem.cost.total(plan.counts) * _NEAR
+    if target.kind != "latency":
+        if exact is None:
+            return plan
+        budget, room = exact, limit - (problem.file_overhead_bytes if target.kind == "size" else 0)
+    counts = fill(problem, plan.counts, budget, room)
+    if np.array_equal(counts, plan.counts):
+        return plan
+    larger = _plan(problem, counts, 0.0, plan.original, plan.probes)
+    if target.kind != "latency":
+        return replace(larger, achieved=_exact(problem, target, counts))
+    assert evaluator is not None
+    measured = evaluator.latency_ms(larger.keep)
+    probe = Probe(len(plan.probes), budget.total(counts), measured, problem.paper.macs_of(counts))
+    if measured > limit:
+        return replace(plan, probes=(*plan.probes, probe))
+    return replace(larger, achieved=measured, probes=(*plan.probes, probe))
 
 
 def _path(problem: Problem, target: Target, allocation: AllocationName) -> list[np.ndarray]:
     if allocation == "uniform":
-        return uniform_path(problem.channels, problem.admissible)
+        return uniform_path(problem)
     if target.kind == "ratio":
         share = ShareCost(full_counts(problem.channels))
-        return global_path(problem.channels, problem.scores, problem.admissible, share)
+        return global_path(replace(problem, cost=share))
     budget = _exact_cost(problem, target)
-    return global_path(problem.channels, problem.scores, problem.admissible, problem.cost, budget)
+    return global_path(problem, budget)
 
 
 def _exact_cost(problem: Problem, target: Target) -> CostModel | None:

@@ -11,9 +11,8 @@ import onnx_ir as ir
 
 from onnxprune.channels import ChannelMap
 from onnxprune.latency import LayerSpec
-from onnxprune.search.allocation import multiples
+from onnxprune.search.allocation import Problem, multiples
 from onnxprune.search.costs import LatencyCost, LayerTerm, macs_cost
-from onnxprune.search.plan import Problem
 from onnxprune.search.sizes import CONTRACTIONS, AxisSizes, full_counts, paper_cost
 
 Shapes = Mapping[str, tuple[int, ...]]

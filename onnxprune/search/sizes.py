@@ -7,13 +7,17 @@ are sums of products of axis sizes. A search can ask for thousands of structures
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import onnx_ir as ir
 
 from onnxprune.channels import ChannelMap
+
+Counts = np.ndarray | Sequence[int]
+"""Units that stay in each group, shape (groups,)."""
 
 CONTRACTIONS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
@@ -32,9 +36,17 @@ class AxisSize:
     groups: np.ndarray
     per_unit: np.ndarray
 
-    def of(self, counts: np.ndarray) -> int:
+    @cached_property
+    def _pairs(self) -> tuple[tuple[int, int], ...]:
+        return tuple(zip(self.groups.tolist(), self.per_unit.tolist(), strict=True))
+
+    def of(self, counts: Counts) -> int:
         """Return the size at the given counts, shape (groups,)."""
-        return self.fixed + int((counts[self.groups] * self.per_unit).sum())
+        # Plain integers: arrays this short cost more to make than to add up.
+        size = self.fixed
+        for group, per_unit in self._pairs:
+            size += int(counts[group]) * per_unit
+        return size
 
 
 @dataclass(frozen=True)
@@ -49,7 +61,7 @@ class Product:
     factor: int
     sizes: tuple[AxisSize, ...]
 
-    def of(self, counts: np.ndarray) -> int:
+    def of(self, counts: Counts) -> int:
         """Return the product at the given counts."""
         value = self.factor
         for size in self.sizes:
@@ -71,19 +83,19 @@ class PaperCost:
     parameters: tuple[tuple[Product, float], ...]
     activations: tuple[Product, ...]
 
-    def macs_of(self, counts: np.ndarray) -> int:
+    def macs_of(self, counts: Counts) -> int:
         """Return the network's multiply-accumulates."""
         return sum(product.of(counts) for product in self.macs.values())
 
-    def parameters_of(self, counts: np.ndarray) -> int:
+    def parameters_of(self, counts: Counts) -> int:
         """Return the number of weights."""
         return sum(product.of(counts) for product, _ in self.parameters)
 
-    def bytes_of(self, counts: np.ndarray) -> int:
+    def bytes_of(self, counts: Counts) -> int:
         """Return the bytes of all weights."""
         return int(sum(product.of(counts) * width for product, width in self.parameters))
 
-    def activations_of(self, counts: np.ndarray) -> int:
+    def activations_of(self, counts: Counts) -> int:
         """Return the entries that nodes other than contractions write."""
         return sum(product.of(counts) for product in self.activations)
 

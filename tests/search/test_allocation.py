@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -17,7 +18,7 @@ from onnxprune.graph import concrete_shapes, graph_cost, load, resolve_input_sha
 from onnxprune.latency import LayerSpec
 from onnxprune.search import Subject, find_plan, full_counts, keep_mask, latency_problem, paper_problem
 from onnxprune.search.allocation import global_path, multiples, uniform_path
-from onnxprune.search.costs import ProductCost, macs_cost
+from onnxprune.search.costs import ProductCost
 from onnxprune.search.reach import reach
 from onnxprune.search.sizes import paper_cost
 from onnxprune.search.target import parse_count, parse_latency, parse_size, ratio_target
@@ -89,7 +90,7 @@ def test_admissible_counts_are_multiples_of_the_step(subject: Subject) -> None:
 
 
 def test_uniform_removes_the_same_share_everywhere(subject: Subject) -> None:
-    path = uniform_path(subject.channels, multiples(subject.channels, [4, 4]))
+    path = uniform_path(paper_problem(subject, 4))
     assert path[0].tolist() == [64, 48]
     for counts in path:
         assert np.ptp(counts / np.array([64, 48])) <= 0.1
@@ -99,15 +100,13 @@ def test_uniform_removes_the_same_share_everywhere(subject: Subject) -> None:
 def test_global_takes_first_what_matters_least(subject: Subject) -> None:
     scores = subject.scores.copy()
     scores[subject.channels.groups[1].units[:16]] = 1e-6
-    admissible = multiples(subject.channels, [16, 16])
-    cost = macs_cost(paper_cost(subject.model, subject.channels, subject.shapes), 2)
-    path = global_path(subject.channels, scores, admissible, cost)
+    path = global_path(replace(paper_problem(subject, 16), scores=scores))
     assert path[1].tolist() == [64, 32]
     assert path[-1].tolist() == [16, 16]
 
 
 def test_global_never_takes_a_step_that_saves_nothing(subject: Subject) -> None:
-    path = global_path(subject.channels, subject.scores, multiples(subject.channels, [16, 16]), ProductCost([], 2))
+    path = global_path(replace(paper_problem(subject, 16), cost=ProductCost([], 2)))
     assert [counts.tolist() for counts in path] == [[64, 48]]
 
 

@@ -1,0 +1,97 @@
+"""Judges candidate structures: prune, heal in closed form, run in onnxruntime on the evaluation samples."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxprune.channels import prune
+from onnxprune.graph import to_bytes
+from onnxprune.latency import predictor
+from onnxprune.pipeline.prepare import Network
+from onnxprune.search import Verdict, keep_mask
+from onnxprune.training import Dataset, Metrics, Predict, collect, evaluate, in_batches_of
+
+Heal = Callable[[ir.Model, np.ndarray], ir.Model]
+"""Corrects the weights of a pruned model, given which units stayed."""
+
+# Few images first: a quarter of the samples tells the hopeless candidates from the rest.
+_FIRST_LOOK = 0.25
+# Points that a nat of divergence from the original's outputs is worth: it tells apart what the metric cannot.
+_POINTS_PER_NAT = 2.0
+_OPEN_CANDIDATES = 64
+
+
+@dataclass(frozen=True)
+class Subjects:
+    """What is judged, and on what.
+
+    Attributes:
+        network: The original.
+        scores: Importance of every unit, shape (units,).
+        data: The evaluation samples, never of the test part.
+        heal: How candidates are healed; None: not at all.
+    """
+
+    network: Network
+    scores: np.ndarray
+    data: Dataset
+    heal: Heal | None
+
+
+class HealedJudge:
+    """A `search.Judge` that looks at the healed network."""
+
+    def __init__(self, subjects: Subjects) -> None:
+        """Run the original on the evaluation samples once."""
+        self._subjects = subjects
+        samples = len(subjects.data)
+        self.looks: tuple[int, ...] = (max(1, round(samples * _FIRST_LOOK)), samples)
+        self._reference = collect(self._predict(subjects.network.model), subjects.data)
+        self._open: OrderedDict[bytes, Predict] = OrderedDict()
+
+    def judge(self, counts: np.ndarray, samples: int) -> Verdict:
+        """Evaluate the healed network of a structure on the first samples."""
+        metrics = self._evaluate(self._candidate(counts), samples)
+        return Verdict(reward(metrics), metrics.primary, metrics.samples)
+
+    def judge_original(self) -> Verdict:
+        """Evaluate the original on all samples."""
+        metrics = self._evaluate(self._predict(self._subjects.network.model), len(self._subjects.data))
+        return Verdict(reward(metrics), metrics.primary, metrics.samples)
+
+    def _evaluate(self, predict: Predict, samples: int) -> Metrics:
+        first = np.arange(samples)
+        reference: Sequence[np.ndarray] = [output[:samples] for output in self._reference]
+        return evaluate(predict, self._subjects.data.select(first), reference)
+
+    def _candidate(self, counts: np.ndarray) -> Predict:
+        """Open a candidate, or find it open from its first look."""
+        key = counts.tobytes()
+        if key not in self._open:
+            network = self._subjects.network
+            keep = keep_mask(network.channels, self._subjects.scores, counts)
+            pruned = prune(network.model, network.channels, keep)
+            if self._subjects.heal is not None:
+                pruned = self._subjects.heal(pruned, keep)
+            self._open[key] = self._predict(pruned)
+            if len(self._open) > _OPEN_CANDIDATES:
+                self._open.popitem(last=False)
+        return self._open[key]
+
+    def _predict(self, model: ir.Model) -> Predict:
+        predict = predictor(to_bytes(model))
+        batch = self._subjects.network.fixed_batch
+        return predict if batch is None else in_batches_of(predict, batch)
+
+
+def reward(metrics: Metrics) -> float:
+    """Return what a search maximises: the metric in points, less the divergence from the original.
+
+    Where there is no divergence (no class scores), the metric is continuous already.
+    """
+    return metrics.primary - (_POINTS_PER_NAT * min(metrics.kl, 10.0) if metrics.kl is not None else 0.0)

@@ -1,0 +1,131 @@
+"""The search: an agent proposes, the judge answers, until the budget is spent or nothing is learned any more."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from onnxprune.search.agents import Agent, plain_candidates
+from onnxprune.search.candidates import Candidate, Judge, Judgement, Verdict, successive_halving
+from onnxprune.search.environment import Environment
+
+OnJudgement = Callable[[Judgement], None]
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """How long to search.
+
+    Attributes:
+        evaluations: Structures to judge, at most.
+        seconds: Time to search, at most; None: no limit.
+        per_round: Structures proposed in a round.
+        patience: Rounds without a better structure after which the search ends.
+    """
+
+    evaluations: int = 160
+    seconds: float | None = None
+    per_round: int = 12
+    patience: int = 5
+
+
+@dataclass(frozen=True)
+class SearchOutcome:
+    """What a search found.
+
+    Attributes:
+        judgements: Everything that was judged, in order.
+        stopped_by: "evaluations", "time", "patience", or "exhausted" where there was nothing new to propose.
+    """
+
+    judgements: tuple[Judgement, ...]
+    stopped_by: str
+
+    @property
+    def ranking(self) -> list[Judgement]:
+        """Judgements from the best downward: those seen on all samples first."""
+        return sorted(self.judgements, key=lambda j: (-j.verdict.samples, -j.verdict.reward, j.index))
+
+    @property
+    def best(self) -> Judgement:
+        """The best of those judged on all samples."""
+        return self.ranking[0]
+
+
+def search(
+    environment: Environment,
+    agent: Agent | None,
+    judge: Judge,
+    config: SearchConfig = SearchConfig(),
+    *,
+    on_judgement: OnJudgement | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> SearchOutcome:
+    """Look for the structure within the budget that is worth the most.
+
+    The plain allocations are judged first, on all samples, so the outcome is never worse than they are.
+
+    Args:
+        environment: The task.
+        agent: Who proposes; None: the plain allocations only.
+        judge: Who answers.
+        config: How long to search.
+        on_judgement: Called after each judgement.
+        clock: Seconds.
+
+    Returns:
+        Everything judged; empty where no structure is within the budget.
+    """
+    run = _Search(environment, judge, on_judgement or (lambda _: None), clock)
+    plain = plain_candidates(environment)
+    run.record(plain, [judge.judge(c.counts, judge.looks[-1]) for c in plain])
+    if agent is None or not plain:
+        return SearchOutcome(tuple(run.judgements), "exhausted")
+    still = 0
+    while still < config.patience:
+        agent.learn(run.judgements)
+        room = config.evaluations - len(run.judgements)
+        if room <= 0:
+            return SearchOutcome(tuple(run.judgements), "evaluations")
+        if config.seconds is not None and run.elapsed() >= config.seconds:
+            return SearchOutcome(tuple(run.judgements), "time")
+        proposed = agent.propose(min(config.per_round, room), run.seen)
+        if not proposed:
+            return SearchOutcome(tuple(run.judgements), "exhausted")
+        before = run.best
+        run.round += 1
+        run.record(proposed, successive_halving(judge, proposed, before))
+        still = 0 if run.best > before else still + 1
+    return SearchOutcome(tuple(run.judgements), "patience")
+
+
+class _Search:
+    """What has been judged so far."""
+
+    def __init__(
+        self, environment: Environment, judge: Judge, on_judgement: OnJudgement, clock: Callable[[], float]
+    ) -> None:
+        self.judgements: list[Judgement] = []
+        self.seen: set[bytes] = set()
+        self.round = 0
+        self.best = float("-inf")
+        self._environment = environment
+        self._samples = judge.looks[-1]
+        self._on_judgement = on_judgement
+        self._clock, self._started = clock, clock()
+
+    def elapsed(self) -> float:
+        """Return the seconds since the search began."""
+        return self._clock() - self._started
+
+    def record(self, candidates: list[Candidate], verdicts: list[Verdict]) -> None:
+        """Keep what was judged."""
+        for candidate, verdict in zip(candidates, verdicts, strict=True):
+            self.seen.add(candidate.key)
+            if verdict.samples == self._samples:
+                self.best = max(self.best, verdict.reward)
+            cost = self._environment.cost(candidate.counts)
+            judgement = Judgement(len(self.judgements), self.round, candidate, verdict, cost, self.elapsed())
+            self.judgements.append(judgement)
+            self._on_judgement(judgement)
