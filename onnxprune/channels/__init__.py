@@ -7,7 +7,7 @@ set of units and gives a new, smaller model; verification proves that removing e
 
 from onnxprune.channels.analysis import analyse
 from onnxprune.channels.map import ChannelMap, Contraction, FixedChannels, Group
-from onnxprune.channels.surgery import prune
+from onnxprune.channels.surgery import embed, prune
 from onnxprune.channels.verification import Verification, verify
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Group",
     "Verification",
     "analyse",
+    "embed",
     "prune",
     "verify",
 ]

@@ -47,6 +47,42 @@ def prune(model: ir.Model, channels: ChannelMap, keep: np.ndarray) -> ir.Model:
     return pruned
 
 
+def embed(model: ir.Model, channels: ChannelMap, keep: np.ndarray, pruned: ir.Model) -> ir.Model:
+    """Put the weights of a pruned model back where they were cut from: the inverse of `prune`.
+
+    A network that was pruned and trained can so be pruned further under the analysis of the original.
+
+    Args:
+        model: The model that was pruned.
+        channels: Its analysis.
+        keep: Whether each unit stayed, shape (units,).
+        pruned: What surgery made of it, with any weights.
+
+    Returns:
+        The model with these weights, and zeros where units are gone.
+    """
+    removal = Removal(channels, keep, {})
+    embedded = model.clone()
+    for value in embedded.graph.initializers.values():
+        small = pruned.graph.initializers.get(str(value.name))
+        tensor = value.const_value
+        if small is None or small.const_value is None or tensor is None:
+            continue
+        masks = [removal.kept(value, axis) for axis in range(len(channels.axes.get(str(value.name), ())))]
+        if all(mask is None for mask in masks):
+            if small.const_value.shape == tensor.shape and tensor.dtype.is_floating_point():
+                value.const_value = small.const_value
+            continue
+        sizes = tensor.shape.numpy()
+        where = [
+            np.arange(size) if mask is None else np.flatnonzero(mask) for mask, size in zip(masks, sizes, strict=True)
+        ]
+        whole = np.zeros(sizes, dtype=tensor.numpy().dtype)
+        whole[np.ix_(*where)] = small.const_value.numpy()
+        value.const_value = ir.tensor(whole, name=value.name)
+    return embedded
+
+
 def _check(channels: ChannelMap, keep: np.ndarray) -> None:
     if keep.shape != (channels.unit_count,) or keep.dtype != np.bool_:
         raise ValueError(f"keep must be booleans of shape ({channels.unit_count},), got {keep.dtype} {keep.shape}")

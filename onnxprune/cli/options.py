@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from onnxprune.cli.parameters import DurationType, InputShapeType, TargetType
+from onnxprune.cli.parameters import DurationType, InputShapeType, SearchBudgetType, TargetType
 from onnxprune.cli.sections import SectionOption
 
 VERBOSE = "onnxprune.verbose"
@@ -15,6 +15,9 @@ VERBOSE = "onnxprune.verbose"
 
 CRITERIA = ("l1", "l2", "reader_l1", "bn_scale", "fpgm", "taylor", "random")
 """Names of the importance criteria; here too, since importing them would make `--help` slow."""
+
+ALLOCATIONS = ("rl", "global", "uniform", "random")
+"""Names of the allocations and agents; here for the same reason."""
 
 Decorator = Callable[[Any], Any]
 
@@ -96,6 +99,13 @@ output_options = _together(
     ),
 )
 
+heal_option = _option(
+    "Pruning",
+    "--heal",
+    is_flag=True,
+    help="Correct the remaining weights in closed form on samples of --data, without training; no labels needed.",
+)
+
 max_drop_option = _option(
     "Output",
     "--max-drop",
@@ -158,10 +168,17 @@ pruning_options = _together(
     _option(
         "Pruning",
         "--allocation",
-        type=click.Choice(["global", "uniform"]),
-        default="global",
-        show_default=True,
-        help="How the pruning is spread: where it costs least, or the same share everywhere.",
+        type=click.Choice(ALLOCATIONS),
+        show_default="rl with --data and training, else global",
+        help="How the pruning is spread: learned on candidates that are pruned, healed and judged (rl); where it "
+        "costs least (global); the same share everywhere (uniform); candidates at random (random).",
+    ),
+    _option(
+        "Pruning",
+        "--search-budget",
+        type=SearchBudgetType(),
+        show_default="160 structures, fewer when nothing is gained",
+        help="How long rl and random search: a number of structures (200), or a time (10m).",
     ),
     _option(
         "Pruning",

@@ -36,6 +36,23 @@ class TargetType(click.ParamType[str]):
         return value
 
 
+class SearchBudgetType(click.ParamType[str]):
+    """A number of structures or a time: checked here, and passed on as typed."""
+
+    name = "N|time"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check a search budget."""
+        from onnxprune.errors import TargetError
+        from onnxprune.search import search_budget
+
+        try:
+            search_budget(value)
+        except TargetError as error:
+            self.fail(str(error), param, ctx)
+        return value
+
+
 class DurationType(click.ParamType[float]):
     """A time as `90s`, `5m` or `1h`, in seconds."""
 

@@ -9,6 +9,7 @@ import click
 from onnxprune.cli.options import (
     data_options,
     device_options,
+    heal_option,
     input_shape_option,
     max_drop_option,
     model_argument,
@@ -32,6 +33,7 @@ from onnxprune.cli.sections import EXIT_CODES, SectionCommand
 @data_options
 @input_shape_option
 @pruning_options
+@heal_option
 @device_options
 @seed_option
 @verbosity_options

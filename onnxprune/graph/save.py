@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import secrets
 from collections.abc import Callable
@@ -64,7 +65,13 @@ def _inlined(model: ir.Model) -> ir.Model:
     if not any(isinstance(v.const_value, ir.ExternalTensor) for v in model.graph.initializers.values()):
         return model
     copy = model.clone()
-    ir.external_data.load_to_model(copy)
+    for value in copy.graph.initializers.values():
+        tensor = value.const_value
+        if isinstance(tensor, ir.ExternalTensor):
+            value.const_value = ir.tensor(tensor.numpy().copy(), dtype=tensor.dtype, name=value.name)
+            # Where somebody holds a view of the mapped file, it stays mapped.
+            with contextlib.suppress(BufferError):
+                tensor.release()
     return copy
 
 

@@ -14,14 +14,18 @@ from onnxprune.progress import Observer, SilentObserver
 from onnxprune.report import BenchedModel, BenchResult, environment
 from onnxprune.report.assembly import device_figures, file_bytes, latency_figures
 from onnxprune.search import (
+    AGENTS,
     ALLOCATIONS,
+    AgentName,
     AllocationName,
+    SearchConfig,
     Target,
     parse_count,
     parse_latency,
     parse_size,
     ratio_target,
 )
+from onnxprune.search import search_budget as read_search_budget
 from onnxprune.training import DataSpec, DistillConfig, Preprocess, load_preprocess
 from onnxprune.training.config import Optimizer
 
@@ -40,7 +44,8 @@ def compress(
     preprocess: str | Path | Preprocess | None = None,
     input_shapes: InputShapes | None = None,
     importance: str | None = None,
-    allocation: str = "global",
+    allocation: str | None = None,
+    search_budget: str | int | None = None,
     round_to: int | None = None,
     provider: str = "cpu",
     threads: int = 1,
@@ -72,7 +77,9 @@ def compress(
         preprocess: A preset (`imagenet`, `tf`, `unit`, `none`) or a JSON file.
         input_shapes: Sizes of dynamic inputs by name.
         importance: Criterion that scores channels; None: `taylor` with data, `reader_l1` without.
-        allocation: `global` or `uniform`.
+        allocation: `rl` learns how to spread the pruning, `random` searches without learning, `global` and
+            `uniform` do not search. None: `rl` with data and training, else `global`.
+        search_budget: Structures that `rl` and `random` judge at most (`200`), or a time (`10m`).
         round_to: Keep multiples of this many channels; None: what this device's measured layers ask for.
         provider: onnxruntime's execution provider.
         threads: Threads inside an operator.
@@ -113,6 +120,7 @@ def compress(
         input_shapes=input_shapes,
         importance=importance,
         allocation=_allocation(allocation),
+        search=SearchConfig() if search_budget is None else read_search_budget(search_budget),
         round_to=_round_to(round_to),
         measure=MeasureOptions(provider=provider, threads=threads, batch=batch),
         training=training,
@@ -140,11 +148,13 @@ def prune(
     preprocess: str | Path | Preprocess | None = None,
     input_shapes: InputShapes | None = None,
     importance: str | None = None,
-    allocation: str = "global",
+    allocation: str | None = None,
+    search_budget: str | int | None = None,
     round_to: int | None = None,
     provider: str = "cpu",
     threads: int = 1,
     batch: int = 1,
+    heal: bool = False,
     max_drop: float | None = None,
     seed: int = 0,
     report: str | Path | None = None,
@@ -167,11 +177,14 @@ def prune(
         preprocess: What is done to the data's values.
         input_shapes: Sizes of dynamic inputs by name.
         importance: Criterion that scores channels; None: `taylor` with data, `reader_l1` without.
-        allocation: `global` or `uniform`.
+        allocation: `rl` learns how to spread the pruning, `random` searches without learning, `global` and
+            `uniform` do not search. None: `rl` with data and training, else `global`.
+        search_budget: Structures that `rl` and `random` judge at most (`200`), or a time (`10m`).
         round_to: Keep multiples of this many channels; None: what this device's measured layers ask for.
         provider: onnxruntime's execution provider.
         threads: Threads inside an operator.
         batch: Samples per run.
+        heal: Correct the weights in closed form on the data's samples; labels are not needed.
         max_drop: Points of the metric that may be lost.
         seed: Seed of everything random.
         report: Where `report.json` goes.
@@ -194,8 +207,10 @@ def prune(
         input_shapes=input_shapes,
         importance=importance,
         allocation=_allocation(allocation),
+        search=SearchConfig() if search_budget is None else read_search_budget(search_budget),
         round_to=_round_to(round_to),
         measure=MeasureOptions(provider=provider, threads=threads, batch=batch),
+        heal=heal,
         max_drop=max_drop,
         seed=seed,
         report=_path(report),
@@ -293,11 +308,13 @@ def _one_target(
     return given[0]
 
 
-def _allocation(name: str) -> AllocationName:
-    for known in ALLOCATIONS:
+def _allocation(name: str | None) -> AllocationName | AgentName | None:
+    for known in (*AGENTS, *ALLOCATIONS):
         if known == name:
             return known
-    raise TargetError(f"unknown allocation '{name}'; known are {', '.join(ALLOCATIONS)}")
+    if name is not None:
+        raise TargetError(f"unknown allocation '{name}'; known are {', '.join((*AGENTS, *ALLOCATIONS))}")
+    return None
 
 
 def _round_to(block: int | None) -> int | None:

@@ -10,11 +10,12 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxprune.channels import prune
-from onnxprune.graph import to_bytes
+from onnxprune.graph import graph_cost, to_bytes
 from onnxprune.latency import predictor
 from onnxprune.pipeline.prepare import Network
 from onnxprune.search import Verdict, keep_mask
 from onnxprune.training import Dataset, Metrics, Predict, collect, evaluate, in_batches_of
+from onnxprune.training.healing import collect_moments, heal_weights
 
 Heal = Callable[[ir.Model, np.ndarray], ir.Model]
 """Corrects the weights of a pruned model, given which units stayed."""
@@ -24,6 +25,10 @@ _FIRST_LOOK = 0.25
 # Points that a nat of divergence from the original's outputs is worth: it tells apart what the metric cannot.
 _POINTS_PER_NAT = 2.0
 _OPEN_CANDIDATES = 64
+_LOOK_MACS, _LOOK_SAMPLES = 5e11, (256, 2048)
+# Layers of large networks have many positions in each sample.
+_HEALING_MACS, _HEALING_SAMPLES = 3e11, (64, 512)
+_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,20 @@ class Subjects:
     scores: np.ndarray
     data: Dataset
     heal: Heal | None
+
+
+def candidate_healer(network: Network, data: Dataset, seed: int) -> Heal:
+    """Return what heals candidates in closed form, from moments of the original's activations.
+
+    Args:
+        network: The original.
+        data: Calibration samples are drawn of these; labels are not used.
+        seed: Seed of the samples and positions.
+    """
+    model, channels = network.model, network.channels
+    calibration = data.subset(_samples(network, _HEALING_MACS, _HEALING_SAMPLES), seed)
+    moments = collect_moments(model, calibration, seed=seed, batch_size=network.fixed_batch or _BATCH)
+    return lambda pruned, keep: heal_weights(pruned, channels, keep, moments)
 
 
 class HealedJudge:
@@ -87,6 +106,18 @@ class HealedJudge:
         predict = predictor(to_bytes(model))
         batch = self._subjects.network.fixed_batch
         return predict if batch is None else in_batches_of(predict, batch)
+
+
+def evaluation_samples(network: Network) -> int:
+    """Say on how many samples candidates are judged: as many as a few seconds are enough for, by the network's MACs."""
+    return _samples(network, _LOOK_MACS, _LOOK_SAMPLES)
+
+
+def _samples(network: Network, macs: float, limits: tuple[int, int]) -> int:
+    """Say how many samples a number of MACs is enough for, within limits."""
+    batch = next(iter(network.input_shapes.values()))[0]
+    each = max(graph_cost(network.model, network.input_shapes).macs / max(batch, 1), 1)
+    return int(np.clip(macs / each, *limits))
 
 
 def reward(metrics: Metrics) -> float:

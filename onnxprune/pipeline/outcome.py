@@ -9,8 +9,10 @@ import onnx_ir as ir
 
 from onnxprune.graph import load, random_inputs, release_weights, save_beside
 from onnxprune.latency import LatencyStats, predictor
+from onnxprune.pipeline.measuring import Bench, is_large
+from onnxprune.pipeline.planning import Choice
 from onnxprune.pipeline.prepare import Network
-from onnxprune.pipeline.structure import Bench, Choice, Structure, is_large
+from onnxprune.pipeline.structure import Structure
 from onnxprune.pipeline.training import Trained
 from onnxprune.progress import Observer
 from onnxprune.training import DataSplits, Metrics, Predict, collect, evaluate, in_batches_of

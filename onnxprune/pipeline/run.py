@@ -10,18 +10,21 @@ from pathlib import Path
 
 import numpy as np
 
-from onnxprune.errors import MaxDropExceededError, OutputError
+from onnxprune.errors import DataError, MaxDropExceededError, OutputError
 from onnxprune.graph import load, release_weights, save
 from onnxprune.importance import criterion, score_units
 from onnxprune.latency import Device, LocalDevice, MeasureOptions
+from onnxprune.pipeline.judging import HealedJudge, Subjects, candidate_healer, evaluation_samples
+from onnxprune.pipeline.measuring import Bench
 from onnxprune.pipeline.outcome import Outcome, evaluate_both, final_latency
+from onnxprune.pipeline.planning import Choice, MakeJudge
 from onnxprune.pipeline.prepare import InputShapes, Network, read_network
-from onnxprune.pipeline.structure import Bench, Choice, find_structure
+from onnxprune.pipeline.structure import find_structure
 from onnxprune.pipeline.summary import make_report
-from onnxprune.pipeline.training import Trained, train
+from onnxprune.pipeline.training import Trained, heal, train
 from onnxprune.progress import Observer, SilentObserver
 from onnxprune.report import Report, write_report
-from onnxprune.search import AllocationName, Target
+from onnxprune.search import AGENTS, AgentName, AllocationName, Judge, SearchConfig, Target
 from onnxprune.training import (
     DataSpec,
     DataSplits,
@@ -65,11 +68,14 @@ class Settings:
         preprocess: What is done to the data's values.
         input_shapes: Sizes of dynamic inputs.
         importance: Name of the criterion; None: the default for what data there is.
-        allocation: "global" or "uniform".
+        allocation: "global", "uniform", or an agent that learns it, "rl" or "random"; None: "rl" where real data is
+            trained with, else "global".
+        search: How long an agent searches.
         round_to: A fixed block of channels, or None for measured ones.
         measure: How latency is measured.
         device: Where.
         training: How to train; None: not at all.
+        heal: Without training, correct the weights in closed form; needs data.
         max_drop: Points of the metric that may be lost.
         seed: Seed of everything.
         report: Where report.json goes, or None.
@@ -85,11 +91,13 @@ class Settings:
     preprocess: Preprocess | None = None
     input_shapes: InputShapes | None = None
     importance: str | None = None
-    allocation: AllocationName = "global"
+    allocation: AllocationName | AgentName | None = None
+    search: SearchConfig = field(default_factory=SearchConfig)
     round_to: int | None = None
     measure: MeasureOptions = field(default_factory=MeasureOptions)
     device: Device = field(default_factory=LocalDevice)
     training: DistillConfig | None = None
+    heal: bool = False
     max_drop: float | None = None
     seed: int = 0
     report: Path | None = None
@@ -114,13 +122,15 @@ def run(model: str | Path, settings: Settings) -> CompressResult:
         _check_output(settings.report, network.path)
     data = _open(network, settings, observer)
     scores = _score(network, settings, data, observer)
-    choice = Choice(settings.target, settings.allocation, settings.round_to, settings.seed)
+    choice = Choice(settings.target, _allocation(settings, data), settings.round_to, settings.seed, settings.search)
     bench = Bench(settings.device, settings.measure, observer)
-    structure = find_structure(network, scores, choice, bench)
+    structure = find_structure(network, scores, choice, bench, _judge_maker(network, settings, data, scores, observer))
     trained: Trained | None = None
     if settings.training is not None and data is not None:
         config = replace(settings.training, fixed_batch=network.fixed_batch)
         trained = train(network, structure, data, config, observer)
+    elif settings.heal and data is not None:
+        structure = replace(structure, pruned=heal(network, structure, data, settings.seed, observer))
     with tempfile.TemporaryDirectory(prefix="onnxprune-") as folder:
         file = Path(folder) / "model.onnx"
         save(structure.pruned if trained is None else trained.model, file)
@@ -186,6 +196,8 @@ def _open(network: Network, settings: Settings, observer: Observer) -> DataSplit
         )
     elif settings.training is not None:
         data = synthetic_data(network.inputs, network.input_shapes, _SYNTHETIC_SAMPLES, settings.seed)
+    elif settings.heal:
+        raise DataError("healing corrects weights on samples: give data (--data); labels are not needed")
     else:
         observer.warn("no data given: how much accuracy the pruning cost was not measured (give --data)")
         return None
@@ -212,6 +224,33 @@ def _score(network: Network, settings: Settings, data: DataSplits | None, observ
     )
     release_weights(network.model)
     return scores
+
+
+def _allocation(settings: Settings, data: DataSplits | None) -> AllocationName | AgentName:
+    """Choose how the pruning is spread, where the user did not."""
+    real = data is not None and not data.synthetic
+    if settings.allocation in AGENTS and not real:
+        raise DataError(
+            f"allocation '{settings.allocation}' judges candidates on samples; give data, or take 'global' or 'uniform'"
+        )
+    if settings.allocation is not None:
+        return settings.allocation
+    return "rl" if real and settings.training is not None else "global"
+
+
+def _judge_maker(
+    network: Network, settings: Settings, data: DataSplits | None, scores: np.ndarray, observer: Observer
+) -> MakeJudge | None:
+    if data is None or data.synthetic:
+        return None
+
+    def make() -> Judge:
+        observer.stage("preparing to judge candidates")
+        heal_candidate = candidate_healer(network, data.train, settings.seed)
+        evaluation = data.val.subset(evaluation_samples(network), settings.seed)
+        return HealedJudge(Subjects(network, scores, evaluation, heal_candidate))
+
+    return make
 
 
 def _rejection(metrics: tuple[Metrics, Metrics] | None, max_drop: float | None) -> str | None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
 from onnxprune.errors import ConversionError
 from onnxprune.graph import random_inputs
+from onnxprune.pipeline.judging import candidate_healer
 from onnxprune.pipeline.prepare import Network
 from onnxprune.pipeline.structure import Structure
 from onnxprune.progress import Observer
 from onnxprune.training import DataSplits, DistillConfig, EpochRecord, TrainingHistory
+
+if TYPE_CHECKING:
+    from onnxprune.torch_bridge import OnnxModule
 
 # Rounding differs between PyTorch's and onnxruntime's kernels; anything beyond this is a wrong conversion.
 EXPORT_TOLERANCE = 1e-3
@@ -53,16 +58,11 @@ def train(
     Raises:
         ConversionError: PyTorch cannot represent the graph, or computes something else than onnxruntime.
     """
-    from onnxprune.torch_bridge import compare, to_torch, write_weights
-    from onnxprune.training import distil, kept_rows, match_statistics
+    from onnxprune.torch_bridge import compare, write_weights
+    from onnxprune.training import distil
 
-    pruned, keep = structure.pruned, structure.plan.keep
-    observer.stage("converting to PyTorch")
-    student, teacher = to_torch(pruned), to_torch(network.model)
+    pruned, student, teacher = _heal(network, structure, data, config.seed, observer)
     feeds = random_inputs(pruned, network.input_shapes, config.seed)
-    _check(compare(student, pruned, feeds).relative, "after conversion to PyTorch")
-    observer.stage("healing")
-    match_statistics(student, teacher, kept_rows(network.model, network.channels, keep, teacher), data.train)
     observer.stage("distilling", 100)
     done = 0
 
@@ -80,6 +80,46 @@ def train(
     difference = compare(student, model, feeds)
     _check(difference.relative, "after training")
     return Trained(model, history, difference.relative, difference.max_abs)
+
+
+def heal(network: Network, structure: Structure, data: DataSplits, seed: int, observer: Observer) -> ir.Model:
+    """Correct the pruned network's weights in closed form, without gradients and without labels.
+
+    Args:
+        network: The original.
+        structure: The pruned network and what of the original it kept; it is not changed.
+        data: Calibration samples are drawn of the training part.
+        seed: Seed of the samples and positions.
+        observer: Told of the stages.
+
+    Raises:
+        ConversionError: PyTorch cannot represent the graph, or computes something else than onnxruntime.
+    """
+    from onnxprune.torch_bridge import compare, write_weights
+
+    pruned, student, _ = _heal(network, structure, data, seed, observer)
+    healed = write_weights(student, pruned)
+    feeds = random_inputs(pruned, network.input_shapes, seed)
+    _check(compare(student, healed, feeds).relative, "after healing")
+    return healed
+
+
+def _heal(
+    network: Network, structure: Structure, data: DataSplits, seed: int, observer: Observer
+) -> tuple[ir.Model, OnnxModule, OnnxModule]:
+    """Return the pruned model with its weights solved again, as a module with matched statistics, and the teacher."""
+    from onnxprune.torch_bridge import compare, to_torch
+    from onnxprune.training import kept_rows, match_statistics
+
+    keep = structure.plan.keep
+    observer.stage("healing")
+    pruned = candidate_healer(network, data.train, seed)(structure.pruned, keep)
+    observer.stage("converting to PyTorch")
+    student, teacher = to_torch(pruned), to_torch(network.model)
+    feeds = random_inputs(pruned, network.input_shapes, seed)
+    _check(compare(student, pruned, feeds).relative, "after conversion to PyTorch")
+    match_statistics(student, teacher, kept_rows(network.model, network.channels, keep, teacher), data.train)
+    return pruned, student, teacher
 
 
 def _check(error: float, when: str) -> None:

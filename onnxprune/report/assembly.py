@@ -73,7 +73,8 @@ def file_bytes(path: str | Path, model: ir.Model) -> int:
 
 def _data_files(path: Path, model: ir.Model) -> list[Path]:
     tensors = (value.const_value for value in model.graph.initializers.values())
-    names = {tensor.location for tensor in tensors if isinstance(tensor, ir.ExternalTensor)}
+    # Large weights inside the file itself are mapped from it too.
+    names = {tensor.location for tensor in tensors if isinstance(tensor, ir.ExternalTensor)} - {path.name}
     # A model that was just saved may still map the data files of the one it was made from.
     return [file for name in sorted(map(str, names)) if (file := path.parent / name).is_file()]
 

@@ -8,16 +8,19 @@ from onnxprune.search.agents import Agent, RandomAgent, RlAgent, RlConfig
 from onnxprune.search.allocation import Problem
 from onnxprune.search.candidates import Candidate, Judge, Judgement, Verdict
 from onnxprune.search.environment import Environment
-from onnxprune.search.loop import SearchConfig, SearchOutcome, search
-from onnxprune.search.plan import ALLOCATIONS, AllocationName, Evaluator, Plan, find_plan
+from onnxprune.search.learned import Task, learn_plan
+from onnxprune.search.loop import SearchConfig, SearchOutcome, search, search_budget
+from onnxprune.search.plan import AGENTS, ALLOCATIONS, AgentName, AllocationName, Evaluator, Plan, find_plan
 from onnxprune.search.problem import Subject, latency_problem, paper_problem
 from onnxprune.search.reach import Probe
 from onnxprune.search.sizes import full_counts, keep_mask
 from onnxprune.search.target import Target, parse_count, parse_latency, parse_size, ratio_target
 
 __all__ = [
+    "AGENTS",
     "ALLOCATIONS",
     "Agent",
+    "AgentName",
     "AllocationName",
     "Candidate",
     "Environment",
@@ -34,15 +37,18 @@ __all__ = [
     "SearchOutcome",
     "Subject",
     "Target",
+    "Task",
     "Verdict",
     "find_plan",
     "full_counts",
     "keep_mask",
     "latency_problem",
+    "learn_plan",
     "paper_problem",
     "parse_count",
     "parse_latency",
     "parse_size",
     "ratio_target",
     "search",
+    "search_budget",
 ]

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from onnxprune.channels import ChannelMap
 from onnxprune.search.sizes import AxisSize, Counts, PaperCost, Product
 
 Item = TypeVar("Item")
@@ -111,6 +112,24 @@ class ShareCost:
     def around(self, group: int, counts: np.ndarray) -> float:
         """Return the share of one group that stays."""
         return float(counts[group] / self._sizes[group])
+
+
+class ChannelShareCost:
+    """The share of the channels that stays, of all producers together."""
+
+    def __init__(self, channels: ChannelMap) -> None:
+        """Prepare for a network."""
+        per_unit = np.array([group.channels_per_unit for group in channels.groups])
+        sizes = np.array([group.size for group in channels.groups])
+        self._share_of_unit = per_unit / (per_unit * sizes).sum()
+
+    def total(self, counts: np.ndarray) -> float:
+        """Return the share of all channels that stays."""
+        return float((counts * self._share_of_unit).sum())
+
+    def around(self, group: int, counts: np.ndarray) -> float:
+        """Return what one group holds of it."""
+        return float(counts[group] * self._share_of_unit[group])
 
 
 def macs_cost(paper: PaperCost, groups: int) -> ProductCost:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from onnxprune.errors import TargetError
 from onnxprune.search.agents import Agent, plain_candidates
 from onnxprune.search.candidates import Candidate, Judge, Judgement, Verdict, successive_halving
 from onnxprune.search.environment import Environment
+
+_BUDGET = re.compile(r"(\d+\.?\d*|\.\d+)\s*(s|m|min|h)?", re.IGNORECASE)
+_SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_NO_LIMIT = 1_000_000
 
 OnJudgement = Callable[[Judgement], None]
 
@@ -28,6 +34,24 @@ class SearchConfig:
     seconds: float | None = None
     per_round: int = 12
     patience: int = 5
+
+
+def search_budget(text: str | int) -> SearchConfig:
+    """Read how long to search: `200` structures, or a time such as `90s`, `10m` or `1h`.
+
+    Raises:
+        TargetError: It cannot be read, or is not above 0.
+    """
+    match = _BUDGET.fullmatch(str(text).strip())
+    amount = float(match[1]) if match else 0.0
+    if match is None or amount <= 0 or (match[2] is None and amount != int(amount)):
+        raise TargetError(
+            f"search budget '{text}' cannot be read; write a number of structures, such as '200', or a time, such "
+            "as '90s', '10m' or '1h'"
+        )
+    if match[2] is None:
+        return SearchConfig(evaluations=int(amount))
+    return SearchConfig(evaluations=_NO_LIMIT, seconds=amount * _SECONDS[match[2].lower()])
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,11 @@ from onnxprune.search.sizes import full_counts, keep_mask
 from onnxprune.search.target import UNITS, Target
 
 AllocationName = Literal["uniform", "global"]
+AgentName = Literal["rl", "random"]
 # Structures this close below a target are not worth another step.
 _NEAR = 0.985
 ALLOCATIONS: tuple[AllocationName, ...] = ("global", "uniform")
+AGENTS: tuple[AgentName, ...] = ("rl", "random")
 
 
 class Evaluator(Protocol):
@@ -83,42 +85,45 @@ def find_plan(
                 on_probe(Probe(index, predicted[index], cost))
             return cost
     else:
-        predicted = [_exact(problem, target, counts) for counts in path]
+        predicted = [exact(problem, target, counts) for counts in path]
         original = predicted[0]
 
         def measure(index: int) -> float:
             return predicted[index]
 
-    limit = _limit(target, original)
+    limit = limit_of(target, original)
     reached = reach(predicted, measure, limit, original=original, max_probes=12 if target.kind == "latency" else 64)
     if reached.index is None:
-        raise _out_of_reach(target, limit, reached.lowest, original)
+        raise out_of_reach(target, limit, reached.lowest, original)
     achieved = next((p.measured for p in reversed(reached.probes) if p.index == reached.index), original)
     probes = tuple(replace(p, macs=problem.paper.macs_of(path[p.index])) for p in reached.probes)
-    plan = _plan(problem, path[reached.index], achieved, original, probes)
+    plan = make_plan(problem, path[reached.index], achieved, original, probes)
     if allocation == "global" and achieved < limit * _NEAR:
         return _filled(problem, target, plan, limit, evaluator)
     return plan
 
 
-def _plan(problem: Problem, counts: np.ndarray, achieved: float, original: float, probes: tuple[Probe, ...]) -> Plan:
+def make_plan(
+    problem: Problem, counts: np.ndarray, achieved: float, original: float, probes: tuple[Probe, ...]
+) -> Plan:
+    """Make a plan of a structure: of every group its most important units stay."""
     return Plan(counts, keep_mask(problem.channels, problem.scores, counts), achieved, original, probes)
 
 
 def _filled(problem: Problem, target: Target, plan: Plan, limit: float, evaluator: Evaluator | None) -> Plan:
     """Give back what the last step down took too much, where smaller steps elsewhere fit below the target."""
-    exact = _exact_cost(problem, target)
+    closed = exact_cost(problem, target)
     budget, room = problem.cost, limit / plan.achieved * problem.cost.total(plan.counts) * _NEAR
     if target.kind != "latency":
-        if exact is None:
+        if closed is None:
             return plan
-        budget, room = exact, limit - (problem.file_overhead_bytes if target.kind == "size" else 0)
+        budget, room = closed, limit - (problem.file_overhead_bytes if target.kind == "size" else 0)
     counts = fill(problem, plan.counts, budget, room)
     if np.array_equal(counts, plan.counts):
         return plan
-    larger = _plan(problem, counts, 0.0, plan.original, plan.probes)
+    larger = make_plan(problem, counts, 0.0, plan.original, plan.probes)
     if target.kind != "latency":
-        return replace(larger, achieved=_exact(problem, target, counts))
+        return replace(larger, achieved=exact(problem, target, counts))
     assert evaluator is not None
     measured = evaluator.latency_ms(larger.keep)
     probe = Probe(len(plan.probes), budget.total(counts), measured, problem.paper.macs_of(counts))
@@ -133,11 +138,11 @@ def _path(problem: Problem, target: Target, allocation: AllocationName) -> list[
     if target.kind == "ratio":
         share = ShareCost(full_counts(problem.channels))
         return global_path(replace(problem, cost=share))
-    budget = _exact_cost(problem, target)
+    budget = exact_cost(problem, target)
     return global_path(problem, budget)
 
 
-def _exact_cost(problem: Problem, target: Target) -> CostModel | None:
+def exact_cost(problem: Problem, target: Target) -> CostModel | None:
     """Return the closed form of what a target limits; None where it must be measured."""
     groups = len(problem.channels.groups)
     if target.kind == "macs":
@@ -149,9 +154,9 @@ def _exact_cost(problem: Problem, target: Target) -> CostModel | None:
     return None
 
 
-def _exact(problem: Problem, target: Target, counts: np.ndarray) -> float:
+def exact(problem: Problem, target: Target, counts: np.ndarray) -> float:
     """Cost of a structure that needs no measurement."""
-    cost = _exact_cost(problem, target)
+    cost = exact_cost(problem, target)
     if cost is not None:
         return cost.total(counts) + (problem.file_overhead_bytes if target.kind == "size" else 0)
     channels_per_unit = np.array([group.channels_per_unit for group in problem.channels.groups])
@@ -159,11 +164,13 @@ def _exact(problem: Problem, target: Target, counts: np.ndarray) -> float:
     return float((counts * channels_per_unit).sum() / (full * channels_per_unit).sum())
 
 
-def _limit(target: Target, original: float) -> float:
+def limit_of(target: Target, original: float) -> float:
+    """Return the most that `exact` may be, or the measured latency in ms."""
     return 1.0 - target.value if target.kind == "ratio" else target.resolve(original)
 
 
-def _out_of_reach(target: Target, limit: float, lowest: float, original: float) -> TargetOutOfReachError:
+def out_of_reach(target: Target, limit: float, lowest: float, original: float) -> TargetOutOfReachError:
+    """Make the error that says how low pruning gets."""
     unit = UNITS[target.kind]
     if target.kind == "ratio":
         return TargetOutOfReachError(f"cannot remove {target.text} of the channels; at most {1 - lowest:.2f} can go")

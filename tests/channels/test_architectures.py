@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from onnxprune.channels import analyse, prune, verify
+from onnxprune.channels import analyse, embed, prune, verify
 from onnxprune.errors import VerificationError
 from onnxprune.graph import graph_cost, load, to_bytes
 
@@ -155,6 +155,23 @@ def test_removal_equals_silencing(models: dict[str, ir.Model], name: str, seed: 
     assert verify(model, channels, keep, pruned, seed=seed).relative_error <= 1e-4
     assert graph_cost(pruned).macs < graph_cost(model).macs
     assert to_bytes(model) == before
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_pruned_network_can_be_put_back_and_pruned_further(models: dict[str, ir.Model], name: str) -> None:
+    model, channels = models[name], analyse(models[name])
+    rng = np.random.default_rng(0)
+    first = rng.random(channels.unit_count) < 0.7
+    for group in channels.groups:
+        first[group.units[:2]] = True
+    second = first & (rng.random(channels.unit_count) < 0.7)
+    for group in channels.groups:
+        second[group.units[0]] = True
+    pruned = prune(model, channels, first)
+    embedded = embed(model, channels, first, pruned)
+    assert to_bytes(prune(embedded, channels, first)) == to_bytes(pruned)
+    assert to_bytes(prune(embedded, channels, second)) == to_bytes(prune(model, channels, second))
+    verify(embedded, channels, second, prune(embedded, channels, second))
 
 
 def test_a_wrong_removal_is_noticed(models: dict[str, ir.Model]) -> None:

@@ -67,6 +67,8 @@ def test_every_option_arrives(run: Run, calls: Calls) -> None:
             "fpgm",
             "--allocation",
             "uniform",
+            "--search-budget",
+            "40",
             "--round-to",
             "8",
         ),
@@ -83,7 +85,15 @@ def test_every_option_arrives(run: Run, calls: Calls) -> None:
         **{"target_params": None, "target_size": None, "output": "small.onnx", "report": "r.json"},
         **{"data": "pictures", "val": "v.npz", "test": "t.npz", "preprocess": "imagenet"},
         **{"input_shapes": {"image": (1, 3, 8, 8)}, "importance": "fpgm", "allocation": "uniform"},
-        **{"round_to": 8, "provider": "cuda", "threads": 2, "batch": 4, "epochs": 3, "batch_size": 16},
+        **{
+            "search_budget": "40",
+            "round_to": 8,
+            "provider": "cuda",
+            "threads": 2,
+            "batch": 4,
+            "epochs": 3,
+            "batch_size": 16,
+        },
         **{"learning_rate": 0.1, "optimizer": "adamw", "time_budget": 300.0, "max_drop": 1.5, "seed": 9},
     }
 

@@ -1,0 +1,95 @@
+"""Latency of the original, of candidates beside it, and where the weights of large models stay meanwhile."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxprune.channels import prune
+from onnxprune.graph import random_inputs, save_beside, to_bytes
+from onnxprune.latency import Device, LatencyStats, MeasureOptions, ModelSource
+from onnxprune.pipeline.prepare import Network
+from onnxprune.progress import Observer
+
+# Above this the weights go through a file, so that onnxruntime maps them instead of copying.
+_FILE_BYTES = 64 << 20
+# A candidate is compared with the original in short sessions; the delivered file is measured at length.
+_QUICK_SESSIONS, _QUICK_MS = 3, 60.0
+_BUSY_SPREAD = 0.15
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where and how latency is measured, and who is told.
+
+    Attributes:
+        device: The device.
+        options: How to measure.
+        observer: Told of the progress.
+    """
+
+    device: Device
+    options: MeasureOptions
+    observer: Observer
+
+
+class LatencyEvaluator:
+    """Measures structures beside the original network."""
+
+    def __init__(self, network: Network, bench: Bench, original_ms: float) -> None:
+        """Prepare to measure.
+
+        Args:
+            network: The original.
+            bench: Where to measure.
+            original_ms: Its p50, measured at length; candidates are scaled to it.
+        """
+        self.observer = bench.observer
+        self._network = network
+        self._bench = replace(bench, options=replace(bench.options, sessions=_QUICK_SESSIONS, session_ms=_QUICK_MS))
+        self.original_ms = original_ms
+
+    def latency_ms(self, keep: np.ndarray) -> float:
+        """Return the p50 of the network that keeps these units, as a share of the original's beside it."""
+        pruned = prune(self._network.model, self._network.channels, keep)
+        before, after = measure_beside(self._network, pruned, self._bench)
+        if max(before.spread, after.spread) > _BUSY_SPREAD:
+            # On a busy machine the fastest runs say more than the medians.
+            return after.min_ms / before.min_ms * self.original_ms
+        return after.p50_ms / before.p50_ms * self.original_ms
+
+
+def measure_original(network: Network, bench: Bench) -> float:
+    """Return the original's p50 in ms."""
+    return _measure(network, {"original": network.model}, bench)["original"].p50_ms
+
+
+def measure_beside(network: Network, pruned: ir.Model, bench: Bench) -> tuple[LatencyStats, LatencyStats]:
+    """Measure the original and a pruned model, interleaved."""
+    stats = _measure(network, {"original": network.model, "pruned": pruned}, bench)
+    return stats["original"], stats["pruned"]
+
+
+def is_large(model: ir.Model) -> bool:
+    """Say whether a model's weights should be mapped rather than copied."""
+    tensors = (value.const_value for value in model.graph.initializers.values())
+    return sum(tensor.nbytes for tensor in tensors if tensor is not None) >= _FILE_BYTES
+
+
+def _measure(network: Network, models: Mapping[str, ir.Model], bench: Bench) -> dict[str, LatencyStats]:
+    feeds = random_inputs(network.model, network.input_shapes, 0)
+    with tempfile.TemporaryDirectory(prefix="onnxprune-") as folder:
+        sources = {name: _source(model, Path(folder) / f"{name}.onnx") for name, model in models.items()}
+        return bench.device.measure(sources, dict.fromkeys(models, feeds), bench.options)
+
+
+def _source(model: ir.Model, path: Path) -> ModelSource:
+    if not is_large(model):
+        return to_bytes(model)
+    save_beside(model, path)
+    return path

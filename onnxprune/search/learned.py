@@ -1,0 +1,172 @@
+"""From an agent's search to a plan: the best structure whose measured cost meets the target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from onnxprune.search.agents import Agent, RandomAgent, RlAgent
+from onnxprune.search.allocation import Problem
+from onnxprune.search.candidates import Candidate, Judge, Judgement, Verdict
+from onnxprune.search.costs import ChannelShareCost, ShareCost
+from onnxprune.search.environment import Environment
+from onnxprune.search.loop import OnJudgement, SearchConfig, SearchOutcome, search
+from onnxprune.search.plan import (
+    AgentName,
+    Evaluator,
+    Plan,
+    exact,
+    exact_cost,
+    find_plan,
+    limit_of,
+    make_plan,
+    out_of_reach,
+)
+from onnxprune.search.reach import Probe
+from onnxprune.search.sizes import full_counts
+from onnxprune.search.target import Target
+
+# Sessions differ by a per cent or two; a prediction is aimed that much below the target.
+_MARGIN = 0.985
+# The best structures are measured; one that is too slow is made smaller, in a few tries.
+_FINALISTS, _TRIES = 4, 3
+
+
+@dataclass(frozen=True)
+class Task:
+    """What an agent is to do.
+
+    Attributes:
+        problem: The network.
+        target: What to reach.
+        agent: Who searches.
+        config: How long.
+        seed: Seed of the agent.
+    """
+
+    problem: Problem
+    target: Target
+    agent: AgentName
+    config: SearchConfig
+    seed: int
+
+
+def learn_plan(
+    task: Task,
+    judge: Judge,
+    *,
+    evaluator: Evaluator | None = None,
+    original_ms: float | None = None,
+    on_judgement: OnJudgement | None = None,
+    on_probe: Callable[[Probe], None] | None = None,
+) -> tuple[Plan, SearchOutcome]:
+    """Search for the structure that is worth the most among those that meet a target.
+
+    Args:
+        task: What to do.
+        judge: Says what structures are worth.
+        evaluator: Measures latencies; for latency targets.
+        original_ms: Measured p50 of the unpruned network; for latency targets.
+        on_judgement: Called after each judgement.
+        on_probe: Called after each measurement of a latency.
+
+    Raises:
+        TargetOutOfReachError: No structure meets it; the message says the lowest that can.
+    """
+    if task.target.kind != "latency":
+        return _learn_exact(task, judge, on_judgement)
+    assert evaluator is not None
+    assert original_ms is not None
+    plain = find_plan(
+        task.problem, task.target, "global", evaluator=evaluator, original_ms=original_ms, on_probe=on_probe
+    )
+    cost, limit = task.problem.cost, task.target.resolve(original_ms)
+    scale = plain.achieved / cost.total(plain.counts)
+    environment = Environment(task.problem, cost, limit / scale * _MARGIN)
+    outcome = search(environment, make_agent(task, environment), judge, task.config, on_judgement=on_judgement)
+    finals = _Finals(environment, judge, evaluator, limit, on_probe)
+    best, reward = plain, judge.judge(plain.counts, judge.looks[-1]).reward
+    for judgement in outcome.ranking[:_FINALISTS]:
+        if judgement.verdict.reward <= reward:
+            break
+        met = finals.meet(judgement)
+        if met is not None and met[0].reward > reward:
+            reward = met[0].reward
+            best = make_plan(task.problem, met[1], met[2], original_ms, ())
+    return replace(best, probes=(*plain.probes, *finals.probes)), outcome
+
+
+def make_agent(task: Task, environment: Environment) -> Agent:
+    """Make the agent that a task names."""
+    return RlAgent(environment, task.seed) if task.agent == "rl" else RandomAgent(environment, task.seed)
+
+
+def _learn_exact(task: Task, judge: Judge, on_judgement: OnJudgement | None) -> tuple[Plan, SearchOutcome]:
+    """Search under a budget that needs no measurement: MACs, parameters, bytes, channels."""
+    problem, target = task.problem, task.target
+    original = exact(problem, target, full_counts(problem.channels))
+    limit = limit_of(target, original)
+    overhead = problem.file_overhead_bytes if target.kind == "size" else 0
+    budget = exact_cost(problem, target)
+    if budget is None:
+        budget = ChannelShareCost(problem.channels)
+        problem = replace(problem, cost=ShareCost(full_counts(problem.channels)))
+    environment = Environment(problem, budget, limit - overhead)
+    outcome = search(environment, make_agent(task, environment), judge, task.config, on_judgement=on_judgement)
+    if not outcome.judgements:
+        lowest = np.array([allowed[-1] for allowed in problem.admissible.counts])
+        raise out_of_reach(target, limit, exact(problem, target, lowest), original)
+    counts = outcome.best.candidate.counts
+    return make_plan(task.problem, counts, exact(problem, target, counts), original, ()), outcome
+
+
+class _Finals:
+    """Measures the best structures, and makes those that are too slow smaller."""
+
+    def __init__(
+        self,
+        environment: Environment,
+        judge: Judge,
+        evaluator: Evaluator,
+        limit_ms: float,
+        on_probe: Callable[[Probe], None] | None,
+    ) -> None:
+        self.probes: list[Probe] = []
+        self._environment = environment
+        self._judge = judge
+        self._evaluator = evaluator
+        self._limit_ms = limit_ms
+        self._on_probe = on_probe or (lambda _: None)
+
+    def meet(self, judgement: Judgement) -> tuple[Verdict, np.ndarray, float] | None:
+        """Return the verdict, the counts and the measured ms of a structure, shrunk until it meets the target."""
+        candidate, verdict = judgement.candidate, judgement.verdict
+        environment = self._environment
+        for _ in range(_TRIES):
+            measured = self._measure(candidate.counts)
+            if measured <= self._limit_ms:
+                return verdict, candidate.counts, measured
+            limit = environment.cost(candidate.counts) * self._limit_ms / measured * _MARGIN
+            environment = replace(environment, limit=limit)
+            smaller = _again(environment, candidate)
+            if smaller is None:
+                return None
+            candidate = replace(candidate, counts=smaller)
+            verdict = self._judge.judge(smaller, self._judge.looks[-1])
+        return None
+
+    def _measure(self, counts: np.ndarray) -> float:
+        problem = self._environment.problem
+        plan = make_plan(problem, counts, 0.0, 0.0, ())
+        measured = self._evaluator.latency_ms(plan.keep)
+        predicted = self._environment.cost(counts)
+        self.probes.append(Probe(len(self.probes), predicted, measured, problem.paper.macs_of(counts)))
+        self._on_probe(self.probes[-1])
+        return measured
+
+
+def _again(environment: Environment, candidate: Candidate) -> np.ndarray | None:
+    """Take the candidate's action under another budget."""
+    return environment.uniform() if candidate.preference is None else environment.act(candidate.preference)

@@ -1,0 +1,12 @@
+"""Healing in closed form: the weights that read removed channels are solved again, so that layers give what they gave.
+
+A layer that lost inputs can make up for them with those that stayed, as far as they are correlated: its weights are
+the ridge regression of the original's outputs on the remaining inputs, over sampled positions of calibration samples.
+`collect_moments` runs the original once; `heal_weights` then heals any candidate structure without running anything.
+No labels and no gradients are needed. (He et al., "Channel pruning", arXiv 1707.06168, section 3.1, without its
+running of the pruned network.) What layers add up to wrong mean and deviation is corrected by `match_statistics`.
+"""
+
+from onnxprune.training.healing.moments import Moments, collect_moments, heal_weights
+
+__all__ = ["Moments", "collect_moments", "heal_weights"]

@@ -1,0 +1,35 @@
+"""Values inside a network on calibration samples, a few layers at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxprune.graph import to_bytes
+from onnxprune.latency import predictor
+
+
+def open_values(model: ir.Model, names: Sequence[str]) -> Callable[[tuple[np.ndarray, ...]], dict[str, np.ndarray]]:
+    """Open a model such that it returns the named values instead of its outputs.
+
+    Args:
+        model: The model; it is not changed.
+        names: Values inside it; inputs of the model are passed on.
+    """
+    exposed = model.clone()
+    inputs = [str(v.name) for v in exposed.graph.inputs if not v.is_initializer()]
+    wanted = {name for name in names if name not in inputs}
+    values = {str(v.name): v for node in exposed.graph for v in node.outputs if v.name in wanted}
+    exposed.graph.outputs.clear()
+    exposed.graph.outputs.extend(values[name] for name in sorted(wanted))
+    run = predictor(to_bytes(exposed)) if wanted else None
+
+    def values_of(samples: tuple[np.ndarray, ...]) -> dict[str, np.ndarray]:
+        found = dict(zip(inputs, samples, strict=True))
+        if run is not None:
+            found |= dict(zip(sorted(wanted), run(samples), strict=True))
+        return {name: found[name] for name in names}
+
+    return values_of

@@ -1,0 +1,152 @@
+"""Second moments of what layers read in the original, and weights solved again from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxprune.channels import ChannelMap
+from onnxprune.graph import concrete_shapes, input_specs
+from onnxprune.training.dataset import Batch, Dataset
+from onnxprune.training.healing.activations import open_values
+from onnxprune.training.healing.layers import Layer, kept_part, patches, positions_of, runs_of, solvable_layers
+from onnxprune.training.healing.solve import RIDGE, correction
+
+_FLOAT = 4
+_RUN_BYTES = 256 << 20
+# Beyond this a solve takes seconds and the matrix hundreds of megabytes; such layers keep their weights.
+_MOST_INPUTS = 4608
+_POSITIONS_PER_INPUT, _FEWEST_POSITIONS, _MOST_POSITIONS = 8, 2_000, 40_000
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What one layer reads in the original.
+
+    Attributes:
+        layer: The layer.
+        weight: The original's, as a matrix of shape (channels out, inputs).
+        shape: The weight's own shape.
+        mean: E[x], shape (inputs,).
+        covariance: E[(x - E[x]) (x - E[x])'], or E[x x'] where nothing can take up a shift of the mean.
+    """
+
+    layer: Layer
+    weight: np.ndarray
+    shape: tuple[int, ...]
+    mean: np.ndarray
+    covariance: np.ndarray
+
+
+Moments = Mapping[str, Moment]
+"""Moments by node name."""
+
+
+def collect_moments(model: ir.Model, data: Dataset, *, seed: int = 0, batch_size: int = 64) -> Moments:
+    """Run a network on calibration samples and take the moments of what its layers read.
+
+    Args:
+        model: The original.
+        data: Calibration samples; labels are not used.
+        seed: Seed of the positions.
+        batch_size: Samples that run together.
+    """
+    layers = [layer for layer in solvable_layers(model) if _inputs(model, layer) <= _MOST_INPUTS]
+    batches = list(data.batches(batch_size, drop_last=True))
+    inputs = [str(spec.name) for spec in input_specs(model)]
+    shapes = concrete_shapes(model, {n: a.shape for n, a in zip(inputs, batches[0].inputs, strict=True)})
+    layers = [layer for layer in layers if layer.source in shapes and layer.target in shapes]
+    sizes = {layer.node: _FLOAT * (prod(shapes[layer.source]) + prod(shapes[layer.target])) for layer in layers}
+    found: dict[str, Moment] = {}
+    for run in runs_of(layers, sizes, _RUN_BYTES):
+        found.update(_run_moments(model, run, batches, seed))
+    return found
+
+
+def _inputs(model: ir.Model, layer: Layer) -> int:
+    shape = _weight(model, layer).shape
+    return int(np.prod(shape)) // int(shape[layer.out_axis])
+
+
+def _weight(model: ir.Model, layer: Layer) -> np.ndarray:
+    tensor = model.graph.initializers[layer.weight].const_value
+    assert tensor is not None
+    return tensor.numpy()
+
+
+def _wanted_positions(inputs: int) -> int:
+    """Say how many positions a layer with so many inputs is solved on."""
+    return int(np.clip(_POSITIONS_PER_INPUT * inputs, _FEWEST_POSITIONS, _MOST_POSITIONS))
+
+
+def _run_moments(model: ir.Model, layers: list[Layer], batches: Sequence[Batch], seed: int) -> dict[str, Moment]:
+    names = list(dict.fromkeys(name for layer in layers for name in (layer.source, layer.target)))
+    values_of = open_values(model, names)
+    sums: dict[str, tuple[int, np.ndarray, np.ndarray]] = {}
+    for number, batch in enumerate(batches):
+        values = values_of(batch.inputs)
+        for layer in layers:
+            rng = np.random.default_rng([seed, number, len(layer.node)])
+            count = -(-_wanted_positions(_inputs(model, layer)) // len(batches))
+            positions = positions_of(layer, values[layer.target].shape, count, rng)
+            x = patches(layer, values[layer.source], positions)
+            seen, total, square = sums.get(layer.node, (0, 0.0, 0.0))
+            sums[layer.node] = (seen + len(x), total + x.sum(axis=0, dtype=np.float64), square + x.T @ x)
+    return {layer.node: _moment(model, layer, *sums[layer.node]) for layer in layers}
+
+
+def _moment(model: ir.Model, layer: Layer, seen: int, total: np.ndarray, square: np.ndarray) -> Moment:
+    weight = _weight(model, layer)
+    mean, second = total / seen, square / seen
+    if layer.offset is not None:
+        second = second - np.outer(mean, mean)
+    return Moment(layer, layer.matrix(weight).copy(), weight.shape, mean, second.astype(np.float32))
+
+
+def heal_weights(
+    pruned: ir.Model, channels: ChannelMap, keep: np.ndarray, moments: Moments, *, ridge: float = RIDGE
+) -> ir.Model:
+    """Solve again the weights of every layer that lost inputs.
+
+    Args:
+        pruned: What surgery made of the original; it is not changed.
+        channels: The original's analysis.
+        keep: Whether each unit stays, shape (units,).
+        moments: Of the original, from `collect_moments`.
+        ridge: See `solve`.
+
+    Returns:
+        The healed model.
+    """
+    healed = pruned.clone()
+    for moment in moments.values():
+        kept = kept_part(moment.layer, channels, keep, moment.shape)
+        if kept.columns.all():
+            continue
+        stay, gone = np.flatnonzero(kept.columns), np.flatnonzero(~kept.columns)
+        lost = moment.weight[np.ix_(kept.rows, gone)]
+        cross = lost @ moment.covariance[np.ix_(gone, stay)]
+        added = correction(moment.covariance[np.ix_(stay, stay)], cross, ridge)
+        if added is None:
+            continue
+        shift = lost @ moment.mean[gone] - added @ moment.mean[stay]
+        _add(healed, moment.layer, added, shift)
+    return healed
+
+
+def _add(model: ir.Model, layer: Layer, added: np.ndarray, shift: np.ndarray) -> None:
+    """Add to a layer's weights, shape (channels out, inputs), and to the mean of its outputs, shape (channels out,)."""
+    value = model.graph.initializers[layer.weight]
+    assert value.const_value is not None
+    old = value.const_value.numpy()
+    value.const_value = ir.tensor(layer.tensor(layer.matrix(old) + added, old), name=value.name)
+    if layer.offset is not None:
+        offset = model.graph.initializers[layer.offset]
+        assert offset.const_value is not None
+        now = offset.const_value.numpy()
+        moved = (now + layer.sign * shift.reshape(now.shape)).astype(now.dtype)
+        offset.const_value = ir.tensor(moved, name=offset.name)

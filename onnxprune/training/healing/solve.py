@@ -1,0 +1,31 @@
+"""The ridge regression that all forms of healing come down to."""
+
+from __future__ import annotations
+
+import numpy as np
+
+RIDGE = 1e-2
+"""Weight of the penalty on leaving the old weights, as a share of the mean second moment of the inputs."""
+
+
+def correction(gram: np.ndarray, cross: np.ndarray, ridge: float = RIDGE) -> np.ndarray | None:
+    """Solve min over D of E|r - D x|^2 + l |D|^2: what to add to the weights so that the error r is made up for.
+
+    Args:
+        gram: E[x x'], shape (inputs, inputs).
+        cross: E[r x'], shape (channels out, inputs).
+        ridge: l as a share of the mean of the diagonal.
+
+    Returns:
+        D, shape (channels out, inputs); None where there is no finite solution.
+    """
+    strength = ridge * float(np.trace(gram)) / len(gram)
+    if not np.isfinite(strength) or strength <= 0:
+        return None
+    regular = gram.astype(np.float64, copy=True)
+    regular[np.diag_indices_from(regular)] += strength
+    try:
+        solution = np.linalg.solve(regular, cross.T.astype(np.float64)).T
+    except np.linalg.LinAlgError:
+        return None
+    return solution if np.isfinite(solution).all() else None
