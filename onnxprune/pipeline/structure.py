@@ -28,12 +28,14 @@ class Structure:
         plan: Which units stay, and how that was found.
         pruned: The smaller model.
         verification: The proof that removal equals silencing.
+        allocation: The allocation or agent that found it.
         outcome: What an agent's search found on the way; None without one.
     """
 
     plan: Plan
     pruned: ir.Model
     verification: Verification
+    allocation: str
     outcome: SearchOutcome | None = None
 
 
@@ -61,7 +63,7 @@ def find_structure(
         return _meet_latency(network, planner, choice, bench)
     plan = planner.plan(choice.target)
     bench.observer.stage("removing and verifying")
-    return _cut(network, plan, choice)
+    return replace(_cut(network, plan, choice), outcome=planner.outcome)
 
 
 def _meet_latency(network: Network, planner: Planner, choice: Choice, bench: Bench) -> Structure:
@@ -89,4 +91,4 @@ def _cut(network: Network, plan: Plan, choice: Choice) -> Structure:
     # A dynamic batch is left to verification, which takes 2 so that mixing samples would show.
     shapes: Mapping[str, Sequence[int]] = {name: (0, *sizes[1:]) for name, sizes in network.input_shapes.items()}
     verification = verify(network.model, network.channels, plan.keep, pruned, input_shapes=shapes, seed=choice.seed)
-    return Structure(plan, pruned, verification)
+    return Structure(plan, pruned, verification, choice.allocation)

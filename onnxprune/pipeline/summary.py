@@ -13,6 +13,7 @@ from onnxprune.report.assembly import (
     file_bytes,
     fixed_records,
     group_records,
+    learning_record,
     metric_figures,
     search_probes,
     target_record,
@@ -58,7 +59,7 @@ def make_report(outcome: Outcome, settings: Settings, started: dt.datetime) -> R
         finished_at=finished,
         duration_s=round((finished - started).total_seconds(), 3),
         environment=env,
-        settings=_settings(settings),
+        settings=_settings(outcome, settings),
         model=model_file(network.path, network.model),
         output=model_file(outcome.output, load(outcome.output)),
         target=_target(outcome, settings),
@@ -73,6 +74,9 @@ def make_report(outcome: Outcome, settings: Settings, started: dt.datetime) -> R
         else ExportCheck(relative_error=trained.export_error, max_abs=trained.export_max_abs),
         training=None if trained is None else training_record(trained.history),
         search=search_probes((p.predicted, p.measured, p.macs) for p in plan.probes),
+        learning=None
+        if outcome.structure.outcome is None
+        else learning_record(outcome.structure.outcome, outcome.structure.allocation, network.channels),
         warnings=outcome.warnings,
     )
 
@@ -88,11 +92,12 @@ def _target(outcome: Outcome, settings: Settings) -> TargetRecord:
     return target_record(target, plan.original, achieved)
 
 
-def _settings(settings: Settings) -> dict[str, Any]:
+def _settings(outcome: Outcome, settings: Settings) -> dict[str, Any]:
     """Options as JSON takes them."""
     return {
         "importance": settings.importance,
-        "allocation": settings.allocation,
+        "allocation": outcome.structure.allocation,
+        "heal": settings.heal,
         "round_to": settings.round_to,
         "max_drop": settings.max_drop,
         "data": None if settings.data is None else str(settings.data),

@@ -22,6 +22,8 @@ from onnxprune.report.figures import (
 from onnxprune.report.schema import (
     FixedRecord,
     GroupRecord,
+    JudgedStructure,
+    LearningRecord,
     SearchProbe,
     TargetRecord,
     TrainingEpoch,
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from onnxprune.latency.device import Device
     from onnxprune.latency.options import MeasureOptions
     from onnxprune.latency.stats import LatencyStats
+    from onnxprune.search import SearchOutcome
     from onnxprune.training import Metrics, TrainingHistory
 
 _DIGITS_MS = 4
@@ -228,6 +231,36 @@ def training_record(history: TrainingHistory) -> TrainingRecord:
         device=history.device,
         settings=history.to_dict()["config"],
         notes=history.notes,
+    )
+
+
+def learning_record(outcome: SearchOutcome, agent: str, channels: ChannelMap) -> LearningRecord:
+    """Record an agent's search.
+
+    Args:
+        outcome: Everything it judged.
+        agent: Its name.
+        channels: The analysis.
+    """
+    per_unit = [group.channels_per_unit for group in channels.groups]
+    return LearningRecord(
+        agent=agent,
+        stopped_by=outcome.stopped_by,
+        judged=tuple(
+            JudgedStructure(
+                round=judgement.round,
+                source=judgement.candidate.source,
+                channels=tuple(
+                    int(count) * each for count, each in zip(judgement.candidate.counts, per_unit, strict=True)
+                ),
+                reward=judgement.verdict.reward,
+                metric=judgement.verdict.metric,
+                samples=judgement.verdict.samples,
+                cost=judgement.cost,
+                elapsed_s=round(judgement.elapsed_s, 3),
+            )
+            for judgement in outcome.judgements
+        ),
     )
 
 

@@ -133,6 +133,44 @@ class TrainingRecord(Record):
     notes: tuple[str, ...] = ()
 
 
+class JudgedStructure(Record):
+    """One structure that an agent's search judged, in order.
+
+    Attributes:
+        round: 0 for the plain allocations, then from 1.
+        source: "global", "uniform", or the agent that proposed it.
+        channels: What each group keeps, in the order of `groups`.
+        reward: What the search maximises; see docs/search.md.
+        metric: The metric of the healed network on the evaluation samples, in percent.
+        samples: How many these were; hopeless structures are judged on fewer.
+        cost: Predicted, in the target's unit.
+        elapsed_s: Seconds since the search began.
+    """
+
+    round: int
+    source: str
+    channels: tuple[int, ...]
+    reward: float
+    metric: float
+    samples: int
+    cost: float
+    elapsed_s: float
+
+
+class LearningRecord(Record):
+    """How an agent searched.
+
+    Attributes:
+        agent: "rl" or "random".
+        stopped_by: "evaluations", "time", "patience" or "exhausted".
+        judged: Every structure judged.
+    """
+
+    agent: str
+    stopped_by: str
+    judged: tuple[JudgedStructure, ...]
+
+
 class SearchProbe(Record):
     """One structure that the search measured, in order.
 
@@ -173,6 +211,7 @@ class Report(Record):
         export_check: ONNX against PyTorch; null without training.
         training: How it was trained; null without training.
         search: What the search measured.
+        learning: What an agent judged; null where the allocation was not learned.
         warnings: What to keep in mind when reading the figures.
     """
 
@@ -198,6 +237,7 @@ class Report(Record):
     export_check: ExportCheck | None = None
     training: TrainingRecord | None = None
     search: tuple[SearchProbe, ...] = ()
+    learning: LearningRecord | None = None
     warnings: tuple[str, ...] = ()
 
     @classmethod

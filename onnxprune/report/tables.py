@@ -10,7 +10,7 @@ from rich.text import Text
 from onnxprune.report.bench import BenchResult
 from onnxprune.report.figures import LatencyFigures, MetricFigures, ModelFigures
 from onnxprune.report.inspection import Inspection
-from onnxprune.report.schema import Report, TargetRecord
+from onnxprune.report.schema import LearningRecord, Report, TargetRecord
 from onnxprune.report.units import change, count, data_size, milliseconds, percent, points
 from onnxprune.search.target import TargetKind
 
@@ -71,6 +71,8 @@ def _metric_rows(before: MetricFigures | None, after: MetricFigures | None) -> l
 def outcome_lines(report: Report) -> list[str]:
     """Say in a line each whether the target was met and what was proven."""
     lines = [_target_line(report.target)]
+    if report.learning is not None and report.learning.judged:
+        lines.append(_learning_line(report.learning))
     check = report.verification
     lines.append(
         f"verified: removing equals silencing, relative error {check.relative_error:.1e} "
@@ -80,6 +82,19 @@ def outcome_lines(report: Report) -> list[str]:
         error = report.export_check.relative_error
         lines.append(f"exported: ONNX equals PyTorch, relative error {error:.1e}")
     return lines
+
+
+def _learning_line(learning: LearningRecord) -> str:
+    """Compare the best structure judged on all samples with the best plain allocation."""
+    samples = max(judged.samples for judged in learning.judged)
+    whole = [judged for judged in learning.judged if judged.samples == samples]
+    best = max(whole, key=lambda judged: judged.reward)
+    line = f"searched: {len(learning.judged)} structures judged by {learning.agent}, best {best.metric:.2f} % untrained"
+    plain = [judged for judged in whole if judged.round == 0]
+    if plain:
+        known = max(plain, key=lambda judged: judged.reward)
+        line += f" ({known.source}: {known.metric:.2f} %)"
+    return line
 
 
 def _target_line(target: TargetRecord) -> str:

@@ -9,13 +9,13 @@ import onnx
 import pytest
 
 import onnxprune
-from onnxprune.errors import MaxDropExceededError, TargetError, TargetOutOfReachError
+from onnxprune.errors import DataError, MaxDropExceededError, TargetError, TargetOutOfReachError
 from onnxprune.graph import graph_cost, load
 from onnxprune.latency import ModelSource
 from onnxprune.latency.fake import FakeDevice
 from onnxprune.pipeline import Settings, run
 from onnxprune.progress import Observer
-from onnxprune.search import parse_latency
+from onnxprune.search import SearchConfig, parse_latency
 from onnxprune.training import DistillConfig
 from tests.report.conftest import small_cnn
 
@@ -139,6 +139,58 @@ def test_a_drop_beyond_the_limit_is_delivered_as_rejected(model: Path) -> None:
         onnxprune.prune(model, target_macs="20%", data=x, round_to=1, max_drop=0.0, importance="l1")
     assert caught.value.exit_code == 4
     assert sorted(p.name for p in model.parent.iterdir()) == ["cnn.onnx", "cnn.pruned.rejected.onnx"]
+
+
+@pytest.mark.parametrize("target", [{"target_macs": "50%"}, {"target_params": "50%"}, {"ratio": 0.4}])
+def test_an_agent_keeps_the_budget_and_logs_what_it_judged(model: Path, target: dict[str, str]) -> None:
+    x, _ = pictures(200)
+    report = onnxprune.prune(
+        model, data=x, heal=True, allocation="rl", search_budget=12, round_to=1, importance="l1", **target
+    ).report
+    reached = report.target
+    assert reached.achieved >= reached.value if "ratio" in target else reached.achieved <= reached.value
+    assert report.learning is not None
+    assert report.learning.agent == "rl"
+    judged = report.learning.judged
+    assert [j.source for j in judged[:2]] == ["global", "uniform"]
+    assert 2 < len(judged) <= 12
+    chosen = tuple(group.channels_after for group in report.groups)
+    best = max((j for j in judged if j.samples == judged[0].samples), key=lambda j: j.reward)
+    assert best.channels == chosen
+
+
+def test_an_agent_meets_a_latency(model: Path) -> None:
+    settings = Settings(
+        target=parse_latency("50%"),
+        device=FakeDevice(by_macs, layer_ms=lambda s: s.channels_in * s.channels_out * 576e-6),
+        data=pictures(200)[0],
+        allocation="rl",
+        search=SearchConfig(evaluations=10),
+        round_to=1,
+        heal=True,
+    )
+    report = run(model, settings).report
+    assert 0.4 <= report.after.latency.p50_ms / report.before.latency.p50_ms <= 0.5
+
+
+def test_healing_brings_the_outputs_back_without_training(model: Path) -> None:
+    x, _ = pictures(300)
+    errors = {}
+    for heal in (False, True):
+        metric = onnxprune.prune(
+            model, target_macs="60%", data=x, heal=heal, round_to=1, importance="l1"
+        ).report.after.metric
+        assert metric is not None
+        errors[heal] = metric.errors[0]
+    assert errors[True] < errors[False]
+
+
+def test_an_agent_and_healing_need_samples(model: Path) -> None:
+    with pytest.raises(DataError, match="give data"):
+        onnxprune.prune(model, target_macs="60%", allocation="rl")
+    with pytest.raises(DataError, match="give data"):
+        onnxprune.prune(model, target_macs="60%", heal=True)
+    assert [p.name for p in model.parent.iterdir()] == ["cnn.onnx"]
 
 
 def test_exactly_one_target(model: Path) -> None:

@@ -173,3 +173,16 @@ def test_shortened(name: str, short: str) -> None:
 def test_brackets_in_names_are_no_markup() -> None:
     groups = tuple(group.model_copy(update={"producers": ("[bold]conv[0]",)}) for group in make_report().groups)
     assert row(changes_table(make_report(groups=groups)), "[bold]")[0] == "[bold]conv[0]"
+
+
+def test_a_search_is_summed_up_beside_the_plain_allocations() -> None:
+    rows = [(0, "global", 88.0, 100), (0, "uniform", 80.0, 100), (1, "rl", 95.0, 25), (1, "rl", 89.5, 100)]
+    judged = tuple(
+        JudgedStructure(
+            round=r, source=source, channels=(4,), reward=m, metric=m, samples=samples, cost=1.0, elapsed_s=1.0
+        )
+        for r, source, m, samples in rows
+    )
+    learning = LearningRecord(agent="rl", stopped_by="patience", judged=judged)
+    line = outcome_lines(make_report(learning=learning))[1]
+    assert line == "searched: 4 structures judged by rl, best 89.50 % untrained (global: 88.00 %)"

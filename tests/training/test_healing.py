@@ -1,0 +1,153 @@
+"""Closed-form healing: what can be made up for is, and nothing else changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from onnxprune.channels import analyse, prune
+from onnxprune.graph import input_specs, load, resolve_input_shapes, to_bytes
+from onnxprune.latency import predictor
+from onnxprune.training import Dataset, open_data
+from onnxprune.training.healing import collect_moments, heal_weights
+
+RNG = np.random.default_rng(0)
+
+
+def network(body: str, weights: dict[str, np.ndarray], folder: Path) -> ir.Model:
+    model = onnx.parser.parse_model(f"""
+        <ir_version: 8, opset_import: ["": 17]>
+        net (float[n, 3, 8, 8] x) => (float[] y) {{ {body} }}""")
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    for name, array in weights.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array.astype(np.float32), name))
+    onnx.save(model, folder / "net.onnx")
+    return load(folder / "net.onnx")
+
+
+def calibration(model: ir.Model, count: int = 200) -> Dataset:
+    x = np.random.default_rng(1).standard_normal((count, 3, 8, 8)).astype(np.float32)
+    return open_data(x, input_specs(model), resolve_input_shapes(model), None, 0).train
+
+
+def weight(*shape: int) -> np.ndarray:
+    return RNG.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))
+
+
+def redundant(channels: int, independent: int) -> np.ndarray:
+    """A weight whose last rows are combinations of the first ones."""
+    first = weight(independent, 3, 3, 3)
+    mixed = np.tensordot(RNG.standard_normal((channels - independent, independent)), first, axes=1)
+    return np.concatenate([first, mixed])
+
+
+def norm(channels: int, prefix: str) -> dict[str, np.ndarray]:
+    return {
+        f"{prefix}g": RNG.uniform(0.5, 2, channels),
+        f"{prefix}b": RNG.standard_normal(channels),
+        f"{prefix}m": RNG.standard_normal(channels),
+        f"{prefix}v": RNG.uniform(0.5, 2, channels),
+    }
+
+
+CASES: dict[str, tuple[str, dict[str, np.ndarray]]] = {
+    "convolution": (
+        "a = Conv<pads = [1, 1, 1, 1]>(x, w, wb)\ny = Conv(a, v, vb)",
+        {"w": redundant(12, 6), "wb": RNG.standard_normal(12), "v": weight(5, 12, 1, 1), "vb": weight(5, 1)[:, 0]},
+    ),
+    "strides and dilations": (
+        "a = Conv<pads = [1, 1, 1, 1]>(x, w)\ny = Conv<strides = [2, 2], dilations = [2, 2]>(a, v, vb)",
+        {"w": redundant(12, 6), "v": weight(5, 12, 3, 3), "vb": weight(5, 1)[:, 0]},
+    ),
+    "batch norm behind": (
+        "a = Conv<pads = [1, 1, 1, 1]>(x, w, wb)\nb = Conv(a, v)\ny = BatchNormalization(b, ng, nb, nm, nv)",
+        {"w": redundant(12, 6), "wb": RNG.standard_normal(12), "v": weight(5, 12, 1, 1), **norm(5, "n")},
+    ),
+    "gemm": (
+        "a = Conv<pads = [1, 1, 1, 1]>(x, w, wb)\np = GlobalAveragePool(a)\nf = Flatten(p)\n"
+        "y = Gemm<transB = 1>(f, v, vb)",
+        {"w": redundant(12, 6), "wb": RNG.standard_normal(12), "v": weight(5, 12), "vb": weight(5, 1)[:, 0]},
+    ),
+    "channels last": (
+        "a = Conv<pads = [1, 1, 1, 1]>(x, w)\nt = Transpose<perm = [0, 2, 3, 1]>(a)\ny = MatMul(t, v)",
+        {"w": redundant(12, 6), "v": weight(12, 5)},
+    ),
+}
+
+
+def outputs(model: ir.Model) -> np.ndarray:
+    x = np.random.default_rng(2).standard_normal((4, 3, 8, 8)).astype(np.float32)
+    return predictor(to_bytes(model))((x,))[0]
+
+
+def difference(model: ir.Model, other: ir.Model) -> float:
+    wanted, got = outputs(model), outputs(other)
+    return float(np.linalg.norm(got - wanted) / np.linalg.norm(wanted))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_redundant_channels_go_without_a_trace(name: str, tmp_path: Path) -> None:
+    model = network(*CASES[name], tmp_path)
+    channels = analyse(model)
+    keep = np.ones(channels.unit_count, dtype=bool)
+    keep[6:12] = False
+    pruned = prune(model, channels, keep)
+    before = to_bytes(pruned)
+    healed = heal_weights(pruned, channels, keep, collect_moments(model, calibration(model)), ridge=1e-7)
+    assert difference(model, pruned) > 0.1
+
+    assert difference(model, healed) < 1e-3
+    assert to_bytes(pruned) == before
+
+
+def test_what_cannot_be_made_up_for_gets_closer(tmp_path: Path) -> None:
+    model = network(
+        "a = Conv<pads = [1, 1, 1, 1]>(x, w, wb)\nr = Relu(a)\ny = Conv<pads = [1, 1, 1, 1]>(r, v, vb)",
+        {"w": weight(16, 3, 3, 3), "wb": RNG.standard_normal(16), "v": weight(5, 16, 3, 3), "vb": weight(5, 1)[:, 0]},
+        tmp_path,
+    )
+    channels = analyse(model)
+    keep = np.arange(channels.unit_count) % 2 == 0
+    pruned = prune(model, channels, keep)
+    healed = heal_weights(pruned, channels, keep, collect_moments(model, calibration(model)))
+    assert difference(model, healed) < 0.6 * difference(model, pruned)
+
+
+def test_layers_that_lost_nothing_stay_as_they_are(tmp_path: Path) -> None:
+    model = network(*CASES["convolution"], tmp_path)
+    channels = analyse(model)
+    keep = np.ones(channels.unit_count, dtype=bool)
+    pruned = prune(model, channels, keep)
+    healed = heal_weights(pruned, channels, keep, collect_moments(model, calibration(model)))
+    assert to_bytes(healed) == to_bytes(pruned)
+
+
+def test_shared_weights_are_left_alone(tmp_path: Path) -> None:
+    body = "a = Conv(x, w)\nb = Conv(a, v)\nc = Conv(b, v)\ny = Conv(c, u)"
+    weights = {"w": weight(8, 3, 1, 1), "v": weight(8, 8, 1, 1), "u": weight(5, 8, 1, 1)}
+    model = network(body, weights, tmp_path)
+    assert {moment.layer.weight for moment in collect_moments(model, calibration(model)).values()} == {"w", "u"}
+
+
+def test_dead_inputs_do_no_harm(tmp_path: Path) -> None:
+    body, weights = CASES["convolution"]
+    dead = {**weights, "w": np.zeros((12, 3, 3, 3)), "wb": np.zeros(12)}
+    model = network(body, dead, tmp_path)
+    channels = analyse(model)
+    keep = np.arange(channels.unit_count) < 4
+    pruned = prune(model, channels, keep)
+    healed = heal_weights(pruned, channels, keep, collect_moments(model, calibration(model)))
+    assert to_bytes(healed) == to_bytes(pruned)
+
+
+def test_moments_follow_the_seed(tmp_path: Path) -> None:
+    model = network(*CASES["convolution"], tmp_path)
+    data = calibration(model)
+    first, again, other = (collect_moments(model, data, seed=seed) for seed in (3, 3, 4))
+    name = list(first)[-1]
+    np.testing.assert_array_equal(first[name].covariance, again[name].covariance)
+    assert not np.array_equal(first[name].covariance, other[name].covariance)
