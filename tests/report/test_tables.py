@@ -18,6 +18,7 @@ from onnxprune.report import (
     summary_table,
     units,
 )
+from onnxprune.report.schema import JudgedStructure, LearningRecord
 from onnxprune.report.tables import shortened
 from tests.report.records import figures, latency, make_report, metric
 
