@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -67,7 +67,7 @@ class HealedJudge:
 
     def __init__(self, subjects: Subjects) -> None:
         """Run the original on the evaluation samples once."""
-        self._subjects = subjects
+        self._subjects = subjects = replace(subjects, data=subjects.data.in_memory())
         samples = len(subjects.data)
         self.looks: tuple[int, ...] = (max(1, round(samples * _FIRST_LOOK)), samples)
         self._reference = collect(self._predict(subjects.network.model), subjects.data)

@@ -73,6 +73,18 @@ class Problem:
     file_overhead_bytes: int = 0
 
 
+def thinned(admissible: Admissible, levels: int) -> Admissible:
+    """Allow at most so many counts in each group, evenly spread, the largest and the smallest among them."""
+
+    def thin(counts: tuple[int, ...]) -> tuple[int, ...]:
+        if len(counts) <= levels:
+            return counts
+        picked = np.unique(np.linspace(0, len(counts) - 1, levels).round().astype(int))
+        return tuple(counts[i] for i in picked)
+
+    return Admissible(tuple(thin(counts) for counts in admissible.counts))
+
+
 def multiples(channels: ChannelMap, steps: Sequence[int], *, fine: bool = True, min_share: float = 0.1) -> Admissible:
     """Allow the full count of each group and the multiples of its step below.
 

@@ -10,11 +10,14 @@ The budget is kept by construction, so the agent never learns about it. p = 0 is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
-from onnxprune.search.allocation import CostModel, Problem, fill, global_path, uniform_path
+from onnxprune.search.allocation import CostModel, Problem, fill, global_path, thinned, uniform_path
+
+_LEVELS = 16
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,11 @@ class Environment:
         """Number of groups, the length of an action."""
         return len(self.problem.channels.groups)
 
+    @cached_property
+    def _coarse(self) -> Problem:
+        # Thousands of walks are made; the steps that are left out are taken when the budget is filled.
+        return replace(self.problem, admissible=thinned(self.problem.admissible, _LEVELS))
+
     @property
     def sizes(self) -> np.ndarray:
         """Units of each group, shape (groups,)."""
@@ -43,7 +51,7 @@ class Environment:
 
     def act(self, preference: np.ndarray) -> np.ndarray | None:
         """Return the structure that an action leads to, shape (groups,); None where the budget is out of its reach."""
-        path = global_path(self.problem, self.budget, preference)
+        path = global_path(self._coarse, self.budget, preference)
         return self._within(path, preference)
 
     def uniform(self) -> np.ndarray | None:

@@ -109,9 +109,28 @@ class Dataset:
             return self
         return self.select(np.sort(spread_order(len(self), self.labels, seed)[:n]))
 
+    def in_memory(self, batch_size: int = 64) -> Dataset:
+        """Read all samples once and keep them, for what is run over many times."""
+        parts = [batch.inputs for batch in self.batches(batch_size)]
+        arrays = tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))
+        return replace(self, source=_Held(arrays), rows=np.arange(len(self)))
+
     def unlabelled(self) -> Dataset:
         """Return the same samples without their labels."""
         return replace(self, labels=None, classes=None)
+
+
+@dataclass(frozen=True, eq=False)
+class _Held:
+    """Samples in memory, ready for the model."""
+
+    arrays: tuple[AnyArray, ...]
+
+    def __len__(self) -> int:
+        return len(self.arrays[0])
+
+    def fetch(self, rows: IntArray) -> tuple[AnyArray, ...]:
+        return tuple(array[rows] for array in self.arrays)
 
 
 @dataclass(frozen=True, eq=False)

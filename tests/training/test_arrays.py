@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from onnxprune.errors import DataError
+from onnxprune.graph import InputSpec
 from onnxprune.training import Preprocess, open_data
 
 RNG = np.random.default_rng(0)
@@ -169,3 +170,13 @@ class TestLabels:
     def test_can_be_left_out(self, grey):
         splits = open_data((numbered(9, 1, 8, 8), np.arange(9)), *grey, None, 0, use_labels=False)
         assert not splits.train.labelled
+
+
+def test_samples_held_in_memory_are_the_same() -> None:
+    x = np.random.default_rng(0).standard_normal((50, 3, 4, 4)).astype(np.float32)
+    specs = (InputSpec("x", ("n", 3, 4, 4), np.dtype(np.float32)),)
+    data = open_data((x, np.arange(50) % 5), specs, {"x": (1, 3, 4, 4)}, None, 0).train.subset(20, 3)
+    held = data.in_memory(batch_size=7)
+    for before, after in zip(data.batches(6), held.batches(6), strict=True):
+        np.testing.assert_array_equal(before.inputs[0], after.inputs[0])
+        np.testing.assert_array_equal(before.labels, after.labels)
