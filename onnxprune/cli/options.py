@@ -177,7 +177,7 @@ pruning_options = _together(
         "Pruning",
         "--search-budget",
         type=SearchBudgetType(),
-        show_default="160 structures, fewer when nothing is gained",
+        show_default="40 to 160 structures, by the network's size",
         help="How long rl and random search: a number of structures (200), or a time (10m).",
     ),
     _option(

@@ -24,7 +24,11 @@ Heal = Callable[[ir.Model, np.ndarray], ir.Model]
 _FIRST_LOOK = 0.25
 # Points that a nat of divergence from the original's outputs is worth: it tells apart what the metric cannot.
 _POINTS_PER_NAT = 2.0
-_OPEN_CANDIDATES = 64
+# Candidates stay open from their first look to the next, as far as memory allows.
+_OPEN_CANDIDATES, _OPEN_BYTES = 24, 1 << 30
+# The original's outputs on the evaluation samples are kept, which maps of a segmentation network can make large.
+_FLOAT, _REFERENCE_BYTES, _FEWEST = 4, 256 << 20, 16
+_EVALUATIONS, _SMALL_MACS, _EVALUATION_LIMITS = 160, 3e8, (40, 160)
 _LOOK_MACS, _LOOK_SAMPLES = 5e11, (256, 2048)
 # Layers of large networks have many positions in each sample.
 _HEALING_MACS, _HEALING_SAMPLES = 3e11, (64, 512)
@@ -72,6 +76,8 @@ class HealedJudge:
         self.looks: tuple[int, ...] = (max(1, round(samples * _FIRST_LOOK)), samples)
         self._reference = collect(self._predict(subjects.network.model), subjects.data)
         self._open: OrderedDict[bytes, Predict] = OrderedDict()
+        weight_bytes = graph_cost(subjects.network.model, subjects.network.input_shapes).weight_bytes
+        self._most_open = int(np.clip(_OPEN_BYTES // max(weight_bytes, 1), 1, _OPEN_CANDIDATES))
 
     def judge(self, counts: np.ndarray, samples: int) -> Verdict:
         """Evaluate the healed network of a structure on the first samples."""
@@ -98,7 +104,7 @@ class HealedJudge:
             if self._subjects.heal is not None:
                 pruned = self._subjects.heal(pruned, keep)
             self._open[key] = self._predict(pruned)
-            if len(self._open) > _OPEN_CANDIDATES:
+            if len(self._open) > self._most_open:
                 self._open.popitem(last=False)
         return self._open[key]
 
@@ -110,14 +116,26 @@ class HealedJudge:
 
 def evaluation_samples(network: Network) -> int:
     """Say on how many samples candidates are judged: as many as a few seconds are enough for, by the network's MACs."""
-    return _samples(network, _LOOK_MACS, _LOOK_SAMPLES)
+    batch = next(iter(network.input_shapes.values()))[0]
+    outputs = [network.shapes.get(str(value.name), ()) for value in network.model.graph.outputs]
+    each = sum(int(np.prod(shape)) for shape in outputs) * _FLOAT / max(batch, 1)
+    fit = max(int(_REFERENCE_BYTES / max(each, 1)), _FEWEST)
+    return min(_samples(network, _LOOK_MACS, _LOOK_SAMPLES), fit)
+
+
+def search_length(network: Network) -> int:
+    """Say how many structures an agent judges where the user does not: fewer of networks that take longer."""
+    return int(np.clip(_EVALUATIONS * np.sqrt(_SMALL_MACS / _sample_macs(network)), *_EVALUATION_LIMITS))
 
 
 def _samples(network: Network, macs: float, limits: tuple[int, int]) -> int:
     """Say how many samples a number of MACs is enough for, within limits."""
+    return int(np.clip(macs / _sample_macs(network), *limits))
+
+
+def _sample_macs(network: Network) -> float:
     batch = next(iter(network.input_shapes.values()))[0]
-    each = max(graph_cost(network.model, network.input_shapes).macs / max(batch, 1), 1)
-    return int(np.clip(macs / each, *limits))
+    return max(graph_cost(network.model, network.input_shapes).macs / max(batch, 1), 1.0)
 
 
 def reward(metrics: Metrics) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 
 import onnx_ir as ir
@@ -19,6 +20,8 @@ from onnxprune.training import DataSplits, Metrics, Predict, collect, evaluate, 
 
 # A busy machine can spoil one measurement; what three say stands.
 _MEASUREMENTS = 3
+# The original's outputs are kept for the comparison, unless they are large maps: then it runs once more.
+_KEPT_BYTES = 512 << 20
 
 
 @dataclass(frozen=True)
@@ -90,8 +93,15 @@ def evaluate_both(network: Network, file: Path, data: DataSplits, observer: Obse
     """Judge the original and the result, in onnxruntime, on the test part, which nothing else has touched."""
     observer.stage("evaluating on the test part")
     original, pruned = _predict(network, network.path), _predict(network, file)
-    reference = collect(original, data.test)
+    reference = original if _output_bytes(network) * len(data.test) > _KEPT_BYTES else collect(original, data.test)
     return evaluate(original, data.test, reference), evaluate(pruned, data.test, reference)
+
+
+def _output_bytes(network: Network) -> float:
+    """Bytes of the outputs of one sample."""
+    batch = next(iter(network.input_shapes.values()))[0]
+    shapes = [network.shapes.get(str(value.name), ()) for value in network.model.graph.outputs]
+    return sum(prod(shape) for shape in shapes) * 4 / max(batch, 1)
 
 
 def _predict(network: Network, file: Path) -> Predict:

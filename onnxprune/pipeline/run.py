@@ -14,7 +14,7 @@ from onnxprune.errors import DataError, MaxDropExceededError, OutputError
 from onnxprune.graph import load, release_weights, save
 from onnxprune.importance import criterion, score_units
 from onnxprune.latency import Device, LocalDevice, MeasureOptions
-from onnxprune.pipeline.judging import HealedJudge, Subjects, candidate_healer, evaluation_samples
+from onnxprune.pipeline.judging import HealedJudge, Subjects, candidate_healer, evaluation_samples, search_length
 from onnxprune.pipeline.measuring import Bench
 from onnxprune.pipeline.outcome import Outcome, evaluate_both, final_latency
 from onnxprune.pipeline.planning import Choice, MakeJudge
@@ -70,7 +70,7 @@ class Settings:
         importance: Name of the criterion; None: the default for what data there is.
         allocation: "global", "uniform", or an agent that learns it, "rl" or "random"; None: "rl" where real data is
             trained with, else "global".
-        search: How long an agent searches.
+        search: How long an agent searches; None: as long as serves for a network of this size.
         round_to: A fixed block of channels, or None for measured ones.
         measure: How latency is measured.
         device: Where.
@@ -92,7 +92,7 @@ class Settings:
     input_shapes: InputShapes | None = None
     importance: str | None = None
     allocation: AllocationName | AgentName | None = None
-    search: SearchConfig = field(default_factory=SearchConfig)
+    search: SearchConfig | None = None
     round_to: int | None = None
     measure: MeasureOptions = field(default_factory=MeasureOptions)
     device: Device = field(default_factory=LocalDevice)
@@ -122,7 +122,7 @@ def run(model: str | Path, settings: Settings) -> CompressResult:
         _check_output(settings.report, network.path)
     data = _open(network, settings, observer)
     scores = _score(network, settings, data, observer)
-    choice = Choice(settings.target, _allocation(settings, data), settings.round_to, settings.seed, settings.search)
+    choice = _choice(network, settings, data)
     bench = Bench(settings.device, settings.measure, observer)
     structure = find_structure(network, scores, choice, bench, _judge_maker(network, settings, data, scores, observer))
     trained: Trained | None = None
@@ -224,6 +224,11 @@ def _score(network: Network, settings: Settings, data: DataSplits | None, observ
     )
     release_weights(network.model)
     return scores
+
+
+def _choice(network: Network, settings: Settings, data: DataSplits | None) -> Choice:
+    search = settings.search or SearchConfig(evaluations=search_length(network))
+    return Choice(settings.target, _allocation(settings, data), settings.round_to, settings.seed, search)
 
 
 def _allocation(settings: Settings, data: DataSplits | None) -> AllocationName | AgentName:

@@ -22,10 +22,12 @@ def correction(gram: np.ndarray, cross: np.ndarray, ridge: float = RIDGE) -> np.
     strength = ridge * float(np.trace(gram)) / len(gram)
     if not np.isfinite(strength) or strength <= 0:
         return None
-    regular = gram.astype(np.float64, copy=True)
-    regular[np.diag_indices_from(regular)] += strength
-    try:
-        solution = np.linalg.solve(regular, cross.T.astype(np.float64)).T
-    except np.linalg.LinAlgError:
+    import torch
+
+    regular = torch.from_numpy(gram.astype(np.float64, copy=True))
+    regular.diagonal().add_(strength)
+    factor, failed = torch.linalg.cholesky_ex(regular)
+    if int(failed):
         return None
+    solution: np.ndarray = torch.cholesky_solve(torch.from_numpy(cross.T.astype(np.float64)), factor).numpy().T
     return solution if np.isfinite(solution).all() else None

@@ -1,0 +1,97 @@
+"""Does the agent learn? `rl` beside random search with as many evaluations, from the same starting point.
+
+    python benchmarks/learning.py NETWORK.onnx --data DIR --preprocess FILE --out benchmarks/results/learning.json
+
+Both search under half of the network's predicted latency, on the same problem, judge and seeds. Nothing is trained:
+what is compared is the reward that a search maximises, on evaluation samples of the validation part, and on held-out
+samples that neither has seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onnxprune.importance import score_units
+from onnxprune.latency import LocalDevice, MeasureOptions
+from onnxprune.pipeline.judging import HealedJudge, Subjects, candidate_healer, evaluation_samples
+from onnxprune.pipeline.prepare import read_network
+from onnxprune.search import (
+    Environment,
+    RandomAgent,
+    RlAgent,
+    SearchConfig,
+    Subject,
+    full_counts,
+    latency_problem,
+    search,
+)
+from onnxprune.training import load_preprocess, open_data
+
+
+def prepare(options: Any) -> tuple[Environment, HealedJudge, HealedJudge]:
+    """Make the task and two judges: of evaluation samples, and of samples that no search sees."""
+    network = read_network(options.network, None, 1)
+    data = open_data(options.data, network.inputs, network.input_shapes, load_preprocess(options.preprocess), 0)
+    calibration = list(data.train.subset(256, 0).batches(32, drop_last=True))
+    scores = score_units("taylor", network.model, network.channels, calibration=calibration, seed=0)
+    subject = Subject(network.model, network.channels, network.shapes, scores)
+    costs = LocalDevice().layer_costs(MeasureOptions())
+    problem = latency_problem(subject, costs, options.original_ms)
+    limit = options.share * problem.cost.total(full_counts(network.channels))
+    heal = candidate_healer(network, data.train, 0)
+    seen = data.val.subset(evaluation_samples(network), 0)
+    judges = [HealedJudge(Subjects(network, scores, part, heal)) for part in (seen, data.test.subset(2000, 0))]
+    return Environment(problem, problem.cost, limit), judges[0], judges[1]
+
+
+def run(environment: Environment, judges: tuple[HealedJudge, HealedJudge], name: str, seed: int, count: int) -> Any:
+    """Search once and judge the best structure on samples that the search did not see."""
+    agent = {"rl": RlAgent, "random": RandomAgent}[name](environment, seed)
+    started = time.monotonic()
+    outcome = search(environment, agent, judges[0], SearchConfig(evaluations=count, patience=count))
+    best = outcome.best
+    unseen = judges[1].judge(best.candidate.counts, judges[1].looks[-1])
+    rewards = [j.verdict.reward for j in outcome.judgements if j.verdict.samples == judges[0].looks[-1]]
+    return {
+        "agent": name,
+        "seed": seed,
+        "evaluations": len(outcome.judgements),
+        "seconds": round(time.monotonic() - started, 1),
+        "start": {j.candidate.source: round(j.verdict.reward, 3) for j in outcome.judgements if j.round == 0},
+        "best_reward": round(best.verdict.reward, 3),
+        "best_metric": round(best.verdict.metric, 3),
+        "unseen_metric": round(unseen.metric, 3),
+        "best_so_far": [round(float(r), 3) for r in np.maximum.accumulate(rewards)][::5],
+    }
+
+
+def main() -> None:
+    """Run the benchmark and write its results after every search."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("network", type=Path)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--preprocess", required=True)
+    parser.add_argument("--original-ms", type=float, default=5.0, help="measured latency, for the runtime's own share")
+    parser.add_argument("--share", type=float, default=0.5)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--evaluations", type=int, default=120)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/learning.json"))
+    options = parser.parse_args()
+    environment, *judges = prepare(options)
+    results = json.loads(options.out.read_text()) if options.out.exists() else {}
+    rows = results[f"{options.network.stem} at {options.share:g}x"] = []
+    for seed in range(options.seeds):
+        for name in ("rl", "random"):
+            rows.append(run(environment, (judges[0], judges[1]), name, seed, options.evaluations))
+            print(rows[-1], flush=True)
+            options.out.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
