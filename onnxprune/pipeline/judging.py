@@ -11,11 +11,11 @@ import onnx_ir as ir
 
 from onnxprune.channels import prune
 from onnxprune.graph import graph_cost, to_bytes
+from onnxprune.healing import collect_moments, heal_weights
 from onnxprune.latency import predictor
 from onnxprune.pipeline.prepare import Network
 from onnxprune.search import Verdict, keep_mask
 from onnxprune.training import Dataset, Metrics, Predict, collect, evaluate, in_batches_of
-from onnxprune.training.healing import collect_moments, heal_weights
 
 Heal = Callable[[ir.Model, np.ndarray], ir.Model]
 """Corrects the weights of a pruned model, given which units stayed."""
@@ -62,7 +62,8 @@ def candidate_healer(network: Network, data: Dataset, seed: int) -> Heal:
     """
     model, channels = network.model, network.channels
     calibration = data.subset(_samples(network, _HEALING_MACS, _HEALING_SAMPLES), seed)
-    moments = collect_moments(model, calibration, seed=seed, batch_size=network.fixed_batch or _BATCH)
+    batches = list(calibration.batches(network.fixed_batch or _BATCH, drop_last=True))
+    moments = collect_moments(model, batches, seed=seed)
     return lambda pruned, keep: heal_weights(pruned, channels, keep, moments)
 
 

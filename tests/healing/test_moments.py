@@ -11,9 +11,10 @@ import pytest
 
 from onnxprune.channels import analyse, prune
 from onnxprune.graph import input_specs, load, resolve_input_shapes, to_bytes
+from onnxprune.healing import collect_moments, heal_weights
 from onnxprune.latency import predictor
-from onnxprune.training import Dataset, open_data
-from onnxprune.training.healing import collect_moments, heal_weights
+from onnxprune.training import open_data
+from onnxprune.training.dataset import Batch
 
 RNG = np.random.default_rng(0)
 
@@ -29,9 +30,9 @@ def network(body: str, weights: dict[str, np.ndarray], folder: Path) -> ir.Model
     return load(folder / "net.onnx")
 
 
-def calibration(model: ir.Model, count: int = 200) -> Dataset:
+def calibration(model: ir.Model, count: int = 200) -> list[Batch]:
     x = np.random.default_rng(1).standard_normal((count, 3, 8, 8)).astype(np.float32)
-    return open_data(x, input_specs(model), resolve_input_shapes(model), None, 0).train
+    return list(open_data(x, input_specs(model), resolve_input_shapes(model), None, 0).train.batches(64))
 
 
 def weight(*shape: int) -> np.ndarray:

@@ -5,22 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Protocol
 
 import numpy as np
 import onnx_ir as ir
 
 from onnxprune.channels import ChannelMap
 from onnxprune.graph import concrete_shapes, input_specs
-from onnxprune.training.dataset import Batch, Dataset
-from onnxprune.training.healing.activations import open_values
-from onnxprune.training.healing.layers import Layer, kept_part, patches, positions_of, runs_of, solvable_layers
-from onnxprune.training.healing.solve import RIDGE, correction
+from onnxprune.healing.activations import open_values
+from onnxprune.healing.layers import Layer, kept_part, patches, positions_of, runs_of, solvable_layers
+from onnxprune.healing.solve import RIDGE, correction
 
 _FLOAT = 4
 _RUN_BYTES = 256 << 20
 # Beyond this a solve takes seconds and the matrix hundreds of megabytes; such layers keep their weights.
 _MOST_INPUTS = 4608
 _POSITIONS_PER_INPUT, _FEWEST_POSITIONS, _MOST_POSITIONS = 8, 2_000, 40_000
+
+
+class Samples(Protocol):
+    """Samples that run together."""
+
+    @property
+    def inputs(self) -> tuple[np.ndarray, ...]:
+        """Arrays in the order of the model's inputs."""
 
 
 @dataclass(frozen=True)
@@ -46,17 +54,15 @@ Moments = Mapping[str, Moment]
 """Moments by node name."""
 
 
-def collect_moments(model: ir.Model, data: Dataset, *, seed: int = 0, batch_size: int = 64) -> Moments:
+def collect_moments(model: ir.Model, batches: Sequence[Samples], *, seed: int = 0) -> Moments:
     """Run a network on calibration samples and take the moments of what its layers read.
 
     Args:
         model: The original.
-        data: Calibration samples; labels are not used.
+        batches: Calibration samples; labels are not used.
         seed: Seed of the positions.
-        batch_size: Samples that run together.
     """
     layers = [layer for layer in solvable_layers(model) if _inputs(model, layer) <= _MOST_INPUTS]
-    batches = list(data.batches(batch_size, drop_last=True))
     inputs = [str(spec.name) for spec in input_specs(model)]
     shapes = concrete_shapes(model, {n: a.shape for n, a in zip(inputs, batches[0].inputs, strict=True)})
     layers = [layer for layer in layers if layer.source in shapes and layer.target in shapes]
@@ -83,7 +89,7 @@ def _wanted_positions(inputs: int) -> int:
     return int(np.clip(_POSITIONS_PER_INPUT * inputs, _FEWEST_POSITIONS, _MOST_POSITIONS))
 
 
-def _run_moments(model: ir.Model, layers: list[Layer], batches: Sequence[Batch], seed: int) -> dict[str, Moment]:
+def _run_moments(model: ir.Model, layers: list[Layer], batches: Sequence[Samples], seed: int) -> dict[str, Moment]:
     names = list(dict.fromkeys(name for layer in layers for name in (layer.source, layer.target)))
     values_of = open_values(model, names)
     sums: dict[str, tuple[int, np.ndarray, np.ndarray]] = {}

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import onnx_ir as ir
 
+from onnxprune.errors import UnsupportedModelError
 from onnxprune.graph import to_bytes
-from onnxprune.latency import predictor
 
 
 def open_values(model: ir.Model, names: Sequence[str]) -> Callable[[tuple[np.ndarray, ...]], dict[str, np.ndarray]]:
@@ -24,12 +24,31 @@ def open_values(model: ir.Model, names: Sequence[str]) -> Callable[[tuple[np.nda
     values = {str(v.name): v for node in exposed.graph for v in node.outputs if v.name in wanted}
     exposed.graph.outputs.clear()
     exposed.graph.outputs.extend(values[name] for name in sorted(wanted))
-    run = predictor(to_bytes(exposed)) if wanted else None
+    run = _opened(exposed, inputs, sorted(wanted)) if wanted else None
 
     def values_of(samples: tuple[np.ndarray, ...]) -> dict[str, np.ndarray]:
         found = dict(zip(inputs, samples, strict=True))
         if run is not None:
-            found |= dict(zip(sorted(wanted), run(samples), strict=True))
+            found |= run(samples)
         return {name: found[name] for name in names}
 
     return values_of
+
+
+def _opened(
+    model: ir.Model, inputs: Sequence[str], names: Sequence[str]
+) -> Callable[[tuple[np.ndarray, ...]], dict[str, np.ndarray]]:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    try:
+        session = ort.InferenceSession(to_bytes(model), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise UnsupportedModelError(f"onnxruntime cannot run the model: {error}") from error
+
+    def run(samples: tuple[np.ndarray, ...]) -> dict[str, np.ndarray]:
+        arrays = session.run(list(names), dict(zip(inputs, samples, strict=True)))
+        return {name: np.asarray(array) for name, array in zip(names, arrays, strict=True)}
+
+    return run
