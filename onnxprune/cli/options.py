@@ -13,7 +13,7 @@ from onnxprune.cli.sections import SectionOption
 VERBOSE = "onnxprune.verbose"
 """Where the context keeps whether `-v` was given."""
 
-CRITERIA = ("l1", "l2", "reader_l1", "bn_scale", "fpgm", "taylor", "random")
+CRITERIA = ("l1", "l2", "reader_l1", "bn_scale", "fpgm", "taylor", "reconstruction", "random")
 """Names of the importance criteria; here too, since importing them would make `--help` slow."""
 
 ALLOCATIONS = ("rl", "global", "uniform", "random")
@@ -162,8 +162,8 @@ pruning_options = _together(
         "Pruning",
         "--importance",
         type=click.Choice(CRITERIA),
-        show_default="taylor with --data, reader_l1 without",
-        help="What a channel is judged by; taylor needs --data.",
+        show_default="reconstruction with --data, reader_l1 without",
+        help="What a channel is judged by; reconstruction and taylor need --data.",
     ),
     _option(
         "Pruning",

@@ -116,4 +116,4 @@ def criterion(name: str) -> Criterion:
 
 def _load() -> None:
     """Import the families, each of which registers its criteria."""
-    from onnxprune.importance import batchnorm, geometric, magnitude, random, taylor  # noqa: F401
+    from onnxprune.importance import batchnorm, geometric, magnitude, random, reconstruction, taylor  # noqa: F401

@@ -75,7 +75,7 @@ def compress(
         test: Test data, touched once, at the end; None: split off by seed.
         preprocess: A preset (`imagenet`, `tf`, `unit`, `none`) or a JSON file.
         input_shapes: Sizes of dynamic inputs by name.
-        importance: Criterion that scores channels; None: `taylor` with data, `reader_l1` without.
+        importance: Criterion that scores channels; None: `reconstruction` with data, `reader_l1` without.
         allocation: `rl` learns how to spread the pruning, `random` searches without learning, `global` and
             `uniform` do not search. None: `rl` with data and training, else `global`.
         search_budget: Structures that `rl` and `random` judge at most (`200`), or a time (`10m`).
@@ -160,7 +160,7 @@ def prune(
     command: str | None = None,
     observer: Observer | None = None,
 ) -> CompressResult:
-    """Remove channels without training; the removal is verified, and PyTorch is needed only by `taylor`.
+    """Remove channels without training; the removal is verified, and PyTorch is needed only by `taylor` and to heal.
 
     Args:
         model: The `.onnx` file; it is never changed.
@@ -175,7 +175,7 @@ def prune(
         test: Test data.
         preprocess: What is done to the data's values.
         input_shapes: Sizes of dynamic inputs by name.
-        importance: Criterion that scores channels; None: `taylor` with data, `reader_l1` without.
+        importance: Criterion that scores channels; None: `reconstruction` with data, `reader_l1` without.
         allocation: `rl` learns how to spread the pruning, `random` searches without learning, `global` and
             `uniform` do not search. None: `rl` with data and training, else `global`.
         search_budget: Structures that `rl` and `random` judge at most (`200`), or a time (`10m`).

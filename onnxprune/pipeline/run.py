@@ -37,9 +37,9 @@ from onnxprune.training import (
 
 # Enough random inputs to heal on; what training on them is worth is said in the report.
 _SYNTHETIC_SAMPLES = 512
-# Importance by gradients needs few samples; more would only take time.
+# Importance needs few samples; more would only take time.
 _CALIBRATION_SAMPLES, _CALIBRATION_BATCH = 256, 32
-_CRITERION, _CRITERION_WITH_DATA = "reader_l1", "taylor"
+_CRITERION, _CRITERION_WITH_DATA = "reader_l1", "reconstruction"
 
 
 @dataclass(frozen=True)

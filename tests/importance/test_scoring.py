@@ -137,6 +137,7 @@ def test_criteria_are_listed_with_what_they_need():
         "random": "nothing",
         "reader_l1": "nothing",
         "taylor": "data",
+        "reconstruction": "data",
     }
     assert all(c.summary and "\n" not in c.summary for c in criteria())
 
