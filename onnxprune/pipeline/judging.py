@@ -25,7 +25,7 @@ _FIRST_LOOK = 0.25
 # Points that a nat of divergence from the original's outputs is worth: it tells apart what the metric cannot.
 _POINTS_PER_NAT = 2.0
 # Candidates stay open from their first look to the next, as far as memory allows.
-_OPEN_CANDIDATES, _OPEN_BYTES = 24, 1 << 30
+_OPEN_CANDIDATES, _OPEN_BYTES, _RUN_BYTES = 24, 1 << 30, 32 << 20
 # The original's outputs on the evaluation samples are kept, which maps of a segmentation network can make large.
 _FLOAT, _REFERENCE_BYTES, _FEWEST = 4, 256 << 20, 16
 _EVALUATIONS, _SMALL_MACS, _EVALUATION_LIMITS = 160, 3e8, (40, 160)
@@ -62,7 +62,7 @@ def candidate_healer(network: Network, data: Dataset, seed: int) -> Heal:
     """
     model, channels = network.model, network.channels
     calibration = data.subset(_samples(network, _HEALING_MACS, _HEALING_SAMPLES), seed)
-    batches = list(calibration.batches(network.fixed_batch or _BATCH, drop_last=True))
+    batches = list(calibration.batches(batch_size(network), drop_last=True))
     moments = collect_moments(model, batches, seed=seed)
     return lambda pruned, keep: heal_weights(pruned, channels, keep, moments)
 
@@ -73,12 +73,14 @@ class HealedJudge:
     def __init__(self, subjects: Subjects) -> None:
         """Run the original on the evaluation samples once."""
         self._subjects = subjects = replace(subjects, data=subjects.data.in_memory())
+        self._batch = batch_size(subjects.network)
         samples = len(subjects.data)
         self.looks: tuple[int, ...] = (max(1, round(samples * _FIRST_LOOK)), samples)
-        self._reference = collect(self._predict(subjects.network.model), subjects.data)
+        self._reference = collect(self._predict(subjects.network.model), subjects.data, self._batch)
         self._open: OrderedDict[bytes, Predict] = OrderedDict()
         weight_bytes = graph_cost(subjects.network.model, subjects.network.input_shapes).weight_bytes
-        self._most_open = int(np.clip(_OPEN_BYTES // max(weight_bytes, 1), 1, _OPEN_CANDIDATES))
+        # An open session keeps its weights twice (packed too) and what its activations needed.
+        self._most_open = int(np.clip(_OPEN_BYTES // (2 * weight_bytes + _RUN_BYTES), 1, _OPEN_CANDIDATES))
 
     def judge(self, counts: np.ndarray, samples: int) -> Verdict:
         """Evaluate the healed network of a structure on the first samples."""
@@ -93,7 +95,7 @@ class HealedJudge:
     def _evaluate(self, predict: Predict, samples: int) -> Metrics:
         first = np.arange(samples)
         reference: Sequence[np.ndarray] = [output[:samples] for output in self._reference]
-        return evaluate(predict, self._subjects.data.select(first), reference)
+        return evaluate(predict, self._subjects.data.select(first), reference, batch_size=self._batch)
 
     def _candidate(self, counts: np.ndarray) -> Predict:
         """Open a candidate, or find it open from its first look."""
@@ -122,6 +124,15 @@ def evaluation_samples(network: Network) -> int:
     each = sum(int(np.prod(shape)) for shape in outputs) * _FLOAT / max(batch, 1)
     fit = max(int(_REFERENCE_BYTES / max(each, 1)), _FEWEST)
     return min(_samples(network, _LOOK_MACS, _LOOK_SAMPLES), fit)
+
+
+def batch_size(network: Network) -> int:
+    """Say how many samples run together, so that their activations stay within a fixed memory."""
+    if network.fixed_batch is not None:
+        return network.fixed_batch
+    batch = next(iter(network.input_shapes.values()))[0]
+    each = graph_cost(network.model, network.input_shapes).peak_activation_bytes / max(batch, 1)
+    return int(np.clip(_RUN_BYTES // max(each, 1), 1, _BATCH))
 
 
 def search_length(network: Network) -> int:

@@ -14,7 +14,14 @@ from onnxprune.errors import DataError, MaxDropExceededError, OutputError
 from onnxprune.graph import load, release_weights, save
 from onnxprune.importance import criterion, score_units
 from onnxprune.latency import Device, LocalDevice, MeasureOptions
-from onnxprune.pipeline.judging import HealedJudge, Subjects, candidate_healer, evaluation_samples, search_length
+from onnxprune.pipeline.judging import (
+    HealedJudge,
+    Subjects,
+    batch_size,
+    candidate_healer,
+    evaluation_samples,
+    search_length,
+)
 from onnxprune.pipeline.measuring import Bench
 from onnxprune.pipeline.outcome import Outcome, evaluate_both, final_latency
 from onnxprune.pipeline.planning import Choice, MakeJudge
@@ -213,7 +220,9 @@ def _score(network: Network, settings: Settings, data: DataSplits | None, observ
     calibration = None
     if data is not None and criterion(name).needs == "data":
         samples = data.train.subset(_CALIBRATION_SAMPLES, settings.seed)
-        calibration = list(samples.batches(network.fixed_batch or _CALIBRATION_BATCH, drop_last=True))
+        calibration = list(
+            samples.batches(network.fixed_batch or min(batch_size(network), _CALIBRATION_BATCH), drop_last=True)
+        )
     scores = score_units(
         name,
         network.model,
