@@ -71,6 +71,7 @@ def main() -> None:
     parser.add_argument("--lite", type=Path, required=True)
     parser.add_argument("--pictures", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--networks", nargs="*", default=("lite0", "cls", "det", "rec"))
     parser.add_argument("--minutes", type=float, default=3.0, help="training time for each network")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/real.json"))
     options = parser.parse_args()
@@ -86,8 +87,10 @@ def main() -> None:
     for name, size in (("cls", (48, 192)), ("det", (320, 320)), ("rec", (48, 320))):
         path = next(options.ocr.glob(f"*_{name}_infer.onnx"))
         jobs.append((path, {"x": (1, 3, *size)}, Preprocess(**unit, size=size)))
-    results: dict[str, Any] = {}
+    results: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
     for path, shape, preprocess in jobs:
+        if not any(name in path.stem for name in options.networks):
+            continue
         try:
             results[path.name] = compress(path, shape, preprocess, options)
         except onnxprune.OnnxPruneError as error:

@@ -25,6 +25,8 @@ _SMALLEST_BATCHNORM_BATCH = 8
 _RETRIES = 3
 _LOWER = 0.3
 _FARTHER = 4.0
+# Relative errors end near 1, where nothing of the original's outputs is left.
+_FARTHER_IN_ERROR = 1.5
 _CLOSE = 0.01
 
 
@@ -252,7 +254,8 @@ def _diverges(run: _Run) -> bool:
     first, last = run.records[0].val, run.records[-1].val
     if first is None or last is None or run.retries == _RETRIES or run.schedule.progress() >= 1.0:
         return False
-    far = not last.distance <= max(_FARTHER * first.distance, _CLOSE)
+    farther = _FARTHER if first.kl is not None else _FARTHER_IN_ERROR
+    far = not last.distance <= max(farther * first.distance, _CLOSE)
     return far and not last.better_than(first)
 
 
