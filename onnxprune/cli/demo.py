@@ -97,8 +97,8 @@ def _introduction(files: dict[str, Path], output: Path) -> list[str]:
         f"  training  {files['data']}",
         f"  test      {files['test']}, used once at the end",
         f"  result    {output}",
-        "It measures what the layers cost here, removes the channels that cost most for the least,",
-        "proves the removal, trains what is left to give the original's outputs, and measures again.",
+        "It measures what the layers cost here, learns how to spread the pruning over them, proves the",
+        "removal, heals what is left and trains it to give the original's outputs, and measures again.",
         "",
     ]
 
