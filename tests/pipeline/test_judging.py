@@ -1,0 +1,86 @@
+"""The judge of candidates: what it says, on how many samples, and what it keeps in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from onnxprune.importance import score_units
+from onnxprune.pipeline.judging import (
+    HealedJudge,
+    Subjects,
+    batch_size,
+    candidate_healer,
+    evaluation_samples,
+    reward,
+    search_length,
+)
+from onnxprune.pipeline.prepare import Network, read_network
+from onnxprune.search import full_counts
+from onnxprune.training import DataSplits, Metrics, open_data
+from tests.report.conftest import small_cnn
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Network:
+    onnx.save(small_cnn(), tmp_path / "cnn.onnx")
+    return read_network(tmp_path / "cnn.onnx", None, 1)
+
+
+def samples(network: Network) -> DataSplits:
+    x = np.random.default_rng(0).standard_normal((400, 3, 8, 8)).astype(np.float32)
+    return open_data(x, network.inputs, network.input_shapes, None, 0)
+
+
+def judge(network: Network, *, heal: bool = True) -> HealedJudge:
+    data = samples(network)
+    scores = score_units("l1", network.model, network.channels)
+    healer = candidate_healer(network, data.train, 0) if heal else None
+    return HealedJudge(Subjects(network, scores, data.val, healer))
+
+
+def test_the_unpruned_network_agrees_with_itself(network: Network) -> None:
+    subject = judge(network)
+    verdict = subject.judge(full_counts(network.channels), subject.looks[-1])
+    assert (verdict.reward, verdict.metric, verdict.samples) == (100.0, 100.0, subject.looks[-1])
+    assert subject.judge_original() == verdict
+
+
+def test_healed_candidates_are_worth_more(network: Network) -> None:
+    counts = np.array([8, 12])
+    healed, raw = judge(network), judge(network, heal=False)
+    assert healed.judge(counts, healed.looks[-1]).reward > raw.judge(counts, raw.looks[-1]).reward
+
+
+def test_a_first_look_is_at_the_first_samples(network: Network) -> None:
+    subject = judge(network)
+    first, last = subject.looks
+    assert first < last
+    assert subject.judge(np.array([8, 12]), first).samples == first
+
+
+def test_a_candidate_that_was_closed_is_judged_the_same(network: Network) -> None:
+    subject = judge(network)
+    subject._most_open = 1
+    again = np.array([8, 12])
+    before = subject.judge(again, subject.looks[-1])
+    subject.judge(np.array([4, 4]), subject.looks[-1])
+    assert subject.judge(again, subject.looks[-1]) == before
+
+
+def test_divergence_tells_apart_what_the_metric_cannot() -> None:
+    near, far = (Metrics("top-1 agreement", 90.0, 100, agreement=90.0, kl=kl) for kl in (0.1, 0.4))
+    assert reward(near) > reward(far)
+    assert reward(Metrics("normalised agreement", 90.0, 100)) == 90.0
+
+
+def test_large_networks_get_fewer_samples_and_shorter_searches(tmp_path: Path, network: Network) -> None:
+    onnx.save(small_cnn(size="512"), tmp_path / "large.onnx")
+    large = read_network(tmp_path / "large.onnx", None, 1)
+    assert (evaluation_samples(network), search_length(network), batch_size(network)) == (2048, 160, 64)
+    assert evaluation_samples(large) < 2048
+    assert search_length(large) < 160
+    assert batch_size(large) == 1
