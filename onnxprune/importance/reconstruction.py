@@ -18,7 +18,7 @@ import numpy as np
 
 from onnxprune.channels import ChannelMap, Group
 from onnxprune.healing import Moment, collect_moments
-from onnxprune.importance.registry import Criterion, CriterionInputs, SliceScores, register
+from onnxprune.importance.registry import Criterion, CriterionInputs, SliceScores, criterion, register
 
 _RIDGE = 1e-2
 # Units of a large group go several at a time.
@@ -61,6 +61,7 @@ class _Reader:
 def _reconstruction(inputs: CriterionInputs) -> Iterator[SliceScores]:
     moments = collect_moments(inputs.model, inputs.calibration or (), seed=inputs.seed)
     inverses = {name: _inverse(moment) for name, moment in moments.items()}
+    unread = np.ones(inputs.channels.unit_count, dtype=bool)
     for done, group in enumerate(inputs.channels.groups, start=1):
         readers = [
             reader
@@ -68,9 +69,19 @@ def _reconstruction(inputs: CriterionInputs) -> Iterator[SliceScores]:
             if (reader := _reader(inputs.channels, group, moment, inverses[name])) is not None
         ]
         if readers:
+            unread[group.units] = False
             yield SliceScores(f"group '{group.name}'", group.units, _scores(readers, group.size))
         if inputs.on_batch is not None:
             inputs.on_batch(done, len(inputs.channels.groups))
+    yield from _by_weights(inputs, unread)
+
+
+def _by_weights(inputs: CriterionInputs, units: np.ndarray) -> Iterator[SliceScores]:
+    """Score the units that only grouped or transposed convolutions read, which are not solved again, by weights."""
+    for item in criterion("reader_l1").slices(inputs) if units.any() else ():
+        mine = (item.units >= 0) & units[item.units]
+        if mine.any():
+            yield SliceScores(item.source, np.where(mine, item.units, -1), item.scores)
 
 
 def _inverse(moment: Moment) -> np.ndarray:

@@ -68,3 +68,12 @@ def test_the_same_seed_gives_the_same_scores(tmp_path: Path) -> None:
     model, channels = network(tmp_path, np.random.default_rng(0).standard_normal((8, 4)))
     first, second = (score_units("reconstruction", model, channels, calibration=samples(), seed=5) for _ in range(2))
     np.testing.assert_array_equal(first, second)
+
+
+def test_what_is_not_solved_again_is_scored_by_weights(tmp_path: Path) -> None:
+    text = NETWORK.replace("y = Conv(a, w2)", "y = ConvTranspose(a, w2)")
+    rng = np.random.default_rng(0)
+    first, second = rng.standard_normal((6, 4, 1, 1)), rng.standard_normal((6, 5, 1, 1))
+    model, channels = build(tmp_path, text, w1=first.astype(np.float32), w2=second.astype(np.float32))
+    scores = score_units("reconstruction", model, channels, calibration=samples())
+    np.testing.assert_allclose(scores, score_units("reader_l1", model, channels))
