@@ -11,6 +11,7 @@ it adds when its turn comes, as a share of the output's variance, summed over th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -60,19 +61,30 @@ class _Reader:
 
 def _reconstruction(inputs: CriterionInputs) -> Iterator[SliceScores]:
     moments = collect_moments(inputs.model, inputs.calibration or (), seed=inputs.seed)
-    inverses = {name: _inverse(moment) for name, moment in moments.items()}
+    groups = inputs.channels.groups
+    columns = {
+        (group.index, name): found
+        for group in groups
+        for name, moment in moments.items()
+        if (found := _columns(inputs.channels, group, moment)) is not None
+    }
+    waiting = Counter(name for _, name in columns)
+    inverses: dict[str, np.ndarray] = {}
     unread = np.ones(inputs.channels.unit_count, dtype=bool)
-    for done, group in enumerate(inputs.channels.groups, start=1):
-        readers = [
-            reader
-            for name, moment in moments.items()
-            if (reader := _reader(inputs.channels, group, moment, inverses[name])) is not None
-        ]
-        if readers:
+    for done, group in enumerate(groups, start=1):
+        names = [name for index, name in columns if index == group.index]
+        for name in names:
+            if name not in inverses:
+                inverses[name] = _inverse(moments[name])
+        if names:
             unread[group.units] = False
+            readers = [_reader(moments[name], columns[group.index, name], inverses[name]) for name in names]
             yield SliceScores(f"group '{group.name}'", group.units, _scores(readers, group.size))
+        waiting.subtract(names)
+        # Inverses are as large as the moments; they go with the last group that a layer reads.
+        inverses = {name: inverse for name, inverse in inverses.items() if waiting[name] > 0}
         if inputs.on_batch is not None:
-            inputs.on_batch(done, len(inputs.channels.groups))
+            inputs.on_batch(done, len(groups))
     yield from _by_weights(inputs, unread)
 
 
@@ -92,8 +104,8 @@ def _inverse(moment: Moment) -> np.ndarray:
     return inverse
 
 
-def _reader(channels: ChannelMap, group: Group, moment: Moment, inverse: np.ndarray) -> _Reader | None:
-    """Set up a layer for a group; None where it does not read it."""
+def _columns(channels: ChannelMap, group: Group, moment: Moment) -> np.ndarray | None:
+    """Find the columns of each unit in a layer's weights, shape (units, columns each); None where it reads none."""
     layer = moment.layer
     units = channels.axis(layer.weight, 1 - layer.out_axis)
     if units is None:
@@ -104,7 +116,10 @@ def _reader(channels: ChannelMap, group: Group, moment: Moment, inverse: np.ndar
     if len(mine) == 0:
         return None
     # A group's units are on an axis equally often, so that sorting by unit gives equal rows.
-    columns = mine[np.argsort(of_column[mine], kind="stable")].reshape(group.size, -1)
+    return mine[np.argsort(of_column[mine], kind="stable")].reshape(group.size, -1)
+
+
+def _reader(moment: Moment, columns: np.ndarray, inverse: np.ndarray) -> _Reader:
     weight = moment.weight.astype(np.float64)
     variance = float(np.einsum("ij,jk,ik->", weight, moment.covariance, weight, optimize=True))
     return _Reader(columns, inverse, weight, max(variance, 1e-12))
