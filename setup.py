@@ -38,6 +38,8 @@ setup(
         "pydantic>=2.8",
         "pillow>=10",
         "protobuf>=4.25",
+        "safetensors>=0.5",
+        "matplotlib>=3.9",
     ],
     extras_require={
         "test": ["pytest>=8", "hypothesis>=6.100", "pytest-xdist>=3.5", "packaging>=24", "onnxscript>=0.5"],

@@ -17,6 +17,7 @@ OnnxPruneError                 anything a user can cause; exit code 1 unless sai
 ├── ConversionError            a graph that PyTorch cannot represent
 ├── OutputError                the result cannot be written
 ├── ReportError                a report that cannot be read
+├── RunDirectoryError          a run directory that cannot be used, or holds another run
 └── TrainingError              the loss does not stay finite, or nothing can be trained
 """
 
@@ -103,3 +104,7 @@ class TrainingError(OnnxPruneError):
 
 class ReportError(OnnxPruneError):
     """A report is missing, unreadable, or of another schema version."""
+
+
+class RunDirectoryError(OnnxPruneError):
+    """A run directory cannot be used, holds no run, or holds another one."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from onnxprune.errors import TrainingError
 from onnxprune.training.augmentation import augmented
@@ -19,6 +19,7 @@ from onnxprune.training.devices import batch_tensors, choose_device, forward, mo
 from onnxprune.training.losses import DistillLoss, output_kinds
 from onnxprune.training.metrics import Metrics, Predict, check_labels, collect, evaluate, scores_output, sized
 from onnxprune.training.schedule import Schedule
+from onnxprune.training.state import Run, read_checkpoint, write_checkpoint
 from onnxprune.training.teacher import TEACHER_BATCH, Teacher
 
 _SMALLEST_BATCHNORM_BATCH = 8
@@ -30,30 +31,6 @@ _FARTHER_IN_ERROR = 1.5
 _CLOSE = 0.01
 
 
-@dataclass
-class _Run:
-    """One training under way."""
-
-    student: nn.Module
-    teacher: Teacher
-    loss: DistillLoss
-    optimizer: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
-    schedule: Schedule
-    config: DistillConfig
-    device: torch.device
-    batch_size: int
-    generator: torch.Generator
-    val: Dataset | None
-    val_reference: Predict | tuple[AnyArray, ...]
-    best_state: dict[str, Tensor] = field(default_factory=dict)
-    best: Metrics | None = None
-    best_epoch: int = 0
-    records: list[EpochRecord] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    retries: int = 0
-
-
 def distil(
     student: nn.Module,
     teacher: nn.Module | Predict,
@@ -62,6 +39,7 @@ def distil(
     config: DistillConfig = DistillConfig(),
     *,
     on_epoch: OnEpoch | None = None,
+    checkpoint: Path | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> TrainingHistory:
     """Train a network, in place, to give the original's outputs; the weights of its best epoch are kept.
@@ -78,6 +56,8 @@ def distil(
         val: Validation samples; None: the last weights are kept.
         config: How to train.
         on_epoch: Called after every epoch, and once before the first.
+        checkpoint: Where everything needed to go on is kept after every epoch; if the file is there already,
+            training goes on from it.
         clock: Seconds; for tests.
 
     Raises:
@@ -93,8 +73,11 @@ def distil(
         original = _teacher(teacher, data, config, device)
         schedule = _schedule(config, len(data), start_s, clock)
         run = _start(student, original, (data, val), config, schedule=schedule, device=device)
-        _record(run, 0, None, on_epoch)
-        stopped_by = _train(run, data, on_epoch)
+        if checkpoint is not None and checkpoint.exists():
+            read_checkpoint(run, checkpoint)
+        else:
+            _record(run, None, on_epoch)
+        stopped_by = _train(run, data, on_epoch, checkpoint)
         student.load_state_dict(run.best_state)
     student.train(training)
     return TrainingHistory(
@@ -110,9 +93,9 @@ def _start(
     *,
     schedule: Schedule,
     device: torch.device,
-) -> _Run:
+) -> Run:
     data, val = parts
-    return _Run(
+    return Run(
         student,
         original,
         _loss(original, parts, config),
@@ -185,24 +168,26 @@ def _optimizer(student: nn.Module, config: DistillConfig, rate: float) -> torch.
     return torch.optim.SGD(groups, lr=rate, momentum=config.momentum, nesterov=config.momentum > 0)
 
 
-def _train(run: _Run, data: Dataset, on_epoch: OnEpoch | None) -> StoppedBy:
+def _train(run: Run, data: Dataset, on_epoch: OnEpoch | None, checkpoint: Path | None) -> StoppedBy:
     """Run epochs until the schedule is complete; tell what completed it."""
-    epoch = 0
-    while run.schedule.progress() < 1.0:
-        epoch += 1
-        mean_loss = _epoch(run, data, epoch)
+    while True:
+        if checkpoint is not None:
+            write_checkpoint(run, checkpoint)
+        if run.schedule.progress() >= 1.0:
+            return "time budget" if run.schedule.done < run.schedule.steps else "epochs"
+        run.epoch += 1
+        mean_loss = _epoch(run, data)
         if mean_loss is not None:
-            _record(run, epoch, mean_loss, on_epoch)
+            _record(run, mean_loss, on_epoch)
             if _diverges(run):
                 _go_back(run, "the outputs moved away from the original's")
-    return "time budget" if run.schedule.done < run.schedule.steps else "epochs"
 
 
-def _epoch(run: _Run, data: Dataset, epoch: int) -> float | None:
+def _epoch(run: Run, data: Dataset) -> float | None:
     """Train one epoch, or what is left of the schedule; return its mean loss, None if it was abandoned."""
     _set_training(run.student, run.batch_size)
     total, count = 0.0, 0
-    for batch in data.batches(run.batch_size, (run.config.seed, epoch), drop_last=True):
+    for batch in data.batches(run.batch_size, (run.config.seed, run.epoch), drop_last=True):
         if run.schedule.progress() >= 1.0:
             break
         value = _step(run, batch)
@@ -224,7 +209,7 @@ def _set_training(student: nn.Module, batch_size: int) -> None:
             part.eval()
 
 
-def _step(run: _Run, batch: Batch) -> float:
+def _step(run: Run, batch: Batch) -> float:
     """Make one optimizer step; return the loss, before which nothing is changed if it is not finite."""
     rate = run.schedule.learning_rate()
     for group in run.optimizer.param_groups:
@@ -249,7 +234,7 @@ def _step(run: _Run, batch: Batch) -> float:
     return value
 
 
-def _diverges(run: _Run) -> bool:
+def _diverges(run: Run) -> bool:
     """Whether a lower rate should be tried: the outputs are much farther off than before training."""
     first, last = run.records[0].val, run.records[-1].val
     if first is None or last is None or run.retries == _RETRIES or run.schedule.progress() >= 1.0:
@@ -259,7 +244,7 @@ def _diverges(run: _Run) -> bool:
     return far and not last.better_than(first)
 
 
-def _go_back(run: _Run, what: str) -> None:
+def _go_back(run: Run, what: str) -> None:
     """Take the best weights, no momentum and a lower learning rate."""
     run.retries += 1
     rate = run.schedule.peak * run.schedule.factor
@@ -274,7 +259,7 @@ def _go_back(run: _Run, what: str) -> None:
     run.optimizer.state.clear()
 
 
-def _record(run: _Run, epoch: int, train_loss: float | None, on_epoch: OnEpoch | None) -> None:
+def _record(run: Run, train_loss: float | None, on_epoch: OnEpoch | None) -> None:
     """Validate, keep the weights if they are the best so far, and tell."""
     clock = run.schedule.clock
     progress, rate = run.schedule.progress(), run.schedule.learning_rate()
@@ -282,19 +267,19 @@ def _record(run: _Run, epoch: int, train_loss: float | None, on_epoch: OnEpoch |
     if run.val is not None:
         before_s = clock()
         metrics = _validate(run, run.val)
-        if epoch == 0 and run.schedule.deadline_s is not None:
+        if run.epoch == 0 and run.schedule.deadline_s is not None:
             # The budget includes the last validation.
             run.schedule.deadline_s -= clock() - before_s
             run.schedule.start_s = clock()
     if metrics is None or run.best is None or metrics.better_than(run.best):
-        run.best, run.best_epoch = metrics, epoch
+        run.best, run.best_epoch = metrics, run.epoch
         run.best_state = {name: value.detach().clone() for name, value in run.student.state_dict().items()}
     elapsed_s = clock() - run.schedule.start_s
-    run.records.append(EpochRecord(epoch, progress, rate, train_loss, metrics, elapsed_s))
+    run.records.append(EpochRecord(run.epoch, progress, rate, train_loss, metrics, elapsed_s))
     if on_epoch is not None:
         on_epoch(run.records[-1])
 
 
-def _validate(run: _Run, val: Dataset) -> Metrics:
+def _validate(run: Run, val: Dataset) -> Metrics:
     predict = sized(module_predict(run.student, run.device), run.config.fixed_batch)
     return evaluate(predict, val, run.val_reference, batch_size=TEACHER_BATCH)

@@ -1,0 +1,99 @@
+"""An append-only file of observations, one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from onnxprune.errors import RunDirectoryError
+
+Fields = Mapping[str, Any]
+"""Fields of an observation, as JSON takes them."""
+
+
+class Journal:
+    """Observations by kind and key, in the order they were made.
+
+    A line is written whole before the run goes on. A line that a kill cut short is dropped: it was not observed.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        """Open a journal, with what it holds.
+
+        Args:
+            path: The file, made if it is missing; None: nothing is kept.
+
+        Raises:
+            RunDirectoryError: The file cannot be read or written, or is no journal.
+        """
+        self._path = path
+        self._pending: dict[str, list[dict[str, Any]]] = {}
+        if path is not None:
+            for entry in _complete_lines(path):
+                self._pending.setdefault(entry["kind"], []).append(entry)
+
+    @property
+    def kept(self) -> bool:
+        """Whether observations are kept on disk."""
+        return self._path is not None
+
+    def observe(self, kind: str, key: Fields, make: Callable[[], Fields]) -> dict[str, Any]:
+        """Return an observation: from an earlier attempt at this run, or made now and written down.
+
+        Args:
+            kind: What was observed, such as "judgement".
+            key: What of; the oldest observation of this kind and key that was not asked for yet is taken.
+            make: Observes; called only where there is none.
+
+        Returns:
+            The fields that `make` gave.
+        """
+        found = self._recall(kind, key)
+        if found is not None:
+            return found
+        made = dict(make())
+        self._write({"kind": kind, **key, **made})
+        return made
+
+    def note(self, kind: str, fields: Fields) -> None:
+        """Write down something for the reader that the run does not ask for again; once, however often repeated."""
+        if self._recall(kind, fields) is None:
+            self._write({"kind": kind, **fields})
+
+    def _recall(self, kind: str, key: Fields) -> dict[str, Any] | None:
+        # Compared as JSON: a tuple comes back as a list.
+        wanted = json.loads(json.dumps(dict(key)))
+        entries = self._pending.get(kind, [])
+        for position, entry in enumerate(entries):
+            if all(name in entry and entry[name] == value for name, value in wanted.items()):
+                del entries[position]
+                return {name: value for name, value in entry.items() if name != "kind" and name not in wanted}
+        return None
+
+    def _write(self, entry: Fields) -> None:
+        if self._path is None:
+            return
+        try:
+            with self._path.open("ab") as file:
+                file.write(json.dumps(entry, separators=(",", ":")).encode() + b"\n")
+        except OSError as error:
+            raise RunDirectoryError(f"cannot write '{self._path}': {error.strerror or error}") from error
+
+
+def _complete_lines(path: Path) -> list[dict[str, Any]]:
+    try:
+        content = path.read_bytes() if path.exists() else b""
+        whole = content[: content.rfind(b"\n") + 1]
+        if len(whole) < len(content):
+            with path.open("r+b") as file:
+                file.truncate(len(whole))
+        entries = [json.loads(line) for line in whole.splitlines()]
+    except OSError as error:
+        raise RunDirectoryError(f"'{path}' cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise RunDirectoryError(f"'{path}' is damaged: {error}; start again with another --run-dir") from error
+    if any(not isinstance(entry, dict) or "kind" not in entry for entry in entries):
+        raise RunDirectoryError(f"'{path}' is no history of a run; give another --run-dir")
+    return entries
