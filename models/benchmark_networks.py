@@ -5,9 +5,9 @@
     vgg, mobilenet        CIFAR-10; --data holds train/<class>/*.jpg and test/<class>/*.jpg
     googlenet, densenet   Fashion-MNIST; --data holds the four gzipped IDX files (Debian: dataset-fashion-mnist)
 
-One run writes `NAME.onnx`, and `train.npz`, `val.npz`, `test.npz` and `preprocess.json` of its data. The validation part
-(5,000 images, drawn with seed 0) is trained on by no network and chooses nothing here. Each takes under an hour on two
-cores; benchmarks/README.md has what came of it.
+One run writes `NAME.onnx`, and `train.npz`, `val.npz`, `test.npz` and `preprocess.json` of its data in a folder of the
+data's name. The validation part (5,000 images, drawn with seed 0) is trained on by no network and chooses nothing here.
+Each takes under an hour on two cores.
 """
 
 from __future__ import annotations
