@@ -121,11 +121,19 @@ class LayerCosts:
         self._points: dict[str, float] = _read(self._file)
         self._granules: dict[tuple[LayerSpec, Axis], int] = {}
         self._unsaved = 0
+        self._answers: dict[str, float] = {}
         self.on_measured: Callable[[int], None] | None = None
+        self.recall: Callable[[str, Callable[[], float]], float] = lambda _, make: make()
+        """Answers for a layer instead of the table, if it can: a run that goes on must see the costs it saw before."""
 
     def cost_ms(self, spec: LayerSpec) -> float:
         """Return the measured cost of a layer at its counts."""
         key = json.dumps(asdict(spec), separators=(",", ":"))
+        if key not in self._answers:
+            self._answers[key] = self.recall(key, lambda: self._measured_ms(key, spec))
+        return self._answers[key]
+
+    def _measured_ms(self, key: str, spec: LayerSpec) -> float:
         if key not in self._points:
             self._points[key] = self._timer.time_ms(spec)
             self._unsaved += 1

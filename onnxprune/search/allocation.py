@@ -38,10 +38,24 @@ class Admissible:
     """The counts each group may have: those that no larger count is faster than.
 
     Attributes:
-        counts: For each group its counts, descending from the full one.
+        counts: For each group its counts, descending from the one it starts with.
     """
 
     counts: tuple[tuple[int, ...], ...]
+
+    @property
+    def largest(self) -> np.ndarray:
+        """The largest structure, shape (groups,)."""
+        return np.array([counts[0] for counts in self.counts], dtype=np.int64)
+
+    def at_most(self, counts: np.ndarray) -> Admissible:
+        """Allow only what is left of a structure, shape (groups,), the structure itself included."""
+        return Admissible(
+            tuple(
+                (int(limit), *(c for c in allowed if c < limit))
+                for allowed, limit in zip(self.counts, counts, strict=True)
+            )
+        )
 
     def nearest_not_above(self, group: int, count: float) -> int:
         """Return the largest admissible count that is at most `count`, or the smallest there is."""
@@ -114,7 +128,7 @@ def uniform_path(problem: Problem) -> list[np.ndarray]:
         Structures, shape (groups,) each, from the unpruned one downward.
     """
     sizes = np.array([group.size for group in problem.channels.groups])
-    path = [sizes.copy()]
+    path = [problem.admissible.largest]
     for step in range(1, _UNIFORM_STEPS + 1):
         wanted = sizes * (1 - step / _UNIFORM_STEPS)
         counts = np.array([problem.admissible.nearest(g, wanted[g]) for g in range(len(sizes))])
@@ -144,7 +158,7 @@ def global_path(
     price = _Price(problem.cost, budget)
     admissible = problem.admissible
     weights, kept = _weights(problem, preference), _kept_importances(problem)
-    counts = np.array([group.size for group in problem.channels.groups])
+    counts = admissible.largest
     path = [counts.copy()]
     heap: list[tuple[float, int, int]] = []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -44,6 +45,7 @@ class Task:
         agent: Who searches.
         config: How long.
         seed: Seed of the agent.
+        clock: Seconds, for a search that is limited by time.
     """
 
     problem: Problem
@@ -51,6 +53,7 @@ class Task:
     agent: AgentName
     config: SearchConfig
     seed: int
+    clock: Callable[[], float] = time.monotonic
 
 
 def learn_plan(
@@ -85,7 +88,9 @@ def learn_plan(
     cost, limit = task.problem.cost, task.target.resolve(original_ms)
     scale = plain.achieved / cost.total(plain.counts)
     environment = Environment(task.problem, cost, limit / scale * _MARGIN)
-    outcome = search(environment, make_agent(task, environment), judge, task.config, on_judgement=on_judgement)
+    outcome = search(
+        environment, make_agent(task, environment), judge, task.config, on_judgement=on_judgement, clock=task.clock
+    )
     finals = _Finals(environment, judge, evaluator, limit, on_probe)
     best, reward = plain, judge.judge(plain.counts, judge.looks[-1]).reward
     for judgement in outcome.ranking[:_FINALISTS]:
@@ -114,7 +119,9 @@ def _learn_exact(task: Task, judge: Judge, on_judgement: OnJudgement | None) -> 
         budget = ChannelShareCost(problem.channels)
         problem = replace(problem, cost=ShareCost(full_counts(problem.channels)))
     environment = Environment(problem, budget, limit - overhead)
-    outcome = search(environment, make_agent(task, environment), judge, task.config, on_judgement=on_judgement)
+    outcome = search(
+        environment, make_agent(task, environment), judge, task.config, on_judgement=on_judgement, clock=task.clock
+    )
     if not outcome.judgements:
         lowest = np.array([allowed[-1] for allowed in problem.admissible.counts])
         raise out_of_reach(target, limit, exact(problem, target, lowest), original)

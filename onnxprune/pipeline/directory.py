@@ -1,0 +1,212 @@
+"""The run directory: what a run was told, what it observed, and how far its training is.
+
+run.json             what was asked, of which model, with which versions
+history.jsonl        every observation, in order (`journal`; docs/search.md defines the figures)
+stage-N/             scores, the healed network and the training's checkpoint of each stage
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import AwareDatetime, JsonValue, ValidationError
+
+from onnxprune.errors import RunDirectoryError
+from onnxprune.graph import write_atomically
+from onnxprune.journal import Journal
+from onnxprune.report.environment import Environment
+from onnxprune.report.record import Record
+
+HISTORY = "history.jsonl"
+_RUN = "run.json"
+
+
+class RunRecord(Record):
+    """What a run was told; a run that goes on must be told the same.
+
+    Attributes:
+        schema_version: Version of this format.
+        operation: "compress" or "prune".
+        arguments: The command line after `onnxprune`; null where the library was called.
+        folder: The folder it was called in.
+        model: The model's file.
+        model_sha256: Digest of the file.
+        settings: Every setting that the result depends on, as text.
+        started_at: When the run began.
+        environment: Software and hardware.
+    """
+
+    schema_version: Literal[1] = 1
+    operation: Literal["compress", "prune"]
+    arguments: tuple[str, ...] | None
+    folder: str
+    model: str
+    model_sha256: str
+    settings: dict[str, JsonValue]
+    started_at: AwareDatetime
+    environment: Environment
+
+
+@dataclass(frozen=True)
+class StageFiles:
+    """Where one stage keeps what it must not compute twice.
+
+    Attributes:
+        scores: Importance of every unit.
+        healed: The pruned network with its weights solved again, before training.
+        checkpoint: The training's state after its last epoch.
+    """
+
+    scores: Path
+    healed: Path
+    checkpoint: Path
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """A run's directory; without a path nothing is kept.
+
+    Attributes:
+        path: The folder, or None.
+        journal: What the run observes.
+    """
+
+    path: Path | None = None
+    journal: Journal = field(default_factory=Journal)
+
+    def stage(self, number: int) -> StageFiles | None:
+        """Return the files of a stage, its folder made; None where nothing is kept."""
+        if self.path is None:
+            return None
+        folder = self.path / f"stage-{number}"
+        folder.mkdir(exist_ok=True)
+        return StageFiles(folder / "scores.safetensors", folder / "healed.onnx", folder / "training.safetensors")
+
+
+@contextlib.contextmanager
+def open_directory(path: Path | None, asked: RunRecord, *, resume: bool) -> Iterator[RunDirectory]:
+    """Begin a run in a directory, or go on with the one it holds; no other process can meanwhile.
+
+    Args:
+        path: The folder, made if it is missing; None: nothing is kept.
+        asked: What the run is told now.
+        resume: Whether to go on.
+
+    Raises:
+        RunDirectoryError: The directory cannot be used, holds a run already (or none, to go on with), or one that was
+            told something else, or another process works in it.
+    """
+    if path is None:
+        yield RunDirectory()
+        return
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunDirectoryError(f"cannot make the run directory '{path}': {error.strerror or error}") from error
+    with _locked(path):
+        if (path / _RUN).exists():
+            if not resume:
+                raise RunDirectoryError(
+                    f"'{path}' holds a run already: go on with it (onnxprune resume {path}), or give another --run-dir"
+                )
+            _check_same(read_run(path), asked, path)
+        elif resume:
+            raise RunDirectoryError(f"'{path}' holds no run to go on with; start one with --run-dir {path}")
+        else:
+            write_atomically(path / _RUN, lambda temporary: _write_text(temporary, asked.to_json()))
+        yield RunDirectory(path, Journal(path / HISTORY))
+
+
+def read_run(path: Path) -> RunRecord:
+    """Read what a directory's run was told.
+
+    Raises:
+        RunDirectoryError: There is no run, or it cannot be read.
+    """
+    try:
+        return RunRecord.model_validate_json((path / _RUN).read_bytes())
+    except OSError as error:
+        raise RunDirectoryError(
+            f"'{path}' holds no run: '{_RUN}' cannot be read ({error.strerror or error})"
+        ) from error
+    except ValidationError as error:
+        raise RunDirectoryError(f"'{path / _RUN}' is no record of a run: {error.errors()[0]['msg']}") from error
+
+
+def make_record(
+    model: Path,
+    operation: Literal["compress", "prune"],
+    arguments: tuple[str, ...] | None,
+    settings: Mapping[str, JsonValue],
+    env: Environment,
+) -> RunRecord:
+    """Describe a run that begins now."""
+    return RunRecord(
+        operation=operation,
+        arguments=arguments,
+        folder=str(Path.cwd()),
+        model=str(model),
+        model_sha256=_digest(model),
+        settings=dict(settings),
+        started_at=dt.datetime.now(dt.UTC),
+        environment=env,
+    )
+
+
+def keep_scores(path: Path, scores: np.ndarray) -> None:
+    """Write scores, shape (units,), whole or not at all."""
+    from safetensors.numpy import save_file
+
+    write_atomically(path, lambda temporary: save_file({"scores": scores}, temporary))
+
+
+def kept_scores(path: Path) -> np.ndarray:
+    """Read scores."""
+    from safetensors.numpy import load_file
+
+    return load_file(path)["scores"]
+
+
+def _check_same(before: RunRecord, asked: RunRecord, path: Path) -> None:
+    if before.model_sha256 != asked.model_sha256:
+        raise RunDirectoryError(f"the run in '{path}' is of another model: '{asked.model}' has changed since it began")
+    for name in sorted(before.settings.keys() | asked.settings.keys()):
+        then, now = before.settings.get(name), asked.settings.get(name)
+        if then != now:
+            raise RunDirectoryError(f"the run in '{path}' was told {name} = {then}, not {now}; a run cannot change")
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the directory; the system lets go of it when the process ends, however it ends."""
+    try:
+        import fcntl
+    except ImportError:  # no such locks on Windows
+        yield
+        return
+    with (path / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RunDirectoryError(f"another process works in '{path}'; wait for it, or stop it first") from error
+        yield
+
+
+def _digest(model: Path) -> str:
+    try:
+        with model.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        # Reading the model says what is wrong with it.
+        return ""
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,125 @@
+"""A device, a judge and a clock whose answers are kept in a journal: a run that goes on gets the same ones again."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from onnxprune.journal import Journal
+from onnxprune.latency import Device, Feeds, LatencyStats, LayerCosts, MeasureOptions, ModelSource, summarise
+from onnxprune.latency.device import Progress
+from onnxprune.search import Judge, Verdict
+
+
+class RecordedDevice:
+    """A device whose measurements are written down."""
+
+    def __init__(self, device: Device, journal: Journal) -> None:
+        """Measure on a device, or take what a journal has."""
+        self._device = device
+        self._journal = journal
+
+    @property
+    def name(self) -> str:
+        """Name for reports."""
+        return self._device.name
+
+    def fingerprint(self, options: MeasureOptions) -> dict[str, object]:
+        """Return what a latency depends on."""
+        return self._device.fingerprint(options)
+
+    def layer_costs(self, options: MeasureOptions) -> LayerCosts:
+        """Return the table of the device, which answers what it answered before."""
+        table = self._device.layer_costs(options)
+        table.recall = lambda layer, make: float(
+            self._journal.observe("layer", {"layer": layer}, lambda: {"ms": make()})["ms"]
+        )
+        return table
+
+    def measure(
+        self,
+        models: Mapping[str, ModelSource],
+        feeds: Mapping[str, Feeds],
+        options: MeasureOptions,
+        on_progress: Progress | None = None,
+    ) -> dict[str, LatencyStats]:
+        """Measure models side by side, or return what was measured of them before."""
+
+        def make() -> dict[str, Any]:
+            stats = self._device.measure(models, feeds, options, on_progress)
+            p50 = {name: round(stat.p50_ms, 4) for name, stat in stats.items()}
+            samples = {name: stat.to_dict()["samples_ms"] for name, stat in stats.items()}
+            return {"p50_ms": p50, "samples_ms": samples}
+
+        key = {"models": {name: _digest(source) for name, source in models.items()}, "sessions": options.sessions}
+        samples = self._journal.observe("latency", key, make)["samples_ms"]
+        return {name: summarise(samples[name]) for name in models}
+
+
+class SearchClock:
+    """Seconds of searching, of the attempts before too."""
+
+    def __init__(self) -> None:
+        """Begin at 0."""
+        self._offset_s = -time.monotonic()
+
+    def __call__(self) -> float:
+        """Return the seconds."""
+        return self._offset_s + time.monotonic()
+
+    def catch_up(self, seconds: float) -> None:
+        """Stand at least at this many seconds."""
+        self._offset_s += max(0.0, seconds - self())
+
+
+class RecordedJudge:
+    """A judge that is made only when something new is to be judged."""
+
+    def __init__(self, make: Callable[[], Judge], journal: Journal, stage: int, clock: SearchClock) -> None:
+        """Prepare.
+
+        Args:
+            make: Makes the judge, which runs the original on the evaluation samples.
+            journal: What was judged before.
+            stage: Number of the stage.
+            clock: The search's.
+        """
+        self._make, self._judge = make, None
+        self._journal, self._stage, self._clock = journal, stage, clock
+        self._looks: tuple[int, ...] | None = None
+
+    _judge: Judge | None
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """Numbers of samples of the successive looks."""
+        if self._looks is None:
+            kept = self._journal.observe("looks", {"stage": self._stage}, lambda: {"samples": list(self._made().looks)})
+            self._looks = tuple(kept["samples"])
+        return self._looks
+
+    def judge(self, counts: np.ndarray, samples: int) -> Verdict:
+        """Evaluate a structure, or return what was found of it before."""
+
+        def make() -> dict[str, Any]:
+            verdict = self._made().judge(counts, samples)
+            return {"reward": verdict.reward, "metric": verdict.metric, "elapsed_s": round(self._clock(), 3)}
+
+        key = {"stage": self._stage, "channels": counts.tolist(), "samples": samples}
+        found = self._journal.observe("evaluation", key, make)
+        self._clock.catch_up(found["elapsed_s"])
+        return Verdict(found["reward"], found["metric"], samples)
+
+    def _made(self) -> Judge:
+        if self._judge is None:
+            self._judge = self._make()
+        return self._judge
+
+
+def _digest(source: ModelSource) -> str:
+    # Files are temporary copies of what the run itself wrote; their names tell them apart.
+    return hashlib.sha256(source).hexdigest()[:16] if isinstance(source, bytes) else source.name
