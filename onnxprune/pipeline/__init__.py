@@ -5,6 +5,7 @@ sitting. Nothing here decides anything: each step is a function of the package t
 """
 
 from onnxprune.pipeline.api import bench, compress, prune
-from onnxprune.pipeline.run import CompressResult, Settings, run
+from onnxprune.pipeline.run import run
+from onnxprune.pipeline.settings import CompressResult, Settings
 
 __all__ = ["CompressResult", "Settings", "bench", "compress", "prune", "run"]

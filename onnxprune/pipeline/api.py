@@ -9,7 +9,8 @@ from onnxprune.errors import TargetError
 from onnxprune.graph import graph_cost, load, random_inputs, resolve_input_shapes
 from onnxprune.latency import LocalDevice, MeasureOptions
 from onnxprune.pipeline.prepare import InputShapes
-from onnxprune.pipeline.run import CompressResult, Settings, run
+from onnxprune.pipeline.run import run
+from onnxprune.pipeline.settings import CompressResult, Settings
 from onnxprune.progress import Observer, SilentObserver
 from onnxprune.report import BenchedModel, BenchResult, environment
 from onnxprune.report.assembly import device_figures, file_bytes, latency_figures

@@ -44,12 +44,14 @@ class Subjects:
         scores: Importance of every unit, shape (units,).
         data: The evaluation samples, never of the test part.
         heal: How candidates are healed; None: not at all.
+        original: What candidates are compared with, where that is not `network`.
     """
 
     network: Network
     scores: np.ndarray
     data: Dataset
     heal: Heal | None
+    original: Network | None = None
 
 
 def candidate_healer(network: Network, data: Dataset, seed: int) -> Heal:
@@ -76,7 +78,8 @@ class HealedJudge:
         self._batch = batch_size(subjects.network)
         samples = len(subjects.data)
         self.looks: tuple[int, ...] = (max(1, round(samples * _FIRST_LOOK)), samples)
-        self._reference = collect(self._predict(subjects.network.model), subjects.data, self._batch)
+        original = subjects.original or subjects.network
+        self._reference = collect(self._predict(original.model), subjects.data, self._batch)
         self._open: OrderedDict[bytes, Predict] = OrderedDict()
         weight_bytes = graph_cost(subjects.network.model, subjects.network.input_shapes).weight_bytes
         # An open session keeps its weights twice (packed too) and what its activations needed.

@@ -13,6 +13,7 @@ from onnxprune.latency import LatencyStats, predictor
 from onnxprune.pipeline.measuring import Bench, is_large
 from onnxprune.pipeline.planning import Choice
 from onnxprune.pipeline.prepare import Network
+from onnxprune.pipeline.stages import StageResult
 from onnxprune.pipeline.structure import Structure
 from onnxprune.pipeline.training import Trained
 from onnxprune.progress import Observer
@@ -37,6 +38,7 @@ class Outcome:
         latency: Of the original's file and the result's.
         metrics: Of the original and the result on the test part; None without data.
         warnings: What to keep in mind.
+        stages: What every stage made; `structure` and `trained` are the last one's.
     """
 
     network: Network
@@ -47,6 +49,7 @@ class Outcome:
     latency: tuple[LatencyStats, LatencyStats]
     metrics: tuple[Metrics, Metrics] | None
     warnings: tuple[str, ...]
+    stages: tuple[StageResult, ...] = ()
 
 
 def final_latency(network: Network, file: Path, choice: Choice, bench: Bench) -> tuple[LatencyStats, LatencyStats]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from onnxprune.pipeline.measuring import Bench, LatencyEvaluator
 from onnxprune.pipeline.prepare import Network
+from onnxprune.progress import Observer
 from onnxprune.search import (
     AGENTS,
     ALLOCATIONS,
@@ -16,6 +18,7 @@ from onnxprune.search import (
     AllocationName,
     Judge,
     Judgement,
+    OnJudgement,
     Plan,
     Probe,
     Problem,
@@ -29,9 +32,6 @@ from onnxprune.search import (
     learn_plan,
     paper_problem,
 )
-
-MakeJudge = Callable[[], Judge]
-"""Makes the judge of an agent's candidates: late, since it runs the original on the evaluation samples."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,15 @@ class Planner:
     """Finds the structure for a target by a plain allocation, or by an agent's search."""
 
     def __init__(
-        self, problem: Problem, choice: Choice, evaluator: LatencyEvaluator, make_judge: MakeJudge | None
+        self,
+        problem: Problem,
+        choice: Choice,
+        evaluator: LatencyEvaluator,
+        judge: Judge | None = None,
+        *,
+        start_ms: float | None = None,
+        on_judgement: OnJudgement | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepare to plan.
 
@@ -78,7 +86,10 @@ class Planner:
             problem: What is decided about.
             choice: What the user chose.
             evaluator: Measures candidates beside the original.
-            make_judge: Makes the judge of candidates, for an agent.
+            judge: The judge of candidates, for an agent.
+            start_ms: Latency of the largest structure of the problem; None: it is the original.
+            on_judgement: Called after each judgement.
+            clock: Seconds, for a search that is limited by time.
         """
         self.original_ms = evaluator.original_ms
         self.outcome: SearchOutcome | None = None
@@ -86,8 +97,10 @@ class Planner:
         self._choice = choice
         self._observer = evaluator.observer
         self._evaluator = evaluator
-        self._make_judge = make_judge
-        self._judge: Judge | None = None
+        self._judge = judge
+        self._start_ms = self.original_ms if start_ms is None else start_ms
+        self._on_judgement = on_judgement or (lambda _: None)
+        self._clock = clock
 
     def plan(self, target: Target) -> Plan:
         """Find the structure for a target."""
@@ -99,7 +112,7 @@ class Planner:
                     target,
                     name,
                     evaluator=self._evaluator,
-                    original_ms=self.original_ms,
+                    original_ms=self._start_ms,
                     on_probe=self._on_probe,
                 )
         return self._learn(target)
@@ -107,16 +120,20 @@ class Planner:
     def _learn(self, target: Target) -> Plan:
         choice = self._choice
         assert choice.allocation in AGENTS
-        assert self._make_judge is not None
-        if self._judge is None:
-            self._judge = self._make_judge()
-        self._observer.stage(f"searching ({choice.allocation})", choice.search.evaluations)
+        assert self._judge is not None
+        progress = _Progress(self._observer, choice.search)
+        self._observer.stage(f"searching ({choice.allocation})", progress.total)
+
+        def on_judgement(judgement: Judgement) -> None:
+            self._on_judgement(judgement)
+            progress.tell(judgement)
+
         plan, self.outcome = learn_plan(
-            Task(self._problem, target, choice.allocation, choice.search, choice.seed),
+            Task(self._problem, target, choice.allocation, choice.search, choice.seed, self._clock),
             self._judge,
             evaluator=self._evaluator,
-            original_ms=self.original_ms,
-            on_judgement=self._on_judgement,
+            original_ms=self._start_ms,
+            on_judgement=on_judgement,
             on_probe=self._on_probe,
         )
         return plan
@@ -124,6 +141,28 @@ class Planner:
     def _on_probe(self, probe: Probe) -> None:
         self._observer.advance(0, note=f"{probe.measured:.3g} ms")
 
-    def _on_judgement(self, judgement: Judgement) -> None:
-        verdict = judgement.verdict
-        self._observer.advance(note=f"{judgement.candidate.source}: metric {verdict.metric:.2f}")
+
+class _Progress:
+    """Tells how a search goes: the best so far, its cost, evaluations a second and the time left at most."""
+
+    def __init__(self, observer: Observer, config: SearchConfig) -> None:
+        self.total = config.evaluations if config.seconds is None else None
+        self._observer = observer
+        self._config = config
+        self._best: Judgement | None = None
+
+    def tell(self, judgement: Judgement) -> None:
+        best = self._best
+        if best is None or (judgement.verdict.samples, judgement.verdict.reward) > (
+            best.verdict.samples,
+            best.verdict.reward,
+        ):
+            best = self._best = judgement
+        done, elapsed_s = judgement.index + 1, max(judgement.elapsed_s, 1e-9)
+        left_s = elapsed_s / done * (self._config.evaluations - done)
+        if self._config.seconds is not None:
+            left_s = self._config.seconds - elapsed_s
+        self._observer.advance(
+            note=f"best reward {best.verdict.reward:.2f} ({best.candidate.source}, metric {best.verdict.metric:.2f}), "
+            f"{done / elapsed_s:.2g}/s, at most {max(left_s, 0):.0f} s left"
+        )

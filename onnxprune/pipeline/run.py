@@ -5,111 +5,29 @@ from __future__ import annotations
 import datetime as dt
 import os
 import tempfile
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
+from typing import Literal
 
 from onnxprune.errors import DataError, MaxDropExceededError, OutputError
-from onnxprune.graph import load, release_weights, save
-from onnxprune.importance import criterion, score_units
-from onnxprune.latency import Device, LocalDevice, MeasureOptions
-from onnxprune.pipeline.judging import (
-    HealedJudge,
-    Subjects,
-    batch_size,
-    candidate_healer,
-    evaluation_samples,
-    search_length,
-)
+from onnxprune.graph import load, save
+from onnxprune.pipeline.directory import RunDirectory, make_record, open_directory
+from onnxprune.pipeline.judging import search_length
 from onnxprune.pipeline.measuring import Bench
 from onnxprune.pipeline.outcome import Outcome, evaluate_both, final_latency
-from onnxprune.pipeline.planning import Choice, MakeJudge
-from onnxprune.pipeline.prepare import InputShapes, Network, read_network
-from onnxprune.pipeline.structure import find_structure
+from onnxprune.pipeline.planning import Choice
+from onnxprune.pipeline.prepare import Network, read_network
+from onnxprune.pipeline.replay import RecordedDevice
+from onnxprune.pipeline.settings import CompressResult, Settings, arguments_of, told
+from onnxprune.pipeline.staging import Staging
 from onnxprune.pipeline.summary import make_report
-from onnxprune.pipeline.training import Trained, heal, train
-from onnxprune.progress import Observer, SilentObserver
-from onnxprune.report import Report, write_report
-from onnxprune.search import AGENTS, AgentName, AllocationName, Judge, SearchConfig, Target
-from onnxprune.training import (
-    DataSpec,
-    DataSplits,
-    DistillConfig,
-    Metrics,
-    Preprocess,
-    open_data,
-    synthetic_data,
-)
+from onnxprune.progress import Observer
+from onnxprune.report import environment, write_report
+from onnxprune.search import AGENTS, AgentName, AllocationName, SearchConfig
+from onnxprune.training import DataSplits, Metrics, open_data, synthetic_data
 
 # Enough random inputs to heal on; what training on them is worth is said in the report.
 _SYNTHETIC_SAMPLES = 512
-# Importance needs few samples; more would only take time.
-_CALIBRATION_SAMPLES, _CALIBRATION_BATCH = 256, 32
-_CRITERION, _CRITERION_WITH_DATA = "reader_l1", "reconstruction"
-
-
-@dataclass(frozen=True)
-class CompressResult:
-    """What a run made.
-
-    Attributes:
-        output: The smaller model's file.
-        report: The record of the run.
-    """
-
-    output: Path
-    report: Report
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything a run is told, beside the model.
-
-    Attributes:
-        target: What to reach.
-        output: Where the result goes; None: `<stem>.pruned.onnx` beside the model.
-        data: Training data, or None.
-        val: Validation part, where it is given.
-        test: Test part, where it is given.
-        preprocess: What is done to the data's values.
-        input_shapes: Sizes of dynamic inputs.
-        importance: Name of the criterion; None: the default for what data there is.
-        allocation: "global", "uniform", or an agent that learns it, "rl" or "random"; None: "rl" where real data is
-            trained with, else "global".
-        search: How long an agent searches; None: as long as serves for a network of this size.
-        round_to: A fixed block of channels, or None for measured ones.
-        measure: How latency is measured.
-        device: Where.
-        training: How to train; None: not at all.
-        heal: Without training, correct the weights in closed form; needs data.
-        max_drop: Points of the metric that may be lost.
-        seed: Seed of everything.
-        report: Where report.json goes, or None.
-        command: The command line, for the report.
-        observer: Told of the progress.
-    """
-
-    target: Target
-    output: Path | None = None
-    data: DataSpec | None = None
-    val: DataSpec | None = None
-    test: DataSpec | None = None
-    preprocess: Preprocess | None = None
-    input_shapes: InputShapes | None = None
-    importance: str | None = None
-    allocation: AllocationName | AgentName | None = None
-    search: SearchConfig | None = None
-    round_to: int | None = None
-    measure: MeasureOptions = field(default_factory=MeasureOptions)
-    device: Device = field(default_factory=LocalDevice)
-    training: DistillConfig | None = None
-    heal: bool = False
-    max_drop: float | None = None
-    seed: int = 0
-    report: Path | None = None
-    command: str | None = None
-    observer: Observer = field(default_factory=SilentObserver)
 
 
 def run(model: str | Path, settings: Settings) -> CompressResult:
@@ -117,8 +35,16 @@ def run(model: str | Path, settings: Settings) -> CompressResult:
 
     Raises:
         OnnxPruneError: Anything that stands in the way; nothing is written then, but for
-            `MaxDropExceededError`, where the result lies beside the output as `*.rejected.onnx`.
+            `MaxDropExceededError`, where the result lies beside the output as `*.rejected.onnx`, and for what the
+            run directory holds.
     """
+    operation: Literal["prune", "compress"] = "prune" if settings.training is None else "compress"
+    record = make_record(Path(model), operation, arguments_of(settings), told(settings), environment())
+    with open_directory(settings.run_dir, record, resume=settings.resume) as directory:
+        return _run(model, settings, directory)
+
+
+def _run(model: str | Path, settings: Settings, directory: RunDirectory) -> CompressResult:
     started = dt.datetime.now(dt.UTC)
     observer = _Collecting(settings.observer)
     observer.stage("reading the model")
@@ -128,16 +54,10 @@ def run(model: str | Path, settings: Settings) -> CompressResult:
     if settings.report is not None:
         _check_output(settings.report, network.path)
     data = _open(network, settings, observer)
-    scores = _score(network, settings, data, observer)
     choice = _choice(network, settings, data)
-    bench = Bench(settings.device, settings.measure, observer)
-    structure = find_structure(network, scores, choice, bench, _judge_maker(network, settings, data, scores, observer))
-    trained: Trained | None = None
-    if settings.training is not None and data is not None:
-        config = replace(settings.training, fixed_batch=network.fixed_batch)
-        trained = train(network, structure, data, config, observer)
-    elif settings.heal and data is not None:
-        structure = replace(structure, pruned=heal(network, structure, data, settings.seed, observer))
+    bench = Bench(RecordedDevice(settings.device, directory.journal), settings.measure, observer)
+    results = Staging(network, settings, choice, data, bench=bench, directory=directory).run()
+    structure, trained = results[-1].structure, results[-1].trained
     with tempfile.TemporaryDirectory(prefix="onnxprune-") as folder:
         file = Path(folder) / "model.onnx"
         save(structure.pruned if trained is None else trained.model, file)
@@ -152,7 +72,8 @@ def run(model: str | Path, settings: Settings) -> CompressResult:
             output = output.with_name(f"{output.stem}.rejected.onnx")
         observer.stage("writing")
         save(result, output)
-    outcome = Outcome(network, result, output, structure, trained, latency, metrics, tuple(observer.warnings))
+    warnings = tuple(observer.warnings)
+    outcome = Outcome(network, result, output, structure, trained, latency, metrics, warnings, tuple(results))
     report = make_report(outcome, settings, started)
     if settings.report is not None:
         write_report(report, settings.report)
@@ -213,28 +134,6 @@ def _open(network: Network, settings: Settings, observer: Observer) -> DataSplit
     return data
 
 
-def _score(network: Network, settings: Settings, data: DataSplits | None, observer: Observer) -> np.ndarray:
-    real = data is not None and not data.train.synthetic
-    name = settings.importance or (_CRITERION_WITH_DATA if real else _CRITERION)
-    observer.stage(f"scoring channels by {name}")
-    calibration = None
-    if data is not None and criterion(name).needs == "data":
-        samples = data.train.subset(_CALIBRATION_SAMPLES, settings.seed)
-        calibration = list(
-            samples.batches(network.fixed_batch or min(batch_size(network), _CALIBRATION_BATCH), drop_last=True)
-        )
-    scores = score_units(
-        name,
-        network.model,
-        network.channels,
-        calibration=calibration,
-        seed=settings.seed,
-        on_batch=lambda done, total: observer.advance(note=f"{done}/{total} batches"),
-    )
-    release_weights(network.model)
-    return scores
-
-
 def _choice(network: Network, settings: Settings, data: DataSplits | None) -> Choice:
     search = settings.search or SearchConfig(evaluations=search_length(network))
     return Choice(settings.target, _allocation(settings, data), settings.round_to, settings.seed, search)
@@ -250,21 +149,6 @@ def _allocation(settings: Settings, data: DataSplits | None) -> AllocationName |
     if settings.allocation is not None:
         return settings.allocation
     return "rl" if real and settings.training is not None else "global"
-
-
-def _judge_maker(
-    network: Network, settings: Settings, data: DataSplits | None, scores: np.ndarray, observer: Observer
-) -> MakeJudge | None:
-    if data is None or data.synthetic:
-        return None
-
-    def make() -> Judge:
-        observer.stage("preparing to judge candidates")
-        heal_candidate = candidate_healer(network, data.train, settings.seed)
-        evaluation = data.val.subset(evaluation_samples(network), settings.seed)
-        return HealedJudge(Subjects(network, scores, evaluation, heal_candidate))
-
-    return make
 
 
 def _rejection(metrics: tuple[Metrics, Metrics] | None, max_drop: float | None) -> str | None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import onnx_ir as ir
 
 from onnxprune.channels import Verification, prune, verify
 from onnxprune.errors import TargetOutOfReachError
 from onnxprune.graph import release_weights
-from onnxprune.pipeline.measuring import Bench, LatencyEvaluator, measure_beside, measure_original
-from onnxprune.pipeline.planning import Choice, MakeJudge, Planner, make_problem
+from onnxprune.pipeline.measuring import Bench, measure_beside
+from onnxprune.pipeline.planning import Choice, Planner
 from onnxprune.pipeline.prepare import Network
 from onnxprune.search import Plan, Probe, SearchOutcome
 
@@ -39,26 +38,19 @@ class Structure:
     outcome: SearchOutcome | None = None
 
 
-def find_structure(
-    network: Network, scores: np.ndarray, choice: Choice, bench: Bench, make_judge: MakeJudge | None = None
-) -> Structure:
+def find_structure(network: Network, planner: Planner, choice: Choice, bench: Bench) -> Structure:
     """Choose what to remove, remove it, and prove the removal.
 
     Args:
-        network: The original.
-        scores: Importance of every unit, shape (units,).
+        network: What is pruned.
+        planner: Finds the structure for a target.
         choice: What the user chose.
         bench: Where latency is measured.
-        make_judge: Makes the judge of candidates, for an agent.
 
     Raises:
         TargetOutOfReachError: No structure meets the target.
         VerificationError: The pruned graph is wrong; nothing may be written.
     """
-    bench.observer.stage("measuring the original")
-    original_ms = measure_original(network, bench)
-    problem = make_problem(network, scores, choice, bench, original_ms)
-    planner = Planner(problem, choice, LatencyEvaluator(network, bench, original_ms), make_judge)
     if choice.target.kind == "latency":
         return _meet_latency(network, planner, choice, bench)
     plan = planner.plan(choice.target)

@@ -22,7 +22,7 @@ from onnxprune.report.assembly import (
 )
 
 if TYPE_CHECKING:
-    from onnxprune.pipeline.run import Settings
+    from onnxprune.pipeline.settings import Settings
 
 
 def make_report(outcome: Outcome, settings: Settings, started: dt.datetime) -> Report:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 from onnxprune.errors import ConversionError
-from onnxprune.graph import random_inputs
+from onnxprune.graph import load, random_inputs, save
+from onnxprune.pipeline.directory import StageFiles
 from onnxprune.pipeline.judging import candidate_healer
 from onnxprune.pipeline.prepare import Network
 from onnxprune.pipeline.structure import Structure
 from onnxprune.progress import Observer
-from onnxprune.training import DataSplits, DistillConfig, EpochRecord, TrainingHistory
+from onnxprune.training import DataSplits, DistillConfig, EpochRecord, OnEpoch, TrainingHistory
 
 if TYPE_CHECKING:
     from onnxprune.torch_bridge import OnnxModule
@@ -39,47 +40,84 @@ class Trained:
     export_max_abs: float
 
 
-def train(
-    network: Network,
-    structure: Structure,
-    data: DataSplits,
-    config: DistillConfig,
-    observer: Observer,
-) -> Trained:
-    """Give channels the original's statistics again, distil from the original, and write the weights back.
+@dataclass(frozen=True)
+class Lesson:
+    """What a pruned network is made of, and whom it learns from.
+
+    Attributes:
+        network: The network that was pruned.
+        structure: What is left of it.
+        teacher: Whose outputs are learned.
+        data: Training and validation parts are used; the test part is not.
+        files: Where the healed network and the training's checkpoints are kept; None: nowhere.
+    """
+
+    network: Network
+    structure: Structure
+    teacher: Network
+    data: DataSplits
+    files: StageFiles | None = None
+
+
+def train(lesson: Lesson, config: DistillConfig, observer: Observer, on_epoch: OnEpoch | None = None) -> Trained:
+    """Give channels the pruned network's statistics again, distil from the teacher, and write the weights back.
 
     Args:
-        network: The original, the teacher.
-        structure: The pruned network and what of the original it kept; it is not changed.
-        data: Training and validation parts are used; the test part is not.
+        lesson: What is trained; its structure is not changed.
         config: How to train.
         observer: Told of every epoch.
+        on_epoch: Likewise, with its record.
 
     Raises:
         ConversionError: PyTorch cannot represent the graph, or computes something else than onnxruntime.
     """
-    from onnxprune.torch_bridge import compare, write_weights
+    from onnxprune.torch_bridge import compare, to_torch, write_weights
     from onnxprune.training import distil
 
-    pruned, student, teacher = _heal(network, structure, data, config.seed, observer)
+    network, data = lesson.network, lesson.data
+    pruned, student, own = _healed(lesson, config.seed, observer)
+    teacher = own if lesson.teacher is network and own is not None else to_torch(lesson.teacher.model)
     feeds = random_inputs(pruned, network.input_shapes, config.seed)
     observer.stage("distilling", 100)
     done = 0
 
-    def on_epoch(record: EpochRecord) -> None:
+    def tell(record: EpochRecord) -> None:
         nonlocal done
+        if on_epoch is not None:
+            on_epoch(record)
         percent = round(100 * record.progress)
         score = f", val {record.val.primary_name} {record.val.primary:.2f}" if record.val is not None else ""
         observer.advance(percent - done, note=f"epoch {record.epoch}{score}")
         done = percent
 
-    history = distil(student, teacher, data.train, data.val, config, on_epoch=on_epoch)
+    checkpoint = None if lesson.files is None else lesson.files.checkpoint
+    history = distil(student, teacher, data.train, data.val, config, on_epoch=tell, checkpoint=checkpoint)
     for note in history.notes:
         observer.warn(note)
     model = write_weights(student, pruned)
     difference = compare(student, model, feeds)
     _check(difference.relative, "after training")
     return Trained(model, history, difference.relative, difference.max_abs)
+
+
+def _healed(lesson: Lesson, seed: int, observer: Observer) -> tuple[ir.Model, OnnxModule, OnnxModule | None]:
+    """Heal, or take what was healed before: the model, the student, and what was pruned, where it was needed."""
+    from onnxprune.torch_bridge import to_torch
+
+    files = lesson.files
+    if files is not None and files.checkpoint.exists() and files.healed.exists():
+        pruned = load(files.healed)
+        # The statistics that were matched are in the checkpoint.
+        return pruned, to_torch(pruned), None
+    observer.stage("healing")
+    pruned = candidate_healer(lesson.network, lesson.data.train, seed)(
+        lesson.structure.pruned, lesson.structure.plan.keep
+    )
+    if files is not None:
+        save(pruned, files.healed)
+        pruned = load(files.healed)
+    student, own = _matched(lesson, pruned, seed, observer)
+    return pruned, student, own
 
 
 def heal(network: Network, structure: Structure, data: DataSplits, seed: int, observer: Observer) -> ir.Model:
@@ -97,29 +135,26 @@ def heal(network: Network, structure: Structure, data: DataSplits, seed: int, ob
     """
     from onnxprune.torch_bridge import compare, write_weights
 
-    pruned, student, _ = _heal(network, structure, data, seed, observer)
+    pruned, student, _ = _healed(Lesson(network, structure, network, data), seed, observer)
     healed = write_weights(student, pruned)
     feeds = random_inputs(pruned, network.input_shapes, seed)
     _check(compare(student, healed, feeds).relative, "after healing")
     return healed
 
 
-def _heal(
-    network: Network, structure: Structure, data: DataSplits, seed: int, observer: Observer
-) -> tuple[ir.Model, OnnxModule, OnnxModule]:
-    """Return the pruned model with its weights solved again, as a module with matched statistics, and the teacher."""
+def _matched(lesson: Lesson, pruned: ir.Model, seed: int, observer: Observer) -> tuple[OnnxModule, OnnxModule]:
+    """Return the healed model as a module with matched statistics, and the network that was pruned as a module."""
     from onnxprune.torch_bridge import compare, to_torch
     from onnxprune.training import kept_rows, match_statistics
 
-    keep = structure.plan.keep
-    observer.stage("healing")
-    pruned = candidate_healer(network, data.train, seed)(structure.pruned, keep)
+    network = lesson.network
     observer.stage("converting to PyTorch")
-    student, teacher = to_torch(pruned), to_torch(network.model)
+    student, own = to_torch(pruned), to_torch(network.model)
     feeds = random_inputs(pruned, network.input_shapes, seed)
     _check(compare(student, pruned, feeds).relative, "after conversion to PyTorch")
-    match_statistics(student, teacher, kept_rows(network.model, network.channels, keep, teacher), data.train)
-    return pruned, student, teacher
+    kept = kept_rows(network.model, network.channels, lesson.structure.plan.keep, own)
+    match_statistics(student, own, kept, lesson.data.train)
+    return student, own
 
 
 def _check(error: float, when: str) -> None:

@@ -9,16 +9,27 @@ from onnxprune.search.allocation import Problem
 from onnxprune.search.candidates import Candidate, Judge, Judgement, Verdict
 from onnxprune.search.environment import Environment
 from onnxprune.search.learned import Task, learn_plan
-from onnxprune.search.loop import SearchConfig, SearchOutcome, search, search_budget
-from onnxprune.search.plan import AGENTS, ALLOCATIONS, AgentName, AllocationName, Evaluator, Plan, find_plan
+from onnxprune.search.loop import OnJudgement, SearchConfig, SearchOutcome, search, search_budget
+from onnxprune.search.plan import (
+    AGENTS,
+    ALLOCATIONS,
+    AgentName,
+    AllocationName,
+    Evaluator,
+    Plan,
+    find_plan,
+    limit_of,
+    original_cost,
+)
 from onnxprune.search.problem import Subject, latency_problem, paper_problem
 from onnxprune.search.reach import Probe
 from onnxprune.search.sizes import full_counts, keep_mask
-from onnxprune.search.target import Target, parse_count, parse_latency, parse_size, ratio_target
+from onnxprune.search.target import UNITS, Target, parse_count, parse_latency, parse_size, ratio_target
 
 __all__ = [
     "AGENTS",
     "ALLOCATIONS",
+    "UNITS",
     "Agent",
     "AgentName",
     "AllocationName",
@@ -27,6 +38,7 @@ __all__ = [
     "Evaluator",
     "Judge",
     "Judgement",
+    "OnJudgement",
     "Plan",
     "Probe",
     "Problem",
@@ -44,6 +56,8 @@ __all__ = [
     "keep_mask",
     "latency_problem",
     "learn_plan",
+    "limit_of",
+    "original_cost",
     "paper_problem",
     "parse_count",
     "parse_latency",

@@ -86,13 +86,14 @@ def find_plan(
             return cost
     else:
         predicted = [exact(problem, target, counts) for counts in path]
-        original = predicted[0]
+        original = original_cost(problem, target)
 
         def measure(index: int) -> float:
             return predicted[index]
 
     limit = limit_of(target, original)
-    reached = reach(predicted, measure, limit, original=original, max_probes=12 if target.kind == "latency" else 64)
+    first, most = (original, 12) if target.kind == "latency" else (predicted[0], 64)
+    reached = reach(predicted, measure, limit, original=first, max_probes=most)
     if reached.index is None:
         raise out_of_reach(target, limit, reached.lowest, original)
     achieved = next((p.measured for p in reversed(reached.probes) if p.index == reached.index), original)
@@ -162,6 +163,11 @@ def exact(problem: Problem, target: Target, counts: np.ndarray) -> float:
     channels_per_unit = np.array([group.channels_per_unit for group in problem.channels.groups])
     full = full_counts(problem.channels)
     return float((counts * channels_per_unit).sum() / (full * channels_per_unit).sum())
+
+
+def original_cost(problem: Problem, target: Target) -> float:
+    """Return what the unpruned network costs, in the unit of a target that needs no measurement."""
+    return exact(problem, target, full_counts(problem.channels))
 
 
 def limit_of(target: Target, original: float) -> float:

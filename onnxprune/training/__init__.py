@@ -8,9 +8,9 @@ one of the last three is first used, not before.
 
 from typing import TYPE_CHECKING, Any
 
-from onnxprune.training.config import DistillConfig, EpochRecord, TrainingHistory
+from onnxprune.training.config import DistillConfig, EpochRecord, OnEpoch, TrainingHistory
 from onnxprune.training.dataset import Batch, Dataset, DataSplits
-from onnxprune.training.metrics import Metrics, Predict, check_labels, collect, evaluate, in_batches_of
+from onnxprune.training.metrics import Metrics, Predict, check_labels, collect, evaluate, in_batches_of, sized
 from onnxprune.training.preprocess import PRESETS, Preprocess, load_preprocess
 from onnxprune.training.sources import DataSpec, open_data
 from onnxprune.training.synthetic import synthetic_data
@@ -30,6 +30,7 @@ __all__ = [
     "DistillConfig",
     "EpochRecord",
     "Metrics",
+    "OnEpoch",
     "Predict",
     "Preprocess",
     "TrainingHistory",
@@ -44,6 +45,7 @@ __all__ = [
     "module_predict",
     "open_data",
     "reestimate_batchnorm",
+    "sized",
     "synthetic_data",
 ]
 

@@ -1,0 +1,105 @@
+"""What a run is told, and what it gives back."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Literal
+
+from pydantic import JsonValue
+
+from onnxprune.latency import Device, LocalDevice, MeasureOptions
+from onnxprune.pipeline.prepare import InputShapes
+from onnxprune.progress import Observer, SilentObserver
+from onnxprune.report import Report
+from onnxprune.search import AgentName, AllocationName, SearchConfig, Target
+from onnxprune.training import DataSpec, DistillConfig, Preprocess
+
+TeacherName = Literal["original", "previous", "better"]
+TEACHERS: tuple[TeacherName, ...] = ("original", "previous", "better")
+
+# Where results go and who is told does not change them.
+_NOT_TOLD = {"output", "report", "command", "run_dir", "resume", "observer", "device"}
+
+
+@dataclass(frozen=True)
+class CompressResult:
+    """What a run made.
+
+    Attributes:
+        output: The smaller model's file.
+        report: The record of the run.
+    """
+
+    output: Path
+    report: Report
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a run is told, beside the model.
+
+    Attributes:
+        target: What to reach.
+        output: Where the result goes; None: `<stem>.pruned.onnx` beside the model.
+        data: Training data, or None.
+        val: Validation part, where it is given.
+        test: Test part, where it is given.
+        preprocess: What is done to the data's values.
+        input_shapes: Sizes of dynamic inputs.
+        importance: Name of the criterion; None: the default for what data there is.
+        allocation: "global", "uniform", or an agent that learns it, "rl" or "random"; None: "rl" where real data is
+            trained with, else "global".
+        search: How long an agent searches; None: as long as serves for a network of this size.
+        round_to: A fixed block of channels, or None for measured ones.
+        measure: How latency is measured.
+        device: Where.
+        training: How to train; None: not at all.
+        stages: How many steps the target is reached in; None: as many as the gap to it asks for.
+        teacher: Whom the pruned network learns from: "original", "previous" (what the stage before made), or "better",
+            whichever of the two the validation part prefers.
+        heal: Without training, correct the weights in closed form; needs data.
+        max_drop: Points of the metric that may be lost.
+        seed: Seed of everything.
+        report: Where report.json goes, or None.
+        command: The command line, for the report.
+        run_dir: Where everything needed to go on with the run is kept, or None.
+        resume: Go on with the run in `run_dir`.
+        observer: Told of the progress.
+    """
+
+    target: Target
+    output: Path | None = None
+    data: DataSpec | None = None
+    val: DataSpec | None = None
+    test: DataSpec | None = None
+    preprocess: Preprocess | None = None
+    input_shapes: InputShapes | None = None
+    importance: str | None = None
+    allocation: AllocationName | AgentName | None = None
+    search: SearchConfig | None = None
+    round_to: int | None = None
+    measure: MeasureOptions = field(default_factory=MeasureOptions)
+    device: Device = field(default_factory=LocalDevice)
+    training: DistillConfig | None = None
+    stages: int | None = None
+    teacher: TeacherName = "original"
+    heal: bool = False
+    max_drop: float | None = None
+    seed: int = 0
+    report: Path | None = None
+    command: str | None = None
+    run_dir: Path | None = None
+    resume: bool = False
+    observer: Observer = field(default_factory=SilentObserver)
+
+
+def told(settings: Settings) -> dict[str, JsonValue]:
+    """Return the settings that a result depends on, as text."""
+    return {f.name: str(getattr(settings, f.name)) for f in fields(settings) if f.name not in _NOT_TOLD}
+
+
+def arguments_of(settings: Settings) -> tuple[str, ...] | None:
+    """Return the command line after `onnxprune`; None where the library was called."""
+    return None if settings.command is None else tuple(shlex.split(settings.command)[1:])
