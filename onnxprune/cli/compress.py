@@ -14,7 +14,9 @@ from onnxprune.cli.options import (
     model_argument,
     output_options,
     pruning_options,
+    run_dir_option,
     seed_option,
+    stage_options,
     target_options,
     training_options,
     verbosity_options,
@@ -27,12 +29,14 @@ from onnxprune.cli.sections import EXIT_CODES, SectionCommand
 @model_argument
 @target_options
 @output_options
+@run_dir_option
 @max_drop_option
 @data_options
 @input_shape_option
 @pruning_options
 @device_options
 @training_options
+@stage_options
 @seed_option
 @verbosity_options
 def compress(model: str, **options: Any) -> None:

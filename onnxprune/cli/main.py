@@ -11,8 +11,9 @@ from onnxprune.cli.bench import bench
 from onnxprune.cli.compress import compress
 from onnxprune.cli.demo import demo
 from onnxprune.cli.inspect import inspect
-from onnxprune.cli.options import VERBOSE
+from onnxprune.cli.options import ARGUMENTS, VERBOSE
 from onnxprune.cli.prune import prune
+from onnxprune.cli.resume import resume
 from onnxprune.cli.sections import EXIT_CODES
 from onnxprune.errors import OnnxPruneError
 
@@ -21,6 +22,11 @@ _INTERRUPTED = 130
 
 class Commands(click.Group):
     """Turns the library's errors into messages and exit codes."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep the command line, for the record of a run."""
+        ctx.meta[ARGUMENTS] = tuple(args)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -87,5 +93,5 @@ def main() -> None:
     """
 
 
-for _command in (compress, prune, inspect, bench, demo):
+for _command in (compress, prune, resume, inspect, bench, demo):
     main.add_command(_command)

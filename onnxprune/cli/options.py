@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from onnxprune.cli.parameters import DurationType, InputShapeType, SearchBudgetType, TargetType
+from onnxprune.cli.parameters import DurationType, InputShapeType, SearchBudgetType, StagesType, TargetType
 from onnxprune.cli.sections import SectionOption
 
 VERBOSE = "onnxprune.verbose"
@@ -38,6 +38,13 @@ def _together(*decorators: Decorator) -> Decorator:
 
 def _keep_verbose(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     ctx.meta[VERBOSE] = value
+
+
+ARGUMENTS = "onnxprune.arguments"
+"""Where the context keeps the command line after `onnxprune`."""
+
+RESUME = "onnxprune.resume"
+"""Where the context keeps whether a run goes on."""
 
 
 def is_verbose() -> bool:
@@ -97,6 +104,15 @@ output_options = _together(
         show_default="the output with the ending .report.json",
         help="Where the record of the run goes, as JSON.",
     ),
+)
+
+run_dir_option = _option(
+    "Output",
+    "--run-dir",
+    type=click.Path(),
+    metavar="DIR",
+    show_default="none",
+    help="Keep here what is needed to go on after a kill (onnxprune resume DIR) and to plot the run.",
 )
 
 heal_option = _option(
@@ -256,6 +272,25 @@ training_options = _together(
         type=DurationType(),
         show_default="no limit",
         help="Longest training time: 90s, 5m, 1h.",
+    ),
+)
+
+stage_options = _together(
+    _option(
+        "Training",
+        "--stages",
+        type=StagesType(),
+        default="auto",
+        show_default=True,
+        help="Steps that the target is reached in, each pruned, healed and trained: a number, or auto (by the gap).",
+    ),
+    _option(
+        "Training",
+        "--teacher",
+        type=click.Choice(["original", "previous", "better"]),
+        default="original",
+        show_default=True,
+        help="Whom stages after the first learn from: the original, the stage before, or the better of the two.",
     ),
 )
 

@@ -97,3 +97,17 @@ class InputShapeType(click.ParamType[tuple[str, tuple[int, ...]]]):
                 ctx,
             )
         return name, tuple(0 if part == "?" else int(part) for part in parts)
+
+
+class StagesType(click.ParamType["int | str"]):
+    """A number of stages, or `auto`."""
+
+    name = "N|auto"
+
+    def convert(self, value: int | str, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """Read it."""
+        if value == "auto":
+            return "auto"
+        if not (str(value).isdigit() and int(value) > 0):
+            self.fail(f"'{value}' is neither a number from 1 nor 'auto'", param, ctx)
+        return int(value)

@@ -16,6 +16,7 @@ from onnxprune.cli.options import (
     output_options,
     pruning_options,
     ratio_option,
+    run_dir_option,
     seed_option,
     target_options,
     verbosity_options,
@@ -29,6 +30,7 @@ from onnxprune.cli.sections import EXIT_CODES, SectionCommand
 @ratio_option
 @target_options
 @output_options
+@run_dir_option
 @max_drop_option
 @data_options
 @input_shape_option

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from onnxprune.cli.options import is_verbose
+from onnxprune.cli.options import ARGUMENTS, RESUME, is_verbose
 from onnxprune.cli.printing import print_lines, print_report
 from onnxprune.cli.shapes import named_shapes
 
@@ -38,7 +37,8 @@ def run(operation: Literal["compress", "prune"], model: str, *, quiet: bool, **o
     options["report"] = options["report"] or default_report(options["output"])
     with make_observer(quiet=quiet) as observer:
         function = getattr(pipeline, operation)
-        result: CompressResult = function(model, **options, command=command_line(), observer=observer)
+        resume = bool(click.get_current_context().meta.get(RESUME))
+        result: CompressResult = function(model, **options, resume=resume, command=command_line(), observer=observer)
         for message in result.report.warnings:
             if message not in observer.warned:
                 observer.warn(message)
@@ -76,4 +76,4 @@ def default_report(output: str) -> str:
 
 def command_line() -> str:
     """Return the command as it was typed, quoted for a shell."""
-    return shlex.join(["onnxprune", *sys.argv[1:]])
+    return shlex.join(["onnxprune", *click.get_current_context().meta[ARGUMENTS]])

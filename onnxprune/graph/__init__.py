@@ -8,7 +8,7 @@ inputs, outputs, opset, IR version, metadata and dynamic axes are those of the f
 from onnxprune.graph.cost import GraphCost, NodeCost, graph_cost
 from onnxprune.graph.inputs import InputSpec, input_specs, output_names, random_inputs, resolve_input_shapes
 from onnxprune.graph.load import load, release_weights
-from onnxprune.graph.save import save, save_beside, to_bytes, write_atomically
+from onnxprune.graph.save import overhead_bytes, save, save_beside, to_bytes, write_atomically
 from onnxprune.graph.shapes import concrete_shapes, infer_shapes
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "input_specs",
     "load",
     "output_names",
+    "overhead_bytes",
     "random_inputs",
     "release_weights",
     "resolve_input_shapes",

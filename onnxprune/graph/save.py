@@ -8,18 +8,30 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
 
 from onnxprune.errors import OutputError
 
 # A protobuf message cannot exceed 2 GiB; some room is left for the graph itself.
 _MAX_INLINE_BYTES = 2**31 - 2**26
+# What a tensor's sizes and lengths take beside an empty one's.
+_BYTES_PER_TENSOR = 16
 
 
 def to_bytes(model: ir.Model) -> bytes:
     """Serialise a model, weights included; for models below 2 GiB."""
     data: bytes = ir.serde.serialize_model(_inlined(model)).SerializeToString()
     return data
+
+
+def overhead_bytes(model: ir.Model) -> int:
+    """Return the bytes of a model's file that are no weights: nodes, names, shapes; at most a few too many."""
+    empty = model.clone()
+    for value in empty.graph.initializers.values():
+        value.const_value = ir.tensor(np.zeros(0, dtype=np.float32), name=value.name)
+    count = len(empty.graph.initializers)
+    return int(ir.serde.serialize_model(empty).ByteSize()) + _BYTES_PER_TENSOR * count
 
 
 def save(model: ir.Model, path: str | Path) -> None:

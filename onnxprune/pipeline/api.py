@@ -10,7 +10,7 @@ from onnxprune.graph import graph_cost, load, random_inputs, resolve_input_shape
 from onnxprune.latency import LocalDevice, MeasureOptions
 from onnxprune.pipeline.prepare import InputShapes
 from onnxprune.pipeline.run import run
-from onnxprune.pipeline.settings import CompressResult, Settings
+from onnxprune.pipeline.settings import TEACHERS, CompressResult, Settings, TeacherName
 from onnxprune.progress import Observer, SilentObserver
 from onnxprune.report import BenchedModel, BenchResult, environment
 from onnxprune.report.assembly import device_figures, file_bytes, latency_figures
@@ -55,9 +55,13 @@ def compress(
     learning_rate: float | None = None,
     optimizer: Optimizer = "sgd",
     time_budget: float | None = None,
+    stages: int | str = "auto",
+    teacher: TeacherName = "original",
     max_drop: float | None = None,
     seed: int = 0,
     report: str | Path | None = None,
+    run_dir: str | Path | None = None,
+    resume: bool = False,
     command: str | None = None,
     observer: Observer | None = None,
 ) -> CompressResult:
@@ -89,9 +93,13 @@ def compress(
         learning_rate: Peak learning rate.
         optimizer: `sgd` or `adamw`.
         time_budget: Seconds of training, at most.
+        stages: Steps that the target is reached in, each pruned, healed and trained; `auto`: by the gap to the target.
+        teacher: Whom later stages learn from: `original`, `previous` (stage), or the `better` of the two.
         max_drop: Points of the metric that may be lost.
         seed: Seed of everything random.
         report: Where `report.json` goes.
+        run_dir: Where everything needed to go on after a kill is kept.
+        resume: Go on with the run in `run_dir`; everything else must be given as before.
         command: The command line, for the report.
         observer: Told of the progress.
 
@@ -101,6 +109,8 @@ def compress(
     Raises:
         OnnxPruneError: See `onnxprune.errors`; nothing is written but for `MaxDropExceededError`.
     """
+    if teacher not in TEACHERS:
+        raise TargetError(f"unknown teacher '{teacher}'; known are {', '.join(TEACHERS)}")
     defaults = DistillConfig()
     training = DistillConfig(
         epochs=epochs,
@@ -124,9 +134,13 @@ def compress(
         round_to=_round_to(round_to),
         measure=MeasureOptions(provider=provider, threads=threads, batch=batch),
         training=training,
+        stages=_stages(stages),
+        teacher=teacher,
         max_drop=max_drop,
         seed=seed,
         report=_path(report),
+        run_dir=_path(run_dir),
+        resume=resume,
         command=command,
         observer=observer or SilentObserver(),
     )
@@ -158,6 +172,8 @@ def prune(
     max_drop: float | None = None,
     seed: int = 0,
     report: str | Path | None = None,
+    run_dir: str | Path | None = None,
+    resume: bool = False,
     command: str | None = None,
     observer: Observer | None = None,
 ) -> CompressResult:
@@ -188,6 +204,8 @@ def prune(
         max_drop: Points of the metric that may be lost.
         seed: Seed of everything random.
         report: Where `report.json` goes.
+        run_dir: Where everything needed to go on after a kill is kept.
+        resume: Go on with the run in `run_dir`; everything else must be given as before.
         command: The command line, for the report.
         observer: Told of the progress.
 
@@ -214,6 +232,8 @@ def prune(
         max_drop=max_drop,
         seed=seed,
         report=_path(report),
+        run_dir=_path(run_dir),
+        resume=resume,
         command=command,
         observer=observer or SilentObserver(),
     )
@@ -315,6 +335,14 @@ def _allocation(name: str | None) -> AllocationName | AgentName | None:
     if name is not None:
         raise TargetError(f"unknown allocation '{name}'; known are {', '.join((*AGENTS, *ALLOCATIONS))}")
     return None
+
+
+def _stages(stages: int | str) -> int | None:
+    if stages == "auto":
+        return None
+    if isinstance(stages, str) or stages < 1:
+        raise TargetError(f"stages must be 'auto' or a number from 1, not {stages!r}")
+    return stages
 
 
 def _round_to(block: int | None) -> int | None:

@@ -145,8 +145,7 @@ class Staging:
         if name == "previous":
             return previous
         before, after = (
-            evaluate(sized(predictor(to_bytes(n.model)), n.fixed_batch), data.val, ()).primary
-            for n in (original, previous)
+            evaluate(sized(predictor(to_bytes(n.model)), n.fixed_batch), data.val).primary for n in (original, previous)
         )
         return previous if after > before else original
 

@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from onnxprune.graph import graph_cost, load
 from onnxprune.pipeline.outcome import Outcome
-from onnxprune.report import ExportCheck, Report, TargetRecord, environment, model_figures, model_file
+from onnxprune.pipeline.prepare import Network
+from onnxprune.pipeline.stages import StageResult
+from onnxprune.pipeline.structure import Structure
+from onnxprune.report import (
+    ExportCheck,
+    LearningRecord,
+    Report,
+    StageRecord,
+    TargetRecord,
+    environment,
+    model_figures,
+    model_file,
+)
 from onnxprune.report.assembly import (
     device_figures,
     file_bytes,
@@ -74,10 +86,26 @@ def make_report(outcome: Outcome, settings: Settings, started: dt.datetime) -> R
         else ExportCheck(relative_error=trained.export_error, max_abs=trained.export_max_abs),
         training=None if trained is None else training_record(trained.history),
         search=search_probes((p.predicted, p.measured, p.macs) for p in plan.probes),
-        learning=None
-        if outcome.structure.outcome is None
-        else learning_record(outcome.structure.outcome, outcome.structure.allocation, network.channels),
+        learning=_learning(outcome.structure, network),
+        stages=tuple(_stage(result, network) for result in outcome.stages) if len(outcome.stages) > 1 else (),
         warnings=outcome.warnings,
+    )
+
+
+def _learning(structure: Structure, network: Network) -> LearningRecord | None:
+    if structure.outcome is None:
+        return None
+    return learning_record(structure.outcome, structure.allocation, network.channels)
+
+
+def _stage(result: StageResult, network: Network) -> StageRecord:
+    plan = result.structure.plan
+    per_unit = [group.channels_per_unit for group in network.channels.groups]
+    return StageRecord(
+        cost=plan.achieved,
+        channels=tuple(int(count) * each for count, each in zip(plan.counts, per_unit, strict=True)),
+        training=None if result.trained is None else training_record(result.trained.history),
+        learning=_learning(result.structure, network),
     )
 
 
@@ -98,6 +126,8 @@ def _settings(outcome: Outcome, settings: Settings) -> dict[str, Any]:
         "importance": settings.importance,
         "allocation": outcome.structure.allocation,
         "heal": settings.heal,
+        "stages": settings.stages,
+        "teacher": settings.teacher,
         "round_to": settings.round_to,
         "max_drop": settings.max_drop,
         "data": None if settings.data is None else str(settings.data),

@@ -171,6 +171,22 @@ class LearningRecord(Record):
     judged: tuple[JudgedStructure, ...]
 
 
+class StageRecord(Record):
+    """One stage of a run that took several.
+
+    Attributes:
+        cost: What it reached, in the target's unit.
+        channels: What each group keeps after it, in the order of `groups`.
+        training: How it was trained; null without training.
+        learning: What an agent judged in it; null where the allocation was not learned.
+    """
+
+    cost: float
+    channels: tuple[int, ...]
+    training: TrainingRecord | None
+    learning: LearningRecord | None
+
+
 class SearchProbe(Record):
     """One structure that the search measured, in order.
 
@@ -212,6 +228,8 @@ class Report(Record):
         training: How it was trained; null without training.
         search: What the search measured.
         learning: What an agent judged; null where the allocation was not learned.
+        stages: Every stage, where there were several; `verification`, `training`, `search` and `learning` are the last
+            one's.
         warnings: What to keep in mind when reading the figures.
     """
 
@@ -238,6 +256,7 @@ class Report(Record):
     training: TrainingRecord | None = None
     search: tuple[SearchProbe, ...] = ()
     learning: LearningRecord | None = None
+    stages: tuple[StageRecord, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @classmethod

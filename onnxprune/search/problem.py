@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxprune.channels import ChannelMap
+from onnxprune.graph import overhead_bytes
 from onnxprune.latency import LayerSpec
 from onnxprune.search.allocation import Problem, multiples
 from onnxprune.search.costs import LatencyCost, LayerTerm, macs_cost
@@ -63,7 +64,8 @@ def paper_problem(subject: Subject, round_to: int) -> Problem:
     channels = subject.channels
     paper = paper_cost(subject.model, channels, subject.shapes)
     admissible = multiples(channels, [round_to] * len(channels.groups), fine=False)
-    return Problem(channels, subject.scores, admissible, paper, macs_cost(paper, len(channels.groups)))
+    cost = macs_cost(paper, len(channels.groups))
+    return Problem(channels, subject.scores, admissible, paper, cost, overhead_bytes(subject.model))
 
 
 def latency_problem(
@@ -98,7 +100,8 @@ def latency_problem(
     steps = _group_steps(channels, terms, granules, own_ms)
     cost = LatencyCost(terms, paper, full_counts(channels), original_ms)
     table.save()
-    return Problem(channels, subject.scores, multiples(channels, steps), paper, cost)
+    admissible = multiples(channels, steps)
+    return Problem(channels, subject.scores, admissible, paper, cost, overhead_bytes(subject.model))
 
 
 def layer_spec(node: ir.Node, shapes: Shapes, channels: ChannelMap) -> LayerSpec | None:

@@ -10,7 +10,7 @@ import pytest
 import onnxprune
 from tests.cli.conftest import Run
 
-COMMANDS = ("compress", "prune", "inspect", "bench", "demo")
+COMMANDS = ("compress", "prune", "resume", "inspect", "bench", "demo")
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])

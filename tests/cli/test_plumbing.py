@@ -51,7 +51,7 @@ def fails_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 def test_options_are_the_pipelines_arguments_with_the_same_defaults(command: str) -> None:
     typed = main.commands[command].make_context(command, ["model.onnx"]).params
     arguments = inspect.signature(getattr(pipeline, command)).parameters
-    assert {*typed} - {"quiet"} == {*arguments} - {"command", "observer"}
+    assert {*typed} - {"quiet"} == {*arguments} - {"command", "observer", "resume"}
     defaults = {name: value for name, value in typed.items() if name not in ("model", "quiet", "input_shapes")}
     assert defaults == {name: arguments[name].default for name in defaults}
 
@@ -74,7 +74,7 @@ def test_every_option_arrives(run: Run, calls: Calls) -> None:
         ),
         *("--provider", "cuda", "--threads", "2", "--batch", "4", "--epochs", "3", "--batch-size", "16"),
         *("--learning-rate", "0.1", "--optimizer", "adamw", "--time-budget", "5m", "--max-drop", "1.5"),
-        *("--seed", "9"),
+        *("--seed", "9", "--run-dir", "run", "--stages", "2", "--teacher", "better"),
     )
     assert result.exit_code == 0, result.output
     (call,) = calls
@@ -95,6 +95,7 @@ def test_every_option_arrives(run: Run, calls: Calls) -> None:
             "batch_size": 16,
         },
         **{"learning_rate": 0.1, "optimizer": "adamw", "time_budget": 300.0, "max_drop": 1.5, "seed": 9},
+        **{"run_dir": "run", "resume": False, "stages": 2, "teacher": "better"},
     }
 
 

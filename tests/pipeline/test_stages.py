@@ -1,0 +1,162 @@
+"""Targets reached in stages, and runs that go on after they were cut off."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import onnxprune
+from onnxprune.errors import RunDirectoryError, TargetError
+from onnxprune.latency import Feeds, LatencyStats, MeasureOptions, ModelSource
+from onnxprune.latency.device import Progress
+from onnxprune.latency.fake import FakeDevice
+from onnxprune.pipeline import Settings, run
+from onnxprune.pipeline.stages import stage_count, stage_targets, stage_trainings
+from onnxprune.search import SearchConfig, parse_count, parse_latency, ratio_target
+from onnxprune.training import DistillConfig
+from tests.pipeline.test_run import by_macs, pictures
+from tests.report.conftest import small_cnn
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "cnn.onnx"
+    onnx.save(small_cnn(), path)
+    return path
+
+
+def test_every_stage_removes_the_same_share() -> None:
+    costs = [target.value for target in stage_targets(parse_count("25%"), 800.0, 2)]
+    assert costs == [pytest.approx(400.0), 0.25]
+    shares = [target.value for target in stage_targets(ratio_target(0.75), 1.0, 2)]
+    assert shares == [pytest.approx(0.5), 0.75]
+
+
+def test_a_target_far_away_takes_stages_and_training_is_divided() -> None:
+    config = DistillConfig(epochs=8)
+    assert [stage_count(None, share, config) for share in (0.9, 0.4, 0.3, 0.1)] == [1, 1, 2, 3]
+    assert stage_count(None, 0.1, None) == 1
+    assert stage_count(3, 0.9, config) == 3
+    epochs = [training.epochs for training in stage_trainings(config, 3) if training is not None]
+    assert epochs == [2, 2, 4]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", [{"target_macs": "25%"}, {"target_params": "30%"}, {"target_size": "40%"}])
+def test_stages_prune_what_the_stage_before_trained(model: Path, target: dict[str, str]) -> None:
+    report = onnxprune.compress(
+        model, data=pictures(), epochs=3, batch_size=16, round_to=1, stages=2, search_budget=6, **target
+    ).report
+    first, last = report.stages
+    assert all(after <= before for before, after in zip(first.channels, last.channels, strict=True))
+    assert sum(last.channels) < sum(first.channels)
+    assert report.target.achieved <= report.target.value
+    assert last.channels == tuple(group.channels_after for group in report.groups)
+    assert first.training is not None
+    assert report.training == last.training
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("teacher", ["previous", "better"])
+def test_a_later_stage_can_learn_from_the_one_before(model: Path, teacher: str) -> None:
+    results = {
+        name: onnxprune.compress(
+            model,
+            target_macs="30%",
+            data=pictures(),
+            epochs=3,
+            batch_size=16,
+            round_to=1,
+            stages=2,
+            allocation="global",
+            teacher=name,
+        ).output.read_bytes()
+        for name in ("original", teacher)
+    }
+    # Random labels: whichever is better, the run ends; the previous stage is another teacher.
+    assert teacher == "better" or results["original"] != results[teacher]
+
+
+def test_stages_and_teachers_are_checked(model: Path) -> None:
+    with pytest.raises(TargetError, match="stages must be"):
+        onnxprune.compress(model, target_macs="50%", stages=0)
+    with pytest.raises(TargetError, match="unknown teacher"):
+        onnxprune.compress(model, target_macs="50%", teacher="me")  # type: ignore[arg-type]
+
+
+class Cut(BaseException):
+    """Ends a run as a kill would."""
+
+
+class DyingDevice(FakeDevice):
+    """Noisy, so that what is measured twice differs; dies after some measurements."""
+
+    def __init__(self, measurements: int, seed: int) -> None:
+        super().__init__(by_macs, 0.02, seed, lambda s: s.channels_in * s.channels_out * 576e-6)
+        self._left = measurements
+
+    def measure(
+        self,
+        models: Mapping[str, ModelSource],
+        feeds: Mapping[str, Feeds],
+        options: MeasureOptions,
+        on_progress: Progress | None = None,
+    ) -> dict[str, LatencyStats]:
+        if self._left == 0:
+            raise Cut
+        self._left -= 1
+        return super().measure(models, feeds, options, on_progress)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("training", [DistillConfig(epochs=3, batch_size=16), None])
+def test_a_run_that_goes_on_sees_what_it_saw(model: Path, tmp_path: Path, training: DistillConfig | None) -> None:
+    settings = Settings(
+        target=parse_latency("40%"),
+        data=pictures(200),
+        allocation="rl",
+        search=SearchConfig(evaluations=10),
+        training=training,
+        heal=training is None,
+        stages=2,
+        run_dir=tmp_path / "run",
+    )
+    cuts = 0
+    while True:
+        try:
+            device = DyingDevice(1, seed=cuts)
+            result = run(model, replace(settings, device=device, resume=cuts > 0, output=tmp_path / "a.onnx"))
+            break
+        except Cut:
+            cuts += 1
+    assert cuts > 3
+    # What the last attempt was given is all that a run in one piece needs to end the same.
+    whole = run(model, replace(settings, device=DyingDevice(0, 0), resume=True, output=tmp_path / "b.onnx"))
+    assert whole.output.read_bytes() == result.output.read_bytes()
+    assert [s.channels for s in whole.report.stages] == [s.channels for s in result.report.stages]
+
+
+def test_a_directory_belongs_to_one_run(model: Path, tmp_path: Path) -> None:
+    x = pictures()[0]
+    onnxprune.prune(model, target_macs="50%", data=x, round_to=1, run_dir=tmp_path / "r")
+    with pytest.raises(RunDirectoryError, match="holds a run already"):
+        onnxprune.prune(model, target_macs="50%", data=x, round_to=1, run_dir=tmp_path / "r")
+    with pytest.raises(RunDirectoryError, match="was told seed = 0, not 1"):
+        onnxprune.prune(model, target_macs="50%", data=x, round_to=1, run_dir=tmp_path / "r", resume=True, seed=1)
+    with pytest.raises(RunDirectoryError, match="holds no run"):
+        onnxprune.prune(model, target_macs="50%", data=x, round_to=1, run_dir=tmp_path / "s", resume=True)
+    onnx.save(small_cnn(batch="1"), model)
+    with pytest.raises(RunDirectoryError, match="has changed"):
+        onnxprune.prune(model, target_macs="50%", data=x, round_to=1, run_dir=tmp_path / "r", resume=True)
+
+
+def test_scores_are_kept(model: Path, tmp_path: Path) -> None:
+    onnxprune.prune(model, target_macs="50%", round_to=1, run_dir=tmp_path / "r")
+    from onnxprune.pipeline.directory import kept_scores
+
+    assert np.isfinite(kept_scores(tmp_path / "r" / "stage-1" / "scores.safetensors")).all()
