@@ -1,0 +1,79 @@
+"""A run killed at any moment goes on, and ends as one in one piece does."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.cli.conftest import Run
+
+_KILLS = 20
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def command(model: Path, data: Path, output: Path, *options: str | Path) -> list[str]:
+    # With fixed blocks and MACs nothing that is measured decides anything, so two runs can be compared.
+    told = ("--target-macs", "30%", "--round-to", "1", "--epochs", "12", "--batch-size", "16", "--seed", "1")
+    more = ("--stages", "2", "--search-budget", "40", "--data", data, "-o", output, *options)
+    return [sys.executable, "-m", "onnxprune", *map(str, ("compress", model, *told, *more))]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((600, 3, 8, 8)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", x=x, y=rng.integers(0, 10, 600))
+    return tmp_path / "data.npz"
+
+
+def killed(arguments: list[str], seconds: float) -> bool:
+    """Start a command and kill it after some time; say whether it was still running."""
+    process = subprocess.Popen(arguments, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+    try:
+        assert process.wait(seconds) == 0
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return True
+    return False
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_random_moments(model: Path, data: Path, tmp_path: Path) -> None:
+    whole = tmp_path / "whole.onnx"
+    subprocess.run(command(model, data, whole, "--run-dir", tmp_path / "whole"), env=ENVIRONMENT, check=True)
+    moments = random.Random(0)
+    kills = attempts = 0
+    while kills < _KILLS:
+        attempts += 1
+        folder, broken = tmp_path / f"run-{attempts}", tmp_path / f"broken-{attempts}.onnx"
+        first = command(model, data, broken, "--run-dir", folder)
+        again = [sys.executable, "-m", "onnxprune", "resume", str(folder)]
+        # Starting takes a second or two; the rest of the time it is killed somewhere on its way.
+        while killed(again if (folder / "run.json").exists() else first, moments.uniform(0.5, 5.0)):
+            kills += 1
+        assert broken.read_bytes() == whole.read_bytes()
+
+
+def test_resume_says_what_is_wrong(run: Run, tmp_path: Path) -> None:
+    result = run("resume", tmp_path)
+    assert result.exit_code == 1
+    assert "holds no run" in result.output
+    (tmp_path / "run.json").write_text("{}")
+    assert "is no record of a run" in run("resume", tmp_path).output
+
+
+def test_a_finished_run_can_be_taken_up_for_its_result(run: Run, model: Path, tmp_path: Path) -> None:
+    output = tmp_path / "small.onnx"
+    told = ("prune", model, "--target-macs", "50%", "--round-to", "4", "-o", output, "--run-dir", tmp_path / "run")
+    assert run(*told).exit_code == 0
+    content = output.read_bytes()
+    output.unlink()
+    assert run("resume", tmp_path / "run").exit_code == 0
+    assert output.read_bytes() == content
