@@ -16,7 +16,7 @@ VERBOSE = "onnxprune.verbose"
 CRITERIA = ("l1", "l2", "reader_l1", "bn_scale", "fpgm", "taylor", "reconstruction", "random")
 """Names of the importance criteria; here too, since importing them would make `--help` slow."""
 
-ALLOCATIONS = ("rl", "global", "uniform", "random")
+ALLOCATIONS = ("rl", "global", "uniform", "random", "rl-pruner")
 """Names of the allocations and agents; here for the same reason."""
 
 Decorator = Callable[[Any], Any]
@@ -187,7 +187,16 @@ pruning_options = _together(
         type=click.Choice(ALLOCATIONS),
         show_default="rl with --data and training, else global",
         help="How the pruning is spread: learned on candidates that are pruned, healed and judged (rl); where it "
-        "costs least (global); the same share everywhere (uniform); candidates at random (random).",
+        "costs least (global); the same share everywhere (uniform); candidates at random (random); "
+        "as published, a per cent of the filters at a time, each distilled (rl-pruner).",
+    ),
+    _option(
+        "Pruning",
+        "--rl-pruner",
+        multiple=True,
+        metavar="NAME=VALUE",
+        show_default="the paper's",
+        help="A hyper-parameter of rl-pruner, such as share=0.02; may be repeated. docs/search.md lists them.",
     ),
     _option(
         "Pruning",
@@ -276,6 +285,13 @@ training_options = _together(
 )
 
 stage_options = _together(
+    _option(
+        "Training",
+        "--heal/--no-heal",
+        default=True,
+        show_default=True,
+        help="Correct weights in closed form before candidates are judged and before training.",
+    ),
     _option(
         "Training",
         "--stages",

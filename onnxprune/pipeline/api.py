@@ -24,6 +24,7 @@ from onnxprune.search import (
     parse_latency,
     parse_size,
     ratio_target,
+    rl_pruner_config,
 )
 from onnxprune.search import search_budget as read_search_budget
 from onnxprune.training import DataSpec, DistillConfig, Preprocess, load_preprocess
@@ -46,6 +47,7 @@ def compress(
     importance: str | None = None,
     allocation: str | None = None,
     search_budget: str | int | None = None,
+    rl_pruner: Sequence[str] = (),
     round_to: int | None = None,
     provider: str = "cpu",
     threads: int = 1,
@@ -55,6 +57,7 @@ def compress(
     learning_rate: float | None = None,
     optimizer: Optimizer = "sgd",
     time_budget: float | None = None,
+    heal: bool = True,
     stages: int | str = "auto",
     teacher: TeacherName = "original",
     max_drop: float | None = None,
@@ -82,8 +85,10 @@ def compress(
         input_shapes: Sizes of dynamic inputs by name.
         importance: Criterion that scores channels; None: `reconstruction` with data, `reader_l1` without.
         allocation: `rl` learns how to spread the pruning, `random` searches without learning, `global` and
-            `uniform` do not search. None: `rl` with data and training, else `global`.
+            `uniform` do not search, `rl-pruner` is the published algorithm. None: `rl` with data and training, else
+            `global`.
         search_budget: Structures that `rl` and `random` judge at most (`200`), or a time (`10m`).
+        rl_pruner: Hyper-parameters of the allocation `rl-pruner`, as `name=value`; see `search.RlPrunerConfig`.
         round_to: Keep multiples of this many channels; None: what this device's measured layers ask for.
         provider: onnxruntime's execution provider.
         threads: Threads inside an operator.
@@ -93,6 +98,7 @@ def compress(
         learning_rate: Peak learning rate.
         optimizer: `sgd` or `adamw`.
         time_budget: Seconds of training, at most.
+        heal: Correct weights in closed form before candidates are judged and before training.
         stages: Steps that the target is reached in, each pruned, healed and trained; `auto`: by the gap to the target.
         teacher: Whom later stages learn from: `original`, `previous` (stage), or the `better` of the two.
         max_drop: Points of the metric that may be lost.
@@ -131,9 +137,11 @@ def compress(
         importance=importance,
         allocation=_allocation(allocation),
         search=None if search_budget is None else read_search_budget(search_budget),
+        rl_pruner=rl_pruner_config(tuple(rl_pruner)),
         round_to=_round_to(round_to),
         measure=MeasureOptions(provider=provider, threads=threads, batch=batch),
         training=training,
+        heal=heal and allocation != "rl-pruner",
         stages=_stages(stages),
         teacher=teacher,
         max_drop=max_drop,
@@ -164,6 +172,7 @@ def prune(
     importance: str | None = None,
     allocation: str | None = None,
     search_budget: str | int | None = None,
+    rl_pruner: Sequence[str] = (),
     round_to: int | None = None,
     provider: str = "cpu",
     threads: int = 1,
@@ -194,8 +203,10 @@ def prune(
         input_shapes: Sizes of dynamic inputs by name.
         importance: Criterion that scores channels; None: `reconstruction` with data, `reader_l1` without.
         allocation: `rl` learns how to spread the pruning, `random` searches without learning, `global` and
-            `uniform` do not search. None: `rl` with data and training, else `global`.
+            `uniform` do not search, `rl-pruner` is the published algorithm. None: `rl` with data and training, else
+            `global`.
         search_budget: Structures that `rl` and `random` judge at most (`200`), or a time (`10m`).
+        rl_pruner: Hyper-parameters of the allocation `rl-pruner`, as `name=value`; see `search.RlPrunerConfig`.
         round_to: Keep multiples of this many channels; None: what this device's measured layers ask for.
         provider: onnxruntime's execution provider.
         threads: Threads inside an operator.
@@ -226,6 +237,7 @@ def prune(
         importance=importance,
         allocation=_allocation(allocation),
         search=None if search_budget is None else read_search_budget(search_budget),
+        rl_pruner=rl_pruner_config(tuple(rl_pruner)),
         round_to=_round_to(round_to),
         measure=MeasureOptions(provider=provider, threads=threads, batch=batch),
         heal=heal,

@@ -13,7 +13,7 @@ from onnxprune.latency import Device, LocalDevice, MeasureOptions
 from onnxprune.pipeline.prepare import InputShapes
 from onnxprune.progress import Observer, SilentObserver
 from onnxprune.report import Report
-from onnxprune.search import AgentName, AllocationName, SearchConfig, Target
+from onnxprune.search import AgentName, AllocationName, RlPrunerConfig, SearchConfig, Target
 from onnxprune.training import DataSpec, DistillConfig, Preprocess
 
 TeacherName = Literal["original", "previous", "better"]
@@ -49,7 +49,7 @@ class Settings:
         preprocess: What is done to the data's values.
         input_shapes: Sizes of dynamic inputs.
         importance: Name of the criterion; None: the default for what data there is.
-        allocation: "global", "uniform", or an agent that learns it, "rl" or "random"; None: "rl" where real data is
+        allocation: "global", "uniform", or an agent, "rl", "random" or "rl-pruner"; None: "rl" where real data is
             trained with, else "global".
         search: How long an agent searches; None: as long as serves for a network of this size.
         round_to: A fixed block of channels, or None for measured ones.
@@ -59,7 +59,8 @@ class Settings:
         stages: How many steps the target is reached in; None: as many as the gap to it asks for.
         teacher: Whom the pruned network learns from: "original", "previous" (what the stage before made), or "better",
             whichever of the two the validation part prefers.
-        heal: Without training, correct the weights in closed form; needs data.
+        heal: Correct weights in closed form, of candidates too, before any training; needs data.
+        rl_pruner: Hyper-parameters of the agent "rl-pruner".
         max_drop: Points of the metric that may be lost.
         seed: Seed of everything.
         report: Where report.json goes, or None.
@@ -86,6 +87,7 @@ class Settings:
     stages: int | None = None
     teacher: TeacherName = "original"
     heal: bool = False
+    rl_pruner: RlPrunerConfig = field(default_factory=RlPrunerConfig)
     max_drop: float | None = None
     seed: int = 0
     report: Path | None = None

@@ -16,6 +16,7 @@ from onnxprune.pipeline.judging import HealedJudge, Subjects, batch_size, candid
 from onnxprune.pipeline.measuring import Bench, LatencyEvaluator, measure_original
 from onnxprune.pipeline.planning import Choice, Planner, make_problem
 from onnxprune.pipeline.prepare import Network
+from onnxprune.pipeline.published import run_published
 from onnxprune.pipeline.replay import RecordedJudge, SearchClock
 from onnxprune.pipeline.settings import Settings
 from onnxprune.pipeline.stages import (
@@ -35,7 +36,7 @@ from onnxprune.training import DataSplits, EpochRecord, evaluate, sized
 
 # Importance needs few samples; more would only take time.
 _CALIBRATION_SAMPLES, _CALIBRATION_BATCH = 256, 32
-_CRITERION, _CRITERION_WITH_DATA = "reader_l1", "reconstruction"
+_CRITERION, _CRITERION_WITH_DATA, _PUBLISHED = "reader_l1", "reconstruction", "taylor"
 
 
 class Staging:
@@ -61,76 +62,89 @@ class Staging:
             bench: Where it measures.
             directory: Where it keeps what must not be computed twice.
         """
-        self._network, self._settings, self._choice = network, settings, choice
+        self._network, self.settings, self.choice = network, settings, choice
         self._data, self._bench, self._directory = data, bench, directory
-        self._original_ms = 0.0
-        self._problem: Problem | None = None
+        self.observer = bench.observer
+        self.original_ms = 0.0
+        self.problem: Problem | None = None
 
     def run(self) -> list[StageResult]:
         """Run every stage, and return what each made."""
-        network, target, bench = self._network, self._choice.target, self._bench
-        scores = self._scores(network, 1)
+        network, target, bench = self._network, self.choice.target, self._bench
+        scores = self.scores(network, 1)
         bench.observer.stage("measuring the original")
-        self._original_ms = measure_original(network, bench)
-        problem = make_problem(network, scores, self._choice, bench, self._original_ms)
-        self._problem = problem
-        original = self._original_ms if target.kind == "latency" else original_cost(problem, target)
+        self.original_ms = measure_original(network, bench)
+        self.problem = make_problem(network, scores, self.choice, bench, self.original_ms)
+        original = self.original_ms if target.kind == "latency" else original_cost(self.problem, target)
         self._note_network(original)
-        count = stage_count(self._settings.stages, limit_of(target, original) / original, self._settings.training)
-        first = Stage(
-            1, target, network, np.ones(network.channels.unit_count, dtype=bool), original, self._settings.training
-        )
+        everything = np.ones(network.channels.unit_count, dtype=bool)
+        first = Stage(1, target, network, everything, original, self.settings.training)
+        if self.choice.allocation == "rl-pruner":
+            return run_published(self, first)
+        count = stage_count(self.settings.stages, limit_of(target, original) / original, self.settings.training)
         return run_stages(first, stage_targets(target, original, count), self._stage)
 
     def _stage(self, stage: Stage) -> StageResult:
-        assert self._problem is not None
-        files = self._directory.stage(stage.number)
-        problem = self._problem
-        if stage.number > 1:
-            problem = limited(problem, stage, among_left(self._scores(stage.network, stage.number), stage.left))
-        choice, observer = replace(self._choice, target=stage.target), self._bench.observer
-        evaluator = LatencyEvaluator(stage.network, self._bench, self._original_ms)
+        problem = self.problem_of(stage)
+        choice = replace(self.choice, target=stage.target)
         clock = SearchClock()
         planner = Planner(
             problem,
             choice,
-            evaluator,
-            self._judge(stage, problem.scores, clock),
+            self.evaluator(stage),
+            self.judge(stage, problem.scores, clock),
             start_ms=stage.cost,
             on_judgement=partial(self._note_judgement, stage),
             clock=clock,
         )
-        structure = find_structure(stage.network, planner, choice, self._bench)
+        return self.finish(stage, find_structure(stage.network, planner, choice, self._bench))
+
+    def problem_of(self, stage: Stage) -> Problem:
+        """Return what a stage decides about: what is left, scored anew."""
+        assert self.problem is not None
+        if stage.number == 1:
+            return self.problem
+        return limited(self.problem, stage, among_left(self.scores(stage.network, stage.number), stage.left))
+
+    def evaluator(self, stage: Stage) -> LatencyEvaluator:
+        """Return what measures a stage's structures."""
+        return LatencyEvaluator(stage.network, self._bench, self.original_ms)
+
+    def finish(self, stage: Stage, structure: Structure) -> StageResult:
+        """Heal and train a stage's structure, as the run was told."""
+        data, observer, heals = self._data, self._bench.observer, self.settings.heal
         trained: Trained | None = None
-        data = self._data
         if stage.training is not None and data is not None:
             on_epoch = partial(self._note_epoch, stage)
-            lesson = Lesson(stage.network, structure, self._teacher(stage, data), data, files)
+            files = self._directory.stage(stage.number)
+            lesson = Lesson(stage.network, structure, self._teacher(stage, data), data, files, heals)
             trained = train(lesson, replace(stage.training, fixed_batch=self._network.fixed_batch), observer, on_epoch)
-        elif self._settings.heal and data is not None:
-            pruned = heal(stage.network, structure, data, self._settings.seed, observer)
+        elif heals and data is not None:
+            pruned = heal(stage.network, structure, data, self.settings.seed, observer)
             structure = replace(structure, pruned=pruned)
         self._note_structure(stage, structure)
         return StageResult(stage, structure, trained)
 
-    def _scores(self, network: Network, number: int) -> np.ndarray:
+    def scores(self, network: Network, number: int) -> np.ndarray:
+        """Score every unit of a stage's network, or take the scores that were kept."""
         files = self._directory.stage(number)
         if files is not None and files.scores.exists():
             return kept_scores(files.scores)
-        scores = score(network, self._settings, self._data, self._bench.observer)
+        scores = score(network, self.settings, self._data, self._bench.observer)
         if files is not None:
             keep_scores(files.scores, scores)
         return scores
 
-    def _judge(self, stage: Stage, scores: np.ndarray, clock: SearchClock) -> Judge | None:
+    def judge(self, stage: Stage, scores: np.ndarray, clock: SearchClock) -> Judge | None:
+        """Return the judge of a stage's structures; None without data."""
         data, network = self._data, stage.network
         if data is None or data.synthetic:
             return None
-        seed, observer = self._settings.seed, self._bench.observer
+        seed, observer = self.settings.seed, self._bench.observer
 
         def make() -> Judge:
             observer.stage("preparing to judge candidates")
-            heal_candidate = candidate_healer(network, data.train, seed)
+            heal_candidate = candidate_healer(network, data.train, seed) if self.settings.heal else None
             evaluation = data.val.subset(evaluation_samples(network), seed)
             return HealedJudge(Subjects(network, scores, evaluation, heal_candidate, self._network))
 
@@ -139,7 +153,7 @@ class Staging:
     def _teacher(self, stage: Stage, data: DataSplits) -> Network:
         """Choose whom the pruned network learns from."""
         original, previous = self._network, stage.network
-        name = self._settings.teacher
+        name = self.settings.teacher
         if stage.number == 1 or name == "original" or (name == "better" and not data.val.labelled):
             return original
         if name == "previous":
@@ -151,7 +165,7 @@ class Staging:
 
     def _note_network(self, original: float) -> None:
         groups = [{"name": g.name, "channels": g.size * g.channels_per_unit} for g in self._network.channels.groups]
-        unit = UNITS[self._choice.target.kind]
+        unit = UNITS[self.choice.target.kind]
         self._directory.journal.note("network", {"groups": groups, "cost": original, "unit": unit})
 
     def _note_judgement(self, stage: Stage, judgement: Judgement) -> None:
@@ -190,7 +204,8 @@ class Staging:
 def score(network: Network, settings: Settings, data: DataSplits | None, observer: Observer) -> np.ndarray:
     """Score every unit of a network, shape (units,), by the criterion that a run was told."""
     real = data is not None and not data.train.synthetic
-    name = settings.importance or (_CRITERION_WITH_DATA if real else _CRITERION)
+    published = settings.allocation == "rl-pruner"
+    name = settings.importance or (_PUBLISHED if published else _CRITERION_WITH_DATA if real else _CRITERION)
     observer.stage(f"scoring channels by {name}")
     calibration = None
     if data is not None and criterion(name).needs == "data":

@@ -55,7 +55,7 @@ def find_structure(network: Network, planner: Planner, choice: Choice, bench: Be
         return _meet_latency(network, planner, choice, bench)
     plan = planner.plan(choice.target)
     bench.observer.stage("removing and verifying")
-    return replace(_cut(network, plan, choice), outcome=planner.outcome)
+    return replace(cut(network, plan, choice), outcome=planner.outcome)
 
 
 def _meet_latency(network: Network, planner: Planner, choice: Choice, bench: Bench) -> Structure:
@@ -64,7 +64,7 @@ def _meet_latency(network: Network, planner: Planner, choice: Choice, bench: Ben
     for aim in _AIMS:
         plan = planner.plan(replace(choice.target, value=limit_ms * aim, relative=False))
         probes += plan.probes
-        structure = _cut(network, replace(plan, probes=tuple(probes)), choice)
+        structure = cut(network, replace(plan, probes=tuple(probes)), choice)
         bench.observer.stage("confirming the latency")
         before, after = measure_beside(network, structure.pruned, bench)
         allowed = choice.target.resolve(before.p50_ms)
@@ -77,7 +77,12 @@ def _meet_latency(network: Network, planner: Planner, choice: Choice, bench: Ben
     )
 
 
-def _cut(network: Network, plan: Plan, choice: Choice) -> Structure:
+def cut(network: Network, plan: Plan, choice: Choice) -> Structure:
+    """Remove what a plan does not keep, and prove the removal.
+
+    Raises:
+        VerificationError: The pruned graph is wrong.
+    """
     pruned = prune(network.model, network.channels, plan.keep)
     release_weights(network.model)
     # A dynamic batch is left to verification, which takes 2 so that mixing samples would show.

@@ -50,6 +50,7 @@ class Lesson:
         teacher: Whose outputs are learned.
         data: Training and validation parts are used; the test part is not.
         files: Where the healed network and the training's checkpoints are kept; None: nowhere.
+        heals: Whether weights are corrected in closed form first.
     """
 
     network: Network
@@ -57,6 +58,7 @@ class Lesson:
     teacher: Network
     data: DataSplits
     files: StageFiles | None = None
+    heals: bool = True
 
 
 def train(lesson: Lesson, config: DistillConfig, observer: Observer, on_epoch: OnEpoch | None = None) -> Trained:
@@ -109,10 +111,10 @@ def _healed(lesson: Lesson, seed: int, observer: Observer) -> tuple[ir.Model, On
         pruned = load(files.healed)
         # The statistics that were matched are in the checkpoint.
         return pruned, to_torch(pruned), None
-    observer.stage("healing")
-    pruned = candidate_healer(lesson.network, lesson.data.train, seed)(
-        lesson.structure.pruned, lesson.structure.plan.keep
-    )
+    pruned = lesson.structure.pruned
+    if lesson.heals:
+        observer.stage("healing")
+        pruned = candidate_healer(lesson.network, lesson.data.train, seed)(pruned, lesson.structure.plan.keep)
     if files is not None:
         save(pruned, files.healed)
         pruned = load(files.healed)
@@ -152,8 +154,9 @@ def _matched(lesson: Lesson, pruned: ir.Model, seed: int, observer: Observer) ->
     student, own = to_torch(pruned), to_torch(network.model)
     feeds = random_inputs(pruned, network.input_shapes, seed)
     _check(compare(student, pruned, feeds).relative, "after conversion to PyTorch")
-    kept = kept_rows(network.model, network.channels, lesson.structure.plan.keep, own)
-    match_statistics(student, own, kept, lesson.data.train)
+    if lesson.heals:
+        kept = kept_rows(network.model, network.channels, lesson.structure.plan.keep, own)
+        match_statistics(student, own, kept, lesson.data.train)
     return student, own
 
 

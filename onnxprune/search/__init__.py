@@ -17,12 +17,16 @@ from onnxprune.search.plan import (
     AllocationName,
     Evaluator,
     Plan,
+    exact,
     find_plan,
     limit_of,
+    make_plan,
     original_cost,
+    out_of_reach,
 )
 from onnxprune.search.problem import Subject, latency_problem, paper_problem
 from onnxprune.search.reach import Probe
+from onnxprune.search.rl_pruner import RlPruner, RlPrunerConfig, rl_pruner_config
 from onnxprune.search.sizes import full_counts, keep_mask
 from onnxprune.search.target import UNITS, Target, parse_count, parse_latency, parse_size, ratio_target
 
@@ -45,24 +49,30 @@ __all__ = [
     "RandomAgent",
     "RlAgent",
     "RlConfig",
+    "RlPruner",
+    "RlPrunerConfig",
     "SearchConfig",
     "SearchOutcome",
     "Subject",
     "Target",
     "Task",
     "Verdict",
+    "exact",
     "find_plan",
     "full_counts",
     "keep_mask",
     "latency_problem",
     "learn_plan",
     "limit_of",
+    "make_plan",
     "original_cost",
+    "out_of_reach",
     "paper_problem",
     "parse_count",
     "parse_latency",
     "parse_size",
     "ratio_target",
+    "rl_pruner_config",
     "search",
     "search_budget",
 ]

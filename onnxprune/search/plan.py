@@ -16,11 +16,11 @@ from onnxprune.search.sizes import full_counts, keep_mask
 from onnxprune.search.target import UNITS, Target
 
 AllocationName = Literal["uniform", "global"]
-AgentName = Literal["rl", "random"]
+AgentName = Literal["rl", "random", "rl-pruner"]
 # Structures this close below a target are not worth another step.
 _NEAR = 0.985
 ALLOCATIONS: tuple[AllocationName, ...] = ("global", "uniform")
-AGENTS: tuple[AgentName, ...] = ("rl", "random")
+AGENTS: tuple[AgentName, ...] = ("rl", "random", "rl-pruner")
 
 
 class Evaluator(Protocol):

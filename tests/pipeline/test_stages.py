@@ -160,3 +160,18 @@ def test_scores_are_kept(model: Path, tmp_path: Path) -> None:
     from onnxprune.pipeline.directory import kept_scores
 
     assert np.isfinite(kept_scores(tmp_path / "r" / "stage-1" / "scores.safetensors")).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", [{"target_macs": "60%"}, {"target_latency": "70%"}])
+def test_the_published_agent_removes_and_distils_until_the_target_is_met(model: Path, target: dict[str, str]) -> None:
+    options = ("share=0.1", "rounds=2", "samples=3", "stages=4")
+    report = onnxprune.compress(
+        model, data=pictures(), epochs=1, batch_size=16, allocation="rl-pruner", rl_pruner=options, **target
+    ).report
+    assert len(report.stages) > 1
+    costs = [stage.cost for stage in report.stages]
+    assert all(cost > report.target.value for cost in costs[:-1])
+    if "target_macs" in target:
+        assert costs[-1] == report.target.achieved <= report.target.value
+        assert costs == sorted(costs, reverse=True)

@@ -1,0 +1,221 @@
+"""RL-Pruner as published (Wang et al., arXiv 2411.06463): a pruning distribution, learned by noisy samples.
+
+    policy   PD, each group's share of the filters to remove next; at first proportional to the groups' filters
+    action   A = PD + sigma u N(0, 1), u uniform in [0, 1], clamped to at least 1e-5, normalised
+    step     int(1 % of the original's filters) go, by the action's shares, the least important ones of each group
+    reward   Q = metric + 100 (a * cut of MACs + b * cut of parameters), in points, right after pruning
+    update   PD <- PD * clip((PD + 0.1 (A* - PD)) / PD, 1 - 0.25, 1 + 0.25), normalised, A* the best action of a round,
+             where its Q is above the best of the stage before
+
+A stage is ten rounds of ten samples; epsilon-greedy chooses which sample is kept; what is kept is distilled.
+docs/search.md lists where this differs from the authors' code.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from onnxprune.errors import TargetError
+from onnxprune.search.sizes import PaperCost
+
+Metric = Callable[[np.ndarray], float]
+"""The metric, in percent, of the network that keeps these units of each group, right after pruning."""
+
+
+@dataclass(frozen=True)
+class RlPrunerConfig:
+    """Hyper-parameters of `rl-pruner`, with the paper's values.
+
+    Attributes:
+        share: Share of the original's filters that a step removes.
+        rounds: Rounds of a stage.
+        samples: Samples of a round.
+        sigma: Deviation of the noise on the distribution.
+        least: No group's share is lower.
+        replay: Samples that are remembered.
+        rate: How far the distribution moves toward the best action.
+        clip: How much a share may change in one update, relative to itself.
+        epsilon: Chance that a random sample is kept instead of the best, at first.
+        exploring: Share of the stages over which that chance falls to 0, along a cosine.
+        stages: Number of stages that this share is of; the run itself ends where the target is met.
+        discount: On what later steps of a sample are worth.
+        sample_step: Steps that a sample looks ahead.
+        macs_weight: a above.
+        params_weight: b above.
+        drop: Relative loss of the metric, before distillation, at which a stage is taken again from the first
+            distribution.
+        retakes: How often at most.
+        epochs: Epochs of distillation after each stage, where --epochs does not say.
+        learning_rate: Likewise.
+        temperature: T of the distillation's loss.
+        alpha: Weight of the teacher's outputs in it.
+        weight_decay: Of its optimizer.
+    """
+
+    share: float = 0.01
+    rounds: int = 10
+    samples: int = 10
+    sigma: float = 0.04
+    least: float = 1e-5
+    replay: int = 10
+    rate: float = 0.1
+    clip: float = 0.25
+    epsilon: float = 0.4
+    exploring: float = 0.1
+    stages: int = 80
+    discount: float = 0.9
+    sample_step: int = 1
+    macs_weight: float = 0.0
+    params_weight: float = 0.0
+    drop: float = 0.1
+    retakes: int = 3
+    epochs: int = 20
+    learning_rate: float = 1e-3
+    temperature: float = 2.0
+    alpha: float = 0.75
+    weight_decay: float = 5e-4
+
+
+def rl_pruner_config(options: tuple[str, ...]) -> RlPrunerConfig:
+    """Read hyper-parameters given as `name=value`.
+
+    Raises:
+        TargetError: A name is unknown, or its value cannot be read or is negative.
+    """
+    kinds: dict[str, Callable[[str], float]] = {
+        f.name: int if isinstance(f.default, int) else float for f in fields(RlPrunerConfig)
+    }
+    given: dict[str, float] = {}
+    for option in options:
+        name, _, text = option.partition("=")
+        if name not in kinds:
+            raise TargetError(f"rl-pruner has no hyper-parameter '{name}'; it has {', '.join(kinds)}")
+        try:
+            given[name] = kinds[name](text)
+        except ValueError:
+            given[name] = -1
+        if given[name] < 0:
+            usual = getattr(RlPrunerConfig, name)
+            raise TargetError(f"'{option}': {name} must be a number from 0, such as {name}={usual}")
+    return RlPrunerConfig(**given)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """An action and what came of it.
+
+    Attributes:
+        action: Shape (groups,).
+        counts: Units that each group keeps after its first step, shape (groups,).
+        metric: Of that structure, in percent.
+        value: Q.
+    """
+
+    action: np.ndarray
+    counts: np.ndarray
+    metric: float
+    value: float
+
+
+class RlPruner:
+    """The agent: its distribution, and how a stage is sampled."""
+
+    def __init__(self, filters: np.ndarray, per_unit: np.ndarray, paper: PaperCost, config: RlPrunerConfig, seed: int):
+        """Start with shares proportional to the groups' filters.
+
+        Args:
+            filters: Filters of each group in the original, shape (groups,).
+            per_unit: Filters that go with one unit of each group, shape (groups,).
+            paper: MACs and parameters of structures.
+            config: Hyper-parameters.
+            seed: Seed of everything drawn.
+        """
+        self._filters, self._per_unit, self._paper, self._config = filters, per_unit, paper, config
+        self._rng = np.random.default_rng(seed)
+        self._first = filters / filters.sum()
+        self.distribution = self._first.copy()
+
+    def stage(self, number: int, counts: np.ndarray, metric: Metric) -> Sample:
+        """Sample a stage and return the sample that is kept.
+
+        Args:
+            number: The stage, from 1.
+            counts: Units that each group has, shape (groups,).
+            metric: Judges structures.
+        """
+        before = metric(counts)
+        for _ in range(self._config.retakes):
+            kept = self._sampled(number, counts, metric)
+            if kept.metric >= (1 - self._config.drop) * before:
+                return kept
+            self.distribution = self._first.copy()
+        return kept
+
+    def _sampled(self, number: int, counts: np.ndarray, metric: Metric) -> Sample:
+        config = self._config
+        replay: deque[Sample] = deque(maxlen=config.replay)
+        best: Sample | None = None
+        for _ in range(config.rounds):
+            samples = [self._sample(counts, metric) for _ in range(config.samples)]
+            replay.extend(samples)
+            top = max(samples, key=lambda sample: sample.value)
+            if best is None or top.value > best.value:
+                best = top
+                self.update(top.action)
+        assert best is not None
+        explore = self._rng.random() < self.epsilon(number)
+        return replay[int(self._rng.integers(len(replay)))] if explore else best
+
+    def epsilon(self, number: int) -> float:
+        """Return the chance that a stage, from 1, keeps a random sample."""
+        progress = (number - 1) / max(1.0, self._config.exploring * self._config.stages)
+        return self._config.epsilon * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+
+    def update(self, action: np.ndarray) -> None:
+        """Move the distribution toward an action, shape (groups,)."""
+        config = self._config
+        wanted = self.distribution + config.rate * (action - self.distribution)
+        ratio = np.clip(wanted / self.distribution, 1 - config.clip, 1 + config.clip)
+        moved = self.distribution * ratio
+        self.distribution = moved / moved.sum()
+
+    def _sample(self, counts: np.ndarray, metric: Metric) -> Sample:
+        action = self._action()
+        after = self.removed(counts, action)
+        first = metric(after)
+        value, later = self._value(after, first), after
+        for step in range(1, self._config.sample_step):
+            later = self.removed(later, self._action())
+            value += self._config.discount**step * self._value(later, metric(later))
+        return Sample(action, after, first, value)
+
+    def _action(self) -> np.ndarray:
+        noise = self._config.sigma * self._rng.random() * self._rng.normal(size=len(self.distribution))
+        action: np.ndarray = np.maximum(self.distribution + noise, self._config.least)
+        action /= action.sum()
+        return action
+
+    def removed(self, counts: np.ndarray, action: np.ndarray) -> np.ndarray:
+        """Take one step: remove filters by an action's shares; one unit of each group always stays.
+
+        Filters that rounding leaves over go to the groups with the largest remainders.
+        """
+        total = max(1, int(self._config.share * int(self._filters.sum())))
+        exact = action * total
+        filters = np.floor(exact)
+        left_over = total - int(filters.sum())
+        filters[np.argsort(filters - exact, kind="stable")[:left_over]] += 1
+        units = np.maximum(np.round(filters / self._per_unit), (filters > 0) & (self._per_unit > 1))
+        after: np.ndarray = np.maximum(counts - units.astype(np.int64), 1)
+        return after
+
+    def _value(self, counts: np.ndarray, metric: float) -> float:
+        config, full = self._config, np.round(self._filters / self._per_unit).astype(np.int64)
+        macs = 1 - self._paper.macs_of(counts) / max(self._paper.macs_of(full), 1)
+        parameters = 1 - self._paper.parameters_of(counts) / max(self._paper.parameters_of(full), 1)
+        return metric + 100 * (config.macs_weight * macs + config.params_weight * parameters)

@@ -1,0 +1,97 @@
+"""RL-Pruner as published: what a step removes, how the distribution moves, and that it finds a known optimum."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from onnxprune.errors import TargetError
+from onnxprune.search import RlPruner, RlPrunerConfig, rl_pruner_config
+from onnxprune.search.sizes import PaperCost
+
+NO_COST = PaperCost({}, (), ())
+
+
+def agent(filters: list[int], per_unit: list[int] | None = None, seed: int = 0, **options: Any) -> RlPruner:
+    each = np.array(per_unit or [1] * len(filters))
+    return RlPruner(np.array(filters), each, NO_COST, RlPrunerConfig(**options), seed)
+
+
+def test_it_starts_with_the_groups_sizes() -> None:
+    assert agent([10, 30]).distribution.tolist() == [0.25, 0.75]
+
+
+def test_a_step_removes_its_share_and_leaves_one_of_each() -> None:
+    subject = agent([100, 300], share=0.05)
+    assert subject.removed(np.array([100, 300]), np.array([0.25, 0.75])).tolist() == [95, 285]
+    assert subject.removed(np.array([2, 300]), np.array([0.5, 0.5])).tolist() == [1, 290]
+    # What is rounded goes to the largest remainders; the total is kept.
+    assert subject.removed(np.array([100, 300]), np.array([0.33, 0.67])).sum() == 380
+
+
+def test_channels_that_go_together_go_whole() -> None:
+    subject = agent([100, 100], [1, 10], share=0.1)
+    assert subject.removed(np.array([100, 10]), np.array([0.5, 0.5])).tolist() == [90, 9]
+
+
+def test_the_distribution_moves_a_tenth_and_at_most_a_quarter() -> None:
+    subject = agent([10, 10])
+    subject.update(np.array([0.6, 0.4]))
+    assert subject.distribution == pytest.approx([0.51, 0.49])
+    subject = agent([1, 99])
+    subject.update(np.array([0.9, 0.1]))
+    # 0.01 + 0.1 * 0.89 would be nine times as much.
+    assert subject.distribution[0] == pytest.approx(0.0125 / (0.0125 + 0.99 - 0.089), rel=1e-6)
+
+
+def test_exploration_ends_with_the_first_tenth_of_the_stages() -> None:
+    subject = agent([10])
+    assert [round(subject.epsilon(n), 3) for n in (1, 5, 9, 80)] == [0.4, 0.2, 0.0, 0.0]
+
+
+def test_it_learns_which_group_can_go() -> None:
+    # Filters of the second group cost nothing, those of the first a point each.
+    subject = agent([200, 200], share=0.02, epsilon=0.0, sigma=0.2)
+    counts = np.array([200, 200])
+    for number in range(1, 11):
+        counts = subject.stage(number, counts, lambda c: 100.0 - 0.1 * (200 - float(c[0]))).counts
+    assert subject.distribution[1] > 0.8
+    assert (200 - counts[1]) > 2 * (200 - counts[0])
+
+
+def test_a_fall_takes_the_stage_again_from_the_first_distribution() -> None:
+    subject = agent([50, 50], share=0.02, retakes=2)
+    calls: list[float] = []
+
+    def metric(counts: np.ndarray) -> float:
+        calls.append(float(counts.sum()))
+        return 100.0 if counts.sum() == 100 else 10.0
+
+    subject.stage(1, np.array([50, 50]), metric)
+    assert len(calls) == 1 + 2 * 100
+    assert subject.distribution.tolist() == [0.5, 0.5]
+
+
+def test_the_same_seed_gives_the_same_stage() -> None:
+    def metric(counts: np.ndarray) -> float:
+        return float(100 - (counts[0] - 30) ** 2 / 100)
+
+    kept = [agent([64, 64, 32], seed=4).stage(1, np.array([64, 64, 32]), metric).counts.tolist() for _ in range(2)]
+    assert kept[0] == kept[1]
+
+
+def test_looking_ahead_is_discounted() -> None:
+    subject = agent([50, 50], share=0.1, sample_step=2, rounds=1, samples=1, epsilon=0.0)
+    kept = subject.stage(1, np.array([50, 50]), lambda c: float(c.sum()))
+    assert kept.value == pytest.approx(90 + 0.9 * 80)
+
+
+def test_hyper_parameters_are_read_and_refused() -> None:
+    assert rl_pruner_config(("share=0.02", "rounds=3")) == RlPrunerConfig(share=0.02, rounds=3)
+    with pytest.raises(TargetError, match="no hyper-parameter 'speed'; it has share"):
+        rl_pruner_config(("speed=2",))
+    for wrong in ("rounds=many", "rounds=-1", "share"):
+        with pytest.raises(TargetError, match="must be a number from 0"):
+            rl_pruner_config((wrong,))
