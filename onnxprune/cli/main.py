@@ -12,6 +12,7 @@ from onnxprune.cli.compress import compress
 from onnxprune.cli.demo import demo
 from onnxprune.cli.inspect import inspect
 from onnxprune.cli.options import ARGUMENTS, VERBOSE
+from onnxprune.cli.plot import plot
 from onnxprune.cli.prune import prune
 from onnxprune.cli.resume import resume
 from onnxprune.cli.sections import EXIT_CODES
@@ -93,5 +94,5 @@ def main() -> None:
     """
 
 
-for _command in (compress, prune, resume, inspect, bench, demo):
+for _command in (compress, prune, resume, plot, inspect, bench, demo):
     main.add_command(_command)

@@ -143,7 +143,7 @@ class Staging:
         seed, observer = self.settings.seed, self._bench.observer
 
         def make() -> Judge:
-            observer.stage("preparing to judge candidates")
+            observer.advance(0, note="preparing to judge candidates")
             heal_candidate = candidate_healer(network, data.train, seed) if self.settings.heal else None
             evaluation = data.val.subset(evaluation_samples(network), seed)
             return HealedJudge(Subjects(network, scores, evaluation, heal_candidate, self._network))
@@ -164,7 +164,10 @@ class Staging:
         return previous if after > before else original
 
     def _note_network(self, original: float) -> None:
-        groups = [{"name": g.name, "channels": g.size * g.channels_per_unit} for g in self._network.channels.groups]
+        groups = [
+            {"name": group.name, "units": group.size, "channels": group.size * group.channels_per_unit}
+            for group in self._network.channels.groups
+        ]
         unit = UNITS[self.choice.target.kind]
         self._directory.journal.note("network", {"groups": groups, "cost": original, "unit": unit})
 

@@ -10,7 +10,7 @@ import pytest
 import onnxprune
 from tests.cli.conftest import Run
 
-COMMANDS = ("compress", "prune", "resume", "inspect", "bench", "demo")
+COMMANDS = ("compress", "prune", "resume", "plot", "inspect", "bench", "demo")
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])

@@ -1,0 +1,75 @@
+"""Pictures of a run, from its history alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from onnxprune.errors import RunDirectoryError
+from onnxprune.report.plots import plot_run, read_history
+
+
+def judgement(index: int, stage: int, source: str, units: list[int]) -> dict[str, Any]:
+    figures = {"reward": 80.0 + index, "metric": 85.0 + index, "samples": 64, "predicted_cost": 1.0 + 0.1 * index}
+    return {"kind": "judgement", "stage": stage, "index": index, "source": source, "units": units, **figures}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    groups = [{"name": name, "units": 8, "channels": 8} for name in ("stem", "block/conv1")]
+    lines = [
+        {"kind": "network", "groups": groups, "cost": 2.0, "unit": "ms"},
+        judgement(0, 1, "global", [8, 4]),
+        judgement(1, 1, "rl", [6, 6]),
+        {"kind": "structure", "stage": 1, "units": [6, 6], "cost": 1.1},
+        {"kind": "epoch", "stage": 1, "epoch": 0, "train_loss": None, "val_metric": 70.0, "elapsed_s": 0.0},
+        {"kind": "epoch", "stage": 1, "epoch": 1, "train_loss": 0.5, "val_metric": 81.0, "elapsed_s": 1.0},
+        judgement(0, 2, "uniform", [4, 4]),
+        {"kind": "structure", "stage": 2, "units": [4, 4], "cost": 0.9},
+    ]
+    (tmp_path / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_a_run_is_drawn(folder: Path) -> None:
+    files = plot_run(folder, folder / "plots")
+    assert [file.name for file in files] == ["learning.svg", "channels.svg", "front.svg", "training.svg"]
+    for file in files:
+        assert ElementTree.parse(file).getroot().tag.endswith("svg")
+    again = plot_run(folder, folder / "again")
+    assert [len(file.read_bytes()) for file in again] == [len(file.read_bytes()) for file in files]
+
+
+@pytest.mark.slow
+def test_pictures_are_not_blank(folder: Path) -> None:
+    for file in plot_run(folder, folder, "png"):
+        pixels = np.asarray(Image.open(file).convert("L"))
+        assert pixels.std() > 5
+
+
+@pytest.mark.slow
+def test_a_run_without_a_search_has_fewer_pictures(folder: Path) -> None:
+    lines = (folder / "history.jsonl").read_text().splitlines(keepends=True)
+    (folder / "history.jsonl").write_text("".join(line for line in lines if "judgement" not in line))
+    assert [file.name for file in plot_run(folder, folder)] == ["channels.svg", "training.svg"]
+
+
+def test_a_line_that_is_still_being_written_is_left_out(folder: Path) -> None:
+    with (folder / "history.jsonl").open("a") as file:
+        file.write('{"kind": "judg')
+    assert len(read_history(folder).judged) == 3
+
+
+def test_what_cannot_be_drawn_is_said(tmp_path: Path) -> None:
+    with pytest.raises(RunDirectoryError, match="--run-dir"):
+        read_history(tmp_path)
+    (tmp_path / "history.jsonl").write_text('{"kind": "layer"}\n')
+    with pytest.raises(RunDirectoryError, match="nothing to draw"):
+        read_history(tmp_path)
