@@ -160,6 +160,14 @@ data_options = _together(
         show_default="none",
         help="A preset (imagenet, tf, unit, none) or a JSON file with scale, mean, std, size, layout, color.",
     ),
+    _option(
+        "Data",
+        "--metric",
+        metavar="FUNCTION",
+        show_default="top-1 with labels, agreement with the original without",
+        help="package.module:function of (outputs, labels) that returns points, higher for better; labels may then be "
+        "anything with one row a sample.",
+    ),
 )
 
 input_shape_option = _option(

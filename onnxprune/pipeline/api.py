@@ -27,7 +27,7 @@ from onnxprune.search import (
     rl_pruner_config,
 )
 from onnxprune.search import search_budget as read_search_budget
-from onnxprune.training import DataSpec, DistillConfig, Preprocess, load_preprocess
+from onnxprune.training import DataSpec, DistillConfig, MetricFunction, Preprocess, load_preprocess, read_metric
 from onnxprune.training.config import Optimizer
 
 
@@ -43,6 +43,7 @@ def compress(
     val: DataSpec | None = None,
     test: DataSpec | None = None,
     preprocess: str | Path | Preprocess | None = None,
+    metric: str | MetricFunction | None = None,
     input_shapes: InputShapes | None = None,
     importance: str | None = None,
     allocation: str | None = None,
@@ -82,6 +83,8 @@ def compress(
         val: Validation data; None: split off by seed.
         test: Test data, touched once, at the end; None: split off by seed.
         preprocess: A preset (`imagenet`, `tf`, `unit`, `none`) or a JSON file.
+        metric: What the network is for, where that is not classes: `package.module:function` or a function of (outputs,
+            labels) that returns points, higher for better. Labels may then be anything with one row a sample.
         input_shapes: Sizes of dynamic inputs by name.
         importance: Criterion that scores channels; None: `reconstruction` with data, `reader_l1` without.
         allocation: `rl` learns how to spread the pruning, `random` searches without learning, `global` and
@@ -133,6 +136,7 @@ def compress(
         val=val,
         test=test,
         preprocess=load_preprocess(preprocess),
+        metric=read_metric(metric),
         input_shapes=input_shapes,
         importance=importance,
         allocation=_allocation(allocation),
@@ -168,6 +172,7 @@ def prune(
     val: DataSpec | None = None,
     test: DataSpec | None = None,
     preprocess: str | Path | Preprocess | None = None,
+    metric: str | MetricFunction | None = None,
     input_shapes: InputShapes | None = None,
     importance: str | None = None,
     allocation: str | None = None,
@@ -200,6 +205,8 @@ def prune(
         val: Validation data.
         test: Test data.
         preprocess: What is done to the data's values.
+        metric: What the network is for, where that is not classes: `package.module:function` or a function of (outputs,
+            labels) that returns points, higher for better. Labels may then be anything with one row a sample.
         input_shapes: Sizes of dynamic inputs by name.
         importance: Criterion that scores channels; None: `reconstruction` with data, `reader_l1` without.
         allocation: `rl` learns how to spread the pruning, `random` searches without learning, `global` and
@@ -233,6 +240,7 @@ def prune(
         val=val,
         test=test,
         preprocess=load_preprocess(preprocess),
+        metric=read_metric(metric),
         input_shapes=input_shapes,
         importance=importance,
         allocation=_allocation(allocation),

@@ -121,7 +121,10 @@ def _open(network: Network, settings: Settings, observer: Observer) -> DataSplit
             settings.seed,
             val=settings.val,
             test=settings.test,
+            metric=settings.metric,
         )
+    elif settings.metric is not None:
+        raise DataError("a metric judges outputs on samples: give data (--data)")
     elif settings.training is not None:
         data = synthetic_data(network.inputs, network.input_shapes, _SYNTHETIC_SAMPLES, settings.seed)
     elif settings.heal:

@@ -14,7 +14,7 @@ from onnxprune.pipeline.prepare import InputShapes
 from onnxprune.progress import Observer, SilentObserver
 from onnxprune.report import Report
 from onnxprune.search import AgentName, AllocationName, RlPrunerConfig, SearchConfig, Target
-from onnxprune.training import DataSpec, DistillConfig, Preprocess
+from onnxprune.training import DataSpec, DistillConfig, Preprocess, TaskMetric
 
 TeacherName = Literal["original", "previous", "better"]
 TEACHERS: tuple[TeacherName, ...] = ("original", "previous", "better")
@@ -47,6 +47,7 @@ class Settings:
         val: Validation part, where it is given.
         test: Test part, where it is given.
         preprocess: What is done to the data's values.
+        metric: The user's own metric, or None.
         input_shapes: Sizes of dynamic inputs.
         importance: Name of the criterion; None: the default for what data there is.
         allocation: "global", "uniform", or an agent, "rl", "random" or "rl-pruner"; None: "rl" where real data is
@@ -76,6 +77,7 @@ class Settings:
     val: DataSpec | None = None
     test: DataSpec | None = None
     preprocess: Preprocess | None = None
+    metric: TaskMetric | None = None
     input_shapes: InputShapes | None = None
     importance: str | None = None
     allocation: AllocationName | AgentName | None = None
@@ -99,7 +101,14 @@ class Settings:
 
 def told(settings: Settings) -> dict[str, JsonValue]:
     """Return the settings that a result depends on, as text."""
-    return {f.name: str(getattr(settings, f.name)) for f in fields(settings) if f.name not in _NOT_TOLD}
+    return {f.name: _text(getattr(settings, f.name)) for f in fields(settings) if f.name not in _NOT_TOLD}
+
+
+def _text(value: object) -> str:
+    """Write a setting down; functions by their names, since their addresses change."""
+    if isinstance(value, TaskMetric):
+        return value.name
+    return str(getattr(value, "__qualname__", value))
 
 
 def arguments_of(settings: Settings) -> tuple[str, ...] | None:

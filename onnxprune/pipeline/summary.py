@@ -133,6 +133,7 @@ def _settings(outcome: Outcome, settings: Settings) -> dict[str, Any]:
         "data": None if settings.data is None else str(settings.data),
         "val": None if settings.val is None else str(settings.val),
         "test": None if settings.test is None else str(settings.test),
+        "metric": None if settings.metric is None else settings.metric.name,
         "preprocess": None if settings.preprocess is None else settings.preprocess.model_dump(mode="json"),
         "input_shapes": {name: list(sizes) for name, sizes in (settings.input_shapes or {}).items()},
     }

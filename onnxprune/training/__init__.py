@@ -14,6 +14,7 @@ from onnxprune.training.metrics import Metrics, Predict, check_labels, collect, 
 from onnxprune.training.preprocess import PRESETS, Preprocess, load_preprocess
 from onnxprune.training.sources import DataSpec, open_data
 from onnxprune.training.synthetic import synthetic_data
+from onnxprune.training.task import MetricFunction, TaskMetric, read_metric
 
 if TYPE_CHECKING:
     from onnxprune.training.batchnorm import reestimate_batchnorm
@@ -29,10 +30,12 @@ __all__ = [
     "Dataset",
     "DistillConfig",
     "EpochRecord",
+    "MetricFunction",
     "Metrics",
     "OnEpoch",
     "Predict",
     "Preprocess",
+    "TaskMetric",
     "TrainingHistory",
     "check_labels",
     "collect",
@@ -44,6 +47,7 @@ __all__ = [
     "match_statistics",
     "module_predict",
     "open_data",
+    "read_metric",
     "reestimate_batchnorm",
     "sized",
     "synthetic_data",

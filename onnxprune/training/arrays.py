@@ -125,17 +125,28 @@ def arrays_dataset(arrays: Mapping[str, AnyArray], wanted: ModelInputs, origin: 
     feeds = tuple(_feed(np.asarray(arrays[found[spec.name]]), spec, wanted, origin) for spec in wanted.specs)
     count = len(feeds[0].array)
     lengths = {found[spec.name]: len(feed.array) for spec, feed in zip(wanted.specs, feeds, strict=True)}
-    labels = None
+    labels = targets = None
     if labels_name is not None:
-        labels = class_numbers(arrays[labels_name], f"{origin}: '{labels_name}'")
-        lengths[labels_name] = len(labels)
+        targets = np.asarray(arrays[labels_name])
+        labels = _labels(targets, wanted, f"{origin}: '{labels_name}'")
+        lengths[labels_name] = len(targets)
     if len(set(lengths.values())) > 1:
         raise DataError(f"{origin}: arrays have different numbers of samples: {lengths}")
     if count == 0:
         raise DataError(f"{origin} holds no samples")
     assumed = wanted.preprocess is None and any(feed.preprocess is not None for feed in feeds)
     notes = (UNIT_ASSUMED.format(origin=origin),) if assumed else ()
-    return Dataset(ArraySource(feeds), np.arange(count), labels, origin=origin, notes=notes)
+    own = targets if wanted.any_labels else None
+    return Dataset(ArraySource(feeds), np.arange(count), labels, origin=origin, notes=notes, targets=own)
+
+
+def _labels(targets: AnyArray, wanted: ModelInputs, origin: str) -> IntArray | None:
+    try:
+        return class_numbers(targets, origin)
+    except DataError:
+        if wanted.any_labels:
+            return None
+        raise
 
 
 def _match(arrays: Mapping[str, AnyArray], inputs: Sequence[InputSpec], origin: str) -> dict[str, str]:

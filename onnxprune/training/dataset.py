@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.errors import DataError
+
+if TYPE_CHECKING:
+    from onnxprune.training.task import TaskMetric
 
 IntArray = NDArray[np.int64]
 AnyArray = NDArray[Any]
@@ -59,6 +62,8 @@ class Dataset:
         synthetic: True for random inputs that stand in for missing data.
         origin: Where the samples come from, as an error message names it.
         notes: Assumptions that were made in reading them, to be shown to the user.
+        targets: What the user's own metric compares outputs with, one row for each of these rows, or None.
+        metric: The user's own metric, or None.
     """
 
     source: Source
@@ -68,6 +73,8 @@ class Dataset:
     synthetic: bool = False
     origin: str = "data"
     notes: tuple[str, ...] = ()
+    targets: AnyArray | None = None
+    metric: TaskMetric | None = None
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -101,7 +108,8 @@ class Dataset:
     def select(self, positions: IntArray) -> Dataset:
         """Return the samples at these positions as a dataset of their own."""
         labels = None if self.labels is None else self.labels[positions]
-        return replace(self, rows=self.rows[positions], labels=labels)
+        targets = None if self.targets is None else self.targets[positions]
+        return replace(self, rows=self.rows[positions], labels=labels, targets=targets)
 
     def subset(self, n: int, seed: int) -> Dataset:
         """Draw at most `n` samples, every class in its share, in the dataset's order."""

@@ -49,8 +49,8 @@ def read_function(
         DataError: No such function, it fails, or what it gives does not fit.
     """
     origin = spec if isinstance(spec, str) else getattr(spec, "__name__", "data function")
-    with _current_folder_importable():
-        function = _find(spec) if isinstance(spec, str) else spec
+    with current_folder_importable():
+        function = find_function(spec) if isinstance(spec, str) else spec
         try:
             items = _collect(function(), wanted, origin)
         except DataError:
@@ -61,7 +61,8 @@ def read_function(
 
 
 @contextmanager
-def _current_folder_importable() -> Iterator[None]:
+def current_folder_importable() -> Iterator[None]:
+    """Let modules of the current folder be imported."""
     folder = str(Path.cwd())
     sys.path.insert(0, folder)
     try:
@@ -70,7 +71,12 @@ def _current_folder_importable() -> Iterator[None]:
         sys.path.remove(folder)
 
 
-def _find(spec: str) -> Callable[[], Iterable[Any]]:
+def find_function(spec: str) -> Callable[..., Any]:
+    """Import the function that `package.module:function` names.
+
+    Raises:
+        DataError: There is no such module or function.
+    """
     module_name, _, name = spec.partition(":")
     try:
         module = importlib.import_module(module_name)
@@ -117,7 +123,8 @@ def _collect(items: Iterable[Any], wanted: ModelInputs, origin: str) -> dict[str
     joined = {name: _join(arrays, name, origin) for name, arrays in parts.items()}
     if labels:
         free = "y" if "y" not in joined else "labels"
-        joined[free] = class_numbers(_join(labels, "labels", origin), f"{origin}: labels")
+        together = _join(labels, "labels", origin)
+        joined[free] = together if wanted.any_labels else class_numbers(together, f"{origin}: labels")
     return joined
 
 

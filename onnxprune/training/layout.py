@@ -27,11 +27,13 @@ class ModelInputs:
         specs: The model's inputs, in order.
         shapes: Concrete size of every input, batch included.
         preprocess: What the user says is done to raw values; None: nothing said.
+        any_labels: Whether labels may be something else than class numbers, for a user's own metric.
     """
 
     specs: tuple[InputSpec, ...]
     shapes: Mapping[str, Sequence[int]]
     preprocess: Preprocess | None
+    any_labels: bool = False
 
     def sample(self, spec: InputSpec) -> tuple[int, ...]:
         """Return an input's shape without the batch axis."""

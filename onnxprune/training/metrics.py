@@ -38,7 +38,7 @@ class Metrics:
     """How good a network is on a dataset.
 
     Attributes:
-        primary_name: "top-1", "top-1 agreement" or "normalised agreement".
+        primary_name: "top-1", "top-1 agreement", "normalised agreement", or the name of the user's own metric.
         primary: The figure to judge by, in percent; higher is better.
         samples: Number of samples it was measured on.
         top1: Top-1 in percent; None without labels or class scores.
@@ -76,7 +76,7 @@ class Metrics:
     @property
     def standard_error(self) -> float:
         """The standard error of the primary figure, in points, where it counts samples; else 0."""
-        if self.primary_name == "normalised agreement":
+        if self.primary_name not in ("top-1", "top-1 agreement"):
             return 0.0
         share = self.primary / 100
         return 100 * math.sqrt(share * (1 - share) / self.samples)
@@ -93,6 +93,7 @@ class _Sums:
     """What is added up over the batches."""
 
     samples: int = 0
+    own: float | None = None
     correct: int = 0
     same: int = 0
     kl: float = 0.0
@@ -165,6 +166,7 @@ def evaluate(
     sums = _Sums()
     count = 0
     has_scores = False
+    kept: list[list[AnyArray]] = []
     for batch in data.batches(batch_size):
         outputs = [np.asarray(o) for o in predict(batch.inputs)]
         count = len(outputs)
@@ -176,7 +178,18 @@ def evaluate(
         if reference is not None:
             _compare(sums, outputs, _reference_outputs(reference, batch.inputs, batch.positions), position)
         sums.samples += len(batch.positions)
+        if data.metric is not None:
+            kept.append(outputs)
+    if data.metric is not None:
+        sums.own = _own(data, kept)
     return _metrics(sums, data, count, has_scores=has_scores, compared=reference is not None)
+
+
+def _own(data: Dataset, batches: Sequence[Sequence[AnyArray]]) -> float:
+    """Judge by the user's own metric."""
+    assert data.metric is not None
+    outputs = [np.concatenate(parts) for parts in zip(*batches, strict=True)]
+    return data.metric.score(outputs, data.labels if data.targets is None else data.targets)
 
 
 def _reference_outputs(
@@ -219,13 +232,15 @@ def log_probabilities(scores: AnyArray) -> NDArray[np.float64]:
 
 def _metrics(sums: _Sums, data: Dataset, count: int, *, has_scores: bool, compared: bool) -> Metrics:
     labelled = data.labelled and has_scores
-    if not labelled and not compared:
+    if not labelled and not compared and sums.own is None:
         what = "has no labels" if not data.labelled else "has labels, but the model has no class scores (n, classes)"
         raise DataError(f"{data.origin} {what}: there is nothing to measure by but the original's outputs; give them")
     errors = tuple(_error(sums, position) for position in range(count)) if compared else ()
     top1 = 100.0 * sums.correct / sums.samples if labelled else None
     agreement = 100.0 * sums.same / sums.samples if compared and has_scores else None
-    if top1 is not None:
+    if data.metric is not None and sums.own is not None:
+        name, primary = data.metric.name, sums.own
+    elif top1 is not None:
         name, primary = "top-1", top1
     elif agreement is not None:
         name, primary = "top-1 agreement", agreement

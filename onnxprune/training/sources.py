@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from onnxprune.training.functions import names_function, read_function
 from onnxprune.training.images import SUFFIXES, read_image_folder
 from onnxprune.training.layout import ModelInputs
 from onnxprune.training.preprocess import Preprocess
+from onnxprune.training.task import TaskMetric
 
 if TYPE_CHECKING:
     from onnxprune.graph import InputSpec
@@ -37,6 +39,7 @@ def open_data(
     test: DataSpec | None = None,
     fractions: tuple[float, float, float] = FRACTIONS,
     use_labels: bool = True,
+    metric: TaskMetric | None = None,
 ) -> DataSplits:
     """Open data and split it by seed, each class in its share.
 
@@ -55,11 +58,12 @@ def open_data(
         test: The test part, where it is given.
         fractions: Shares of train, validation and test.
         use_labels: False: the data is taken as unlabelled, whatever it has.
+        metric: The user's own metric; labels may then be anything, one row a sample.
 
     Raises:
         DataError: The data is missing, unreadable, or does not fit the model; it says what and where.
     """
-    wanted = ModelInputs(tuple(inputs), input_shapes, preprocess)
+    wanted = ModelInputs(tuple(inputs), input_shapes, preprocess, any_labels=metric is not None)
     parts = _read(spec, wanted, None)
     classes = next(iter(parts.values())).classes
     for name, given in (("val", val), ("test", test)):
@@ -69,6 +73,7 @@ def open_data(
     notes = tuple(dict.fromkeys(note for part in parts.values() for note in part.notes))
     if not use_labels:
         full = {name: data.unlabelled() for name, data in full.items()}
+    full = {name: replace(data, metric=metric) for name, data in full.items()}
     return DataSplits(full["train"], full["val"], full["test"], notes)
 
 

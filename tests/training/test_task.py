@@ -1,0 +1,105 @@
+"""A user's own metric, on labels of any kind, wherever networks are judged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+import onnxprune
+from onnxprune.errors import DataError
+from onnxprune.training import evaluate, read_metric
+from onnxprune.training.dataset import Dataset
+from tests.report.conftest import small_cnn
+
+
+def closeness(outputs: Any, labels: Any) -> float:
+    """Percent of the boxes (rows) whose largest error is below a half."""
+    return float(100 * (np.abs(outputs[:, :4] - labels).max(axis=1) < 0.5).mean())
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    onnx.save(small_cnn(), tmp_path / "cnn.onnx")
+    return tmp_path / "cnn.onnx"
+
+
+def boxes(count: int = 120) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((count, 3, 8, 8)).astype(np.float32), rng.random((count, 4)).astype(np.float32)
+
+
+def test_the_metric_sees_outputs_and_labels_in_order() -> None:
+    rows = np.arange(6, dtype=np.float32)[:, None].repeat(2, axis=1)
+    seen: list[Any] = []
+
+    def metric(outputs: Any, labels: Any) -> float:
+        seen.append((outputs, labels))
+        return 12.5
+
+    class Rows:
+        def __len__(self) -> int:
+            return 6
+
+        def fetch(self, wanted: np.ndarray) -> tuple[np.ndarray, ...]:
+            return (rows[wanted],)
+
+    data = Dataset(Rows(), np.arange(6), targets=rows + 1, metric=read_metric(metric)).select(np.array([4, 1, 2]))
+    found = evaluate(lambda inputs: [inputs[0] * 2], data, batch_size=2)
+    assert (found.primary_name, found.primary, found.samples) == ("metric", 12.5, 3)
+    outputs, labels = seen[0]
+    assert outputs[:, 0].tolist() == [8, 2, 4]
+    assert labels[:, 0].tolist() == [5, 2, 3]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("allocation", ["rl", "global"])
+def test_a_run_is_judged_by_it(model: Path, allocation: str) -> None:
+    report = onnxprune.compress(
+        model,
+        target_macs="60%",
+        data=boxes(),
+        metric=closeness,
+        epochs=1,
+        batch_size=16,
+        round_to=1,
+        allocation=allocation,
+        search_budget=4,
+    ).report
+    assert report.after.metric is not None
+    assert report.after.metric.name == "closeness"
+    assert report.settings["metric"] == "closeness"
+    if report.learning is not None:
+        assert all(0 <= judged.metric <= 100 for judged in report.learning.judged)
+
+
+def test_without_a_metric_such_labels_are_refused(model: Path) -> None:
+    with pytest.raises(DataError, match="labels are class numbers"):
+        onnxprune.prune(model, target_macs="60%", data=boxes(), round_to=1)
+
+
+def test_a_metric_that_fails_is_named(model: Path) -> None:
+    def broken(outputs: Any, labels: Any) -> float:
+        raise KeyError("boxes")
+
+    with pytest.raises(DataError, match="metric 'broken' failed: KeyError: 'boxes'"):
+        onnxprune.prune(model, target_macs="60%", data=boxes(), metric=broken, round_to=1)
+    with pytest.raises(DataError, match="must give a finite number"):
+        onnxprune.prune(model, target_macs="60%", data=boxes(), metric=lambda *_: float("nan"), round_to=1)
+    with pytest.raises(DataError, match="give data"):
+        onnxprune.prune(model, target_macs="60%", metric=closeness, round_to=1)
+
+
+def test_a_metric_is_found_by_name_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_metric_module.py").write_text("def score(outputs, labels):\n    return 7\n")
+    metric = read_metric("my_metric_module:score")
+    assert metric is not None
+    assert (metric.name, metric.score([np.zeros(1)], None)) == ("my_metric_module:score", 7.0)
+    with pytest.raises(DataError, match="no function 'scores'"):
+        read_metric("my_metric_module:scores")
+    with pytest.raises(DataError, match="write it like"):
+        read_metric("score")
