@@ -295,6 +295,15 @@ training_options = _together(
 stage_options = _together(
     _option(
         "Training",
+        "--features",
+        type=click.FloatRange(min=0),
+        default=0.0,
+        show_default=True,
+        metavar="WEIGHT",
+        help="Weight of the error of what layers inside give, beside the outputs'; 0: outputs only.",
+    ),
+    _option(
+        "Training",
         "--heal/--no-heal",
         default=True,
         show_default=True,

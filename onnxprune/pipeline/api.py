@@ -58,6 +58,7 @@ def compress(
     learning_rate: float | None = None,
     optimizer: Optimizer = "sgd",
     time_budget: float | None = None,
+    features: float = 0.0,
     heal: bool = True,
     stages: int | str = "auto",
     teacher: TeacherName = "original",
@@ -101,6 +102,7 @@ def compress(
         learning_rate: Peak learning rate.
         optimizer: `sgd` or `adamw`.
         time_budget: Seconds of training, at most.
+        features: Weight of the error of what layers inside give, beside the outputs; 0: outputs only.
         heal: Correct weights in closed form before candidates are judged and before training.
         stages: Steps that the target is reached in, each pruned, healed and trained; `auto`: by the gap to the target.
         teacher: Whom later stages learn from: `original`, `previous` (stage), or the `better` of the two.
@@ -126,6 +128,7 @@ def compress(
         batch_size=batch_size or defaults.batch_size,
         learning_rate=learning_rate,
         optimizer=optimizer,
+        feature_weight=features,
         time_budget_s=time_budget,
         seed=seed,
     )

@@ -74,7 +74,7 @@ def train(lesson: Lesson, config: DistillConfig, observer: Observer, on_epoch: O
         ConversionError: PyTorch cannot represent the graph, or computes something else than onnxruntime.
     """
     from onnxprune.torch_bridge import compare, to_torch, write_weights
-    from onnxprune.training import distil
+    from onnxprune.training import distil, kept_rows
 
     network, data = lesson.network, lesson.data
     pruned, student, own = _healed(lesson, config.seed, observer)
@@ -92,8 +92,12 @@ def train(lesson: Lesson, config: DistillConfig, observer: Observer, on_epoch: O
         observer.advance(percent - done, note=f"epoch {record.epoch}{score}")
         done = percent
 
+    kept = None
+    if config.feature_weight > 0:
+        whole = lesson.network
+        kept = kept_rows(whole.model, whole.channels, lesson.structure.plan.keep, teacher)
     checkpoint = None if lesson.files is None else lesson.files.checkpoint
-    history = distil(student, teacher, data.train, data.val, config, on_epoch=tell, checkpoint=checkpoint)
+    history = distil(student, teacher, data.train, data.val, config, on_epoch=tell, checkpoint=checkpoint, kept=kept)
     for note in history.notes:
         observer.warn(note)
     model = write_weights(student, pruned)

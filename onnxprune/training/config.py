@@ -36,6 +36,8 @@ class DistillConfig:
         alpha: Weight of the original's outputs against the labels', where there are labels: loss = alpha *
             distillation + (1 - alpha) * task.
         logit_weight: Weight of the normalised squared error of class scores, beside their KL divergence.
+        feature_weight: Weight of the squared error of what layers inside give, beside the outputs; 0: not compared. The
+            teacher then runs at every step instead of once.
         warmup: Share of the training in which the learning rate rises.
         clip_norm: Gradients are scaled down to this norm; 0: they are not.
         seed: Of the order of samples and of augmentation.
@@ -59,6 +61,7 @@ class DistillConfig:
     temperature: float = 4.0
     alpha: float = 0.9
     logit_weight: float = 1.0
+    feature_weight: float = 0.0
     warmup: float = 0.05
     clip_norm: float = 5.0
     seed: int = 0
@@ -83,6 +86,8 @@ class DistillConfig:
                 raise ValueError(f"{name} must be above 0, not {value}")
         if self.optimizer not in LEARNING_RATES:
             raise ValueError(f"optimizer must be one of {', '.join(LEARNING_RATES)}, not {self.optimizer!r}")
+        if not self.feature_weight >= 0:
+            raise ValueError(f"feature_weight must be 0 or above, not {self.feature_weight}")
         if not (0 <= self.alpha <= 1 and 0 <= self.warmup < 1):
             raise ValueError("alpha must be from 0 to 1 and warmup from 0 to below 1")
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from onnxprune.training.augmentation import augmented
 from onnxprune.training.config import DistillConfig, EpochRecord, OnEpoch, StoppedBy, TrainingHistory
 from onnxprune.training.dataset import AnyArray, Batch, Dataset
 from onnxprune.training.devices import batch_tensors, choose_device, forward, module_predict, placed, seeded
+from onnxprune.training.features import Features, Rows
 from onnxprune.training.losses import DistillLoss, output_kinds
 from onnxprune.training.metrics import Metrics, Predict, check_labels, collect, evaluate, scores_output, sized
 from onnxprune.training.schedule import Schedule
@@ -40,6 +42,7 @@ def distil(
     *,
     on_epoch: OnEpoch | None = None,
     checkpoint: Path | None = None,
+    kept: Rows | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> TrainingHistory:
     """Train a network, in place, to give the original's outputs; the weights of its best epoch are kept.
@@ -58,6 +61,7 @@ def distil(
         on_epoch: Called after every epoch, and once before the first.
         checkpoint: Where everything needed to go on is kept after every epoch; if the file is there already,
             training goes on from it.
+        kept: The teacher's output channels that the student has, from `kept_rows`, where features are compared.
         clock: Seconds; for tests.
 
     Raises:
@@ -77,12 +81,25 @@ def distil(
             read_checkpoint(run, checkpoint)
         else:
             _record(run, None, on_epoch)
-        stopped_by = _train(run, data, on_epoch, checkpoint)
+        with _watched(run, teacher, data, kept):
+            stopped_by = _train(run, data, on_epoch, checkpoint)
         student.load_state_dict(run.best_state)
     student.train(training)
     return TrainingHistory(
         tuple(run.records), run.best_epoch, stopped_by, schedule.done, str(device), config, tuple(run.notes)
     )
+
+
+@contextmanager
+def _watched(run: Run, teacher: nn.Module | Predict, data: Dataset, kept: Rows | None) -> Iterator[None]:
+    """Compare what layers inside give, if the configuration asks for it."""
+    if run.config.feature_weight == 0 or kept is None or not isinstance(teacher, nn.Module):
+        yield
+        return
+    run.features = Features(kept, run.device)
+    inputs, _ = batch_tensors(next(data.batches(run.batch_size)), run.device)
+    with run.features.watching(run.student, teacher, tuple(inputs)):
+        yield
 
 
 def _start(
@@ -117,7 +134,7 @@ def _teacher(teacher: nn.Module | Predict, data: Dataset, config: DistillConfig,
         data,
         device,
         cache_bytes=config.cache_bytes,
-        changing=bool(config.augment),
+        changing=bool(config.augment) or config.feature_weight > 0,
         fixed_batch=config.fixed_batch,
     )
 
@@ -221,6 +238,9 @@ def _step(run: Run, batch: Batch) -> float:
         wanted = run.teacher.outputs(batch, inputs)
         outputs = forward(run.student, inputs)
     loss = run.loss(outputs, wanted, labels)
+    inner = None if run.features is None else run.features.loss()
+    if inner is not None:
+        loss = loss + run.config.feature_weight * inner
     value = float(loss.detach())
     if not math.isfinite(value):
         return value

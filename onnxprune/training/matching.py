@@ -86,7 +86,7 @@ def match_statistics(student: nn.Module, teacher: nn.Module, kept: Rows, data: D
     uses = _uses(student, inputs)
     corrected = 0
 
-    def correct(layer: _Layer, arguments: tuple[Any, ...], output: Tensor) -> Tensor | None:
+    def correct(layer: Layer, arguments: tuple[Any, ...], output: Tensor) -> Tensor | None:
         nonlocal corrected
         if layer.name not in wanted or any(uses[id(part)] > 1 for part in layer.parts):
             return None
@@ -126,8 +126,8 @@ class _Norm:
         return (self.norm,)
 
 
-_Layer = _Convolution | _Norm
-_Act = Callable[[_Layer, tuple[Any, ...], Tensor], Tensor | None]
+Layer = _Convolution | _Norm
+_Act = Callable[[Layer, tuple[Any, ...], Tensor], Tensor | None]
 
 
 def _correct_convolution(layer: _Convolution, output: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
@@ -176,7 +176,7 @@ def _original_moments(teacher: nn.Module, kept: Rows, inputs: Sequence[Tensor]) 
     """Return the moments of convolutions' outputs and of what BatchNorms give before scale and bias."""
     found: dict[str, Moments] = {}
 
-    def note(layer: _Layer, arguments: tuple[Any, ...], output: Tensor) -> None:
+    def note(layer: Layer, arguments: tuple[Any, ...], output: Tensor) -> None:
         if layer.name not in kept:
             return
         if isinstance(layer, _Norm):
@@ -190,6 +190,13 @@ def _original_moments(teacher: nn.Module, kept: Rows, inputs: Sequence[Tensor]) 
     return found
 
 
+def layer_names(module: nn.Module, inputs: Sequence[Tensor]) -> list[str]:
+    """Return the names of convolutions' weights and BatchNorms' running means in the order they run, each once."""
+    names: dict[str, None] = {}
+    _run(module, inputs, lambda layer, _, __: names.setdefault(layer.name))
+    return list(names)
+
+
 def _uses(module: nn.Module, inputs: Sequence[Tensor]) -> Counter[int]:
     """Count, by its id, how often each part of the layers is used in one run."""
     uses: Counter[int] = Counter()
@@ -198,12 +205,12 @@ def _uses(module: nn.Module, inputs: Sequence[Tensor]) -> Counter[int]:
 
 
 def _run(module: nn.Module, inputs: Sequence[Tensor], act: _Act) -> None:
-    with evaluating(module), torch.no_grad(), _hooked(module, act):
+    with evaluating(module), torch.no_grad(), hooked(module, act):
         forward(module, inputs)
 
 
 @contextmanager
-def _hooked(module: nn.Module, act: _Act) -> Iterator[None]:
+def hooked(module: nn.Module, act: _Act) -> Iterator[None]:
     """Call `act` after each layer with its arguments and output; what it returns replaces the output."""
     names = {id(p): name for name, p in module.named_parameters()}
 
@@ -224,7 +231,7 @@ def _hooked(module: nn.Module, act: _Act) -> Iterator[None]:
 
 def _layer(
     path: str, part: nn.Module, arguments: tuple[Any, ...], output: Any, names: Mapping[int, str]
-) -> _Layer | None:
+) -> Layer | None:
     """Recognise a layer that has just run, whether it owns its parameters or gets them as arguments."""
     if not isinstance(output, Tensor):
         return None

@@ -16,6 +16,7 @@ from onnxprune.errors import RunDirectoryError
 from onnxprune.graph import write_atomically
 from onnxprune.training.config import DistillConfig, EpochRecord
 from onnxprune.training.dataset import AnyArray, Dataset
+from onnxprune.training.features import Features
 from onnxprune.training.losses import DistillLoss
 from onnxprune.training.metrics import Metrics, Predict
 from onnxprune.training.schedule import Schedule
@@ -38,6 +39,7 @@ class Run:
     generator: torch.Generator
     val: Dataset | None
     val_reference: Predict | tuple[AnyArray, ...]
+    features: Features | None = None
     epoch: int = 0
     best_state: dict[str, Tensor] = field(default_factory=dict)
     best: Metrics | None = None

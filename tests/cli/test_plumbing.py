@@ -75,7 +75,17 @@ def test_every_option_arrives(run: Run, calls: Calls) -> None:
         *("--provider", "cuda", "--threads", "2", "--batch", "4", "--epochs", "3", "--batch-size", "16"),
         *("--learning-rate", "0.1", "--optimizer", "adamw", "--time-budget", "5m", "--max-drop", "1.5"),
         *("--seed", "9", "--run-dir", "run", "--stages", "2", "--teacher", "better"),
-        *("--no-heal", "--rl-pruner", "share=0.1", "--rl-pruner", "rounds=2", "--metric", "my.eval:map50"),
+        *(
+            "--no-heal",
+            "--rl-pruner",
+            "share=0.1",
+            "--rl-pruner",
+            "rounds=2",
+            "--metric",
+            "my.eval:map50",
+            "--features",
+            "0.5",
+        ),
     )
     assert result.exit_code == 0, result.output
     (call,) = calls
@@ -97,7 +107,7 @@ def test_every_option_arrives(run: Run, calls: Calls) -> None:
         },
         **{"learning_rate": 0.1, "optimizer": "adamw", "time_budget": 300.0, "max_drop": 1.5, "seed": 9},
         **{"run_dir": "run", "resume": False, "stages": 2, "teacher": "better"},
-        **{"heal": False, "metric": "my.eval:map50", "rl_pruner": ("share=0.1", "rounds=2")},
+        **{"heal": False, "features": 0.5, "metric": "my.eval:map50", "rl_pruner": ("share=0.1", "rounds=2")},
     }
 
 
