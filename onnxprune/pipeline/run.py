@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -22,7 +23,7 @@ from onnxprune.pipeline.settings import CompressResult, Settings, arguments_of, 
 from onnxprune.pipeline.staging import Staging
 from onnxprune.pipeline.summary import make_report
 from onnxprune.progress import Observer
-from onnxprune.report import environment, write_report
+from onnxprune.report import StepTime, environment, write_report
 from onnxprune.search import AGENTS, AgentName, AllocationName, SearchConfig
 from onnxprune.training import DataSplits, Metrics, open_data, synthetic_data
 
@@ -74,7 +75,7 @@ def _run(model: str | Path, settings: Settings, directory: RunDirectory) -> Comp
         save(result, output)
     warnings = tuple(observer.warnings)
     outcome = Outcome(network, result, output, structure, trained, latency, metrics, warnings, tuple(results))
-    report = make_report(outcome, settings, started)
+    report = make_report(outcome, settings, started, observer.steps())
     if settings.report is not None:
         write_report(report, settings.report)
     if rejection is not None:
@@ -83,13 +84,26 @@ def _run(model: str | Path, settings: Settings, directory: RunDirectory) -> Comp
 
 
 class _Collecting:
-    """Passes everything on, and keeps the warnings for the report."""
+    """Passes everything on, and keeps the warnings and the time of each step for the report."""
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
+        self._seconds: dict[str, float] = {}
+        self._step, self._since_s = "", time.monotonic()
         self.warnings: list[str] = []
-        self.stage = observer.stage
         self.advance = observer.advance
+
+    def stage(self, name: str, total: int | None = None) -> None:
+        """End the step before, and pass the new one on."""
+        now_s = time.monotonic()
+        if self._step:
+            self._seconds[self._step] = self._seconds.get(self._step, 0.0) + now_s - self._since_s
+        self._step, self._since_s = name, now_s
+        self._observer.stage(name, total)
+
+    def steps(self) -> tuple[StepTime, ...]:
+        """Return the seconds of the steps that have ended."""
+        return tuple(StepTime(name=name, seconds=round(seconds, 3)) for name, seconds in self._seconds.items())
 
     def warn(self, message: str) -> None:
         """Keep the message and pass it on."""

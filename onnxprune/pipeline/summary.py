@@ -15,6 +15,7 @@ from onnxprune.report import (
     LearningRecord,
     Report,
     StageRecord,
+    StepTime,
     TargetRecord,
     environment,
     model_figures,
@@ -37,13 +38,16 @@ if TYPE_CHECKING:
     from onnxprune.pipeline.settings import Settings
 
 
-def make_report(outcome: Outcome, settings: Settings, started: dt.datetime) -> Report:
+def make_report(
+    outcome: Outcome, settings: Settings, started: dt.datetime, steps: tuple[StepTime, ...] = ()
+) -> Report:
     """Put a run's record together.
 
     Args:
         outcome: What the run found out.
         settings: What it was told.
         started: When it began.
+        steps: Where the time went.
     """
     network, plan = outcome.network, outcome.structure.plan
     trained = outcome.trained
@@ -70,6 +74,7 @@ def make_report(outcome: Outcome, settings: Settings, started: dt.datetime) -> R
         started_at=started,
         finished_at=finished,
         duration_s=round((finished - started).total_seconds(), 3),
+        steps=steps,
         environment=env,
         settings=_settings(outcome, settings),
         model=model_file(network.path, network.model),

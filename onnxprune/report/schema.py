@@ -201,6 +201,18 @@ class SearchProbe(Record):
     macs: int | None = None
 
 
+class StepTime(Record):
+    """Where the time of a run went.
+
+    Attributes:
+        name: What was done, as the progress line said it.
+        seconds: Wall-clock seconds, over all stages of the run.
+    """
+
+    name: str
+    seconds: float
+
+
 class Report(Record):
     """The record of one run.
 
@@ -213,6 +225,7 @@ class Report(Record):
         started_at: When the run began.
         finished_at: When it ended.
         duration_s: Wall-clock seconds between.
+        steps: Where they went, in the order in which steps first began.
         environment: Software and hardware.
         settings: Options of the run, defaults included.
         model: The original's file.
@@ -241,6 +254,7 @@ class Report(Record):
     started_at: AwareDatetime
     finished_at: AwareDatetime
     duration_s: float
+    steps: tuple[StepTime, ...] = ()
     environment: Environment
     settings: dict[str, JsonValue] = Field(default_factory=dict)
     model: ModelFile

@@ -15,6 +15,7 @@ from onnxprune.report.units import change, count, data_size, milliseconds, perce
 from onnxprune.search.target import TargetKind
 
 _NAME_LENGTH = 44
+_LONGEST_STEPS = 4
 
 
 def summary_table(report: Report) -> Table:
@@ -81,7 +82,16 @@ def outcome_lines(report: Report) -> list[str]:
     if report.export_check is not None:
         error = report.export_check.relative_error
         lines.append(f"exported: ONNX equals PyTorch, relative error {error:.1e}")
+    if report.steps:
+        lines.append(_time_line(report))
     return lines
+
+
+def _time_line(report: Report) -> str:
+    """Say how long it took, and what took the most of it."""
+    longest = sorted(report.steps, key=lambda step: -step.seconds)[:_LONGEST_STEPS]
+    parts = ", ".join(f"{step.name} {step.seconds:.0f} s" for step in longest)
+    return f"took {report.duration_s:.0f} s: {parts}"
 
 
 def _learning_line(learning: LearningRecord) -> str:

@@ -110,6 +110,8 @@ def test_without_data_it_says_what_the_figures_are_worth(model: Path) -> None:
     report = onnxprune.compress(model, target_macs="60%", epochs=1, round_to=1, observer=observer).report
     assert any("random" in warning for warning in observer.warnings)
     assert tuple(observer.warnings) == report.warnings
+    assert {"distilling", "measuring the result"} <= {step.name for step in report.steps} <= set(observer.stages)
+    assert 0.9 * report.duration_s < sum(step.seconds for step in report.steps) <= report.duration_s
     assert report.after.metric is not None
     assert report.after.metric.synthetic
 

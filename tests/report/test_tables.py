@@ -18,7 +18,7 @@ from onnxprune.report import (
     summary_table,
     units,
 )
-from onnxprune.report.schema import JudgedStructure, LearningRecord
+from onnxprune.report.schema import JudgedStructure, LearningRecord, StepTime
 from onnxprune.report.tables import shortened
 from tests.report.records import figures, latency, make_report, metric
 
@@ -135,6 +135,12 @@ def test_outcome_states_the_proofs() -> None:
     assert "relative error 3.1e-07 (allowed 1e-04)" in verified
     assert "ONNX equals PyTorch, relative error 2.0e-06" in exported
     assert len(outcome_lines(make_report(export_check=None))) == 2
+
+
+def test_outcome_says_what_took_the_longest() -> None:
+    steps = tuple(StepTime(name=f"step {n}", seconds=float(n)) for n in (3, 1, 40, 5, 2))
+    line = outcome_lines(make_report(steps=steps))[-1]
+    assert line == "took 90 s: step 40 40 s, step 5 5 s, step 3 3 s, step 2 2 s"
 
 
 def test_changes_of_groups() -> None:
