@@ -6,11 +6,13 @@ set of units and gives a new, smaller model; verification proves that removing e
 """
 
 from onnxprune.channels.analysis import analyse
+from onnxprune.channels.branches import Branch, find_branches
 from onnxprune.channels.map import ChannelMap, Contraction, FixedChannels, Group
 from onnxprune.channels.surgery import embed, prune
 from onnxprune.channels.verification import Verification, verify
 
 __all__ = [
+    "Branch",
     "ChannelMap",
     "Contraction",
     "FixedChannels",
@@ -18,6 +20,7 @@ __all__ = [
     "Verification",
     "analyse",
     "embed",
+    "find_branches",
     "prune",
     "verify",
 ]

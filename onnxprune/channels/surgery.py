@@ -1,6 +1,6 @@
 """Take units out of a model.
 
-requires  a model, its analysis, and which units stay (at least one in every group)
+requires  a model, its analysis, and which units stay (none of a group only where `find_branches` says that it can go)
 ensures   a new model whose labelled axes hold the remaining indices only and whose encoded sizes follow; names,
           metadata, opset, inputs and outputs as before; the given model is not changed
 """
@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from onnxprune.channels.map import ChannelMap
+from onnxprune.channels.branches import BranchNeededError, Emptiness, Spread, drop_branches, follow, spread_out
+from onnxprune.channels.map import ChannelMap, Group
 from onnxprune.channels.registry import Removal, resize_of
 from onnxprune.graph.shape_values import shape_values
 from onnxprune.graph.shapes import infer_shapes
@@ -28,17 +29,19 @@ def prune(model: ir.Model, channels: ChannelMap, keep: np.ndarray) -> ir.Model:
         The smaller model.
 
     Raises:
-        ValueError: `keep` has the wrong length, or leaves a group without units.
+        ValueError: `keep` has the wrong length, or leaves a group without units that cannot go whole.
     """
-    _check(channels, keep)
+    empty = _check(channels, keep)
     removal = Removal(channels, keep, shape_values(model))
     pruned = model.clone()
+    biases = _without(pruned, channels, empty) if empty else []
     for value in list(pruned.graph.initializers.values()):
         _shrink(value, removal)
     for node in list(pruned.graph):
         rule = resize_of(node)
         if rule is not None:
             rule(node, removal)
+    spread_out(biases)
     for node in pruned.graph:
         for output in node.outputs:
             if not output.is_graph_output():
@@ -70,25 +73,39 @@ def embed(model: ir.Model, channels: ChannelMap, keep: np.ndarray, pruned: ir.Mo
             continue
         masks = [removal.kept(value, axis) for axis in range(len(channels.axes.get(str(value.name), ())))]
         if all(mask is None for mask in masks):
-            if small.const_value.shape == tensor.shape and tensor.dtype.is_floating_point():
-                value.const_value = small.const_value
+            if small.const_value.size == tensor.size and tensor.dtype.is_floating_point():
+                value.const_value = _shaped(small.const_value, tensor, str(value.name))
             continue
         sizes = tensor.shape.numpy()
         where = [
             np.arange(size) if mask is None else np.flatnonzero(mask) for mask, size in zip(masks, sizes, strict=True)
         ]
         whole = np.zeros(sizes, dtype=tensor.numpy().dtype)
-        whole[np.ix_(*where)] = small.const_value.numpy()
+        # The bias of a branch that is gone has axes to spread it over positions.
+        whole[np.ix_(*where)] = small.const_value.numpy().reshape([len(index) for index in where])
         value.const_value = ir.tensor(whole, name=value.name)
     return embedded
 
 
-def _check(channels: ChannelMap, keep: np.ndarray) -> None:
+def _shaped(tensor: ir.TensorProtocol, like: ir.TensorProtocol, name: str) -> ir.TensorProtocol:
+    return tensor if tensor.shape == like.shape else ir.tensor(tensor.numpy().reshape(like.shape.numpy()), name=name)
+
+
+def _without(model: ir.Model, channels: ChannelMap, groups: list[Group]) -> list[Spread]:
+    """Take the branches that consist of these groups out of a model, in place."""
+    try:
+        fates = follow(model, Emptiness(channels).of([group.index for group in groups]))
+    except BranchNeededError as error:
+        names = ", ".join(f"'{group.name}'" for group in groups)
+        raise ValueError(f"nothing would be left of group {names}, which cannot go whole: {error}") from error
+    return drop_branches(model, fates)
+
+
+def _check(channels: ChannelMap, keep: np.ndarray) -> list[Group]:
+    """Return the groups of which nothing stays."""
     if keep.shape != (channels.unit_count,) or keep.dtype != np.bool_:
         raise ValueError(f"keep must be booleans of shape ({channels.unit_count},), got {keep.dtype} {keep.shape}")
-    for group in channels.groups:
-        if not keep[group.units].any():
-            raise ValueError(f"group '{group.name}' would lose all of its {group.size} units; keep one at least")
+    return [group for group in channels.groups if not keep[group.units].any()]
 
 
 def _shrink(value: ir.Value, removal: Removal) -> None:

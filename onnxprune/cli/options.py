@@ -215,6 +215,13 @@ pruning_options = _together(
     ),
     _option(
         "Pruning",
+        "--branches/--no-branches",
+        default=True,
+        show_default=True,
+        help="Let whole residual blocks and branches of concatenations go, where the data says what they are worth.",
+    ),
+    _option(
+        "Pruning",
         "--round-to",
         type=click.IntRange(min=1),
         metavar="N",

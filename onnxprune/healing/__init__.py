@@ -7,6 +7,7 @@ No labels and no gradients are needed. (He et al., "Channel pruning", arXiv 1707
 running of the pruned network.) What layers add up to wrong mean and deviation is corrected by `match_statistics`.
 """
 
+from onnxprune.healing.activations import open_values
 from onnxprune.healing.moments import Moment, Moments, collect_moments, heal_weights
 
-__all__ = ["Moment", "Moments", "collect_moments", "heal_weights"]
+__all__ = ["Moment", "Moments", "collect_moments", "heal_weights", "open_values"]

@@ -135,6 +135,10 @@ def heal_weights(
             continue
         stay, gone = np.flatnonzero(kept.columns), np.flatnonzero(~kept.columns)
         lost = moment.weight[np.ix_(kept.rows, gone)]
+        if len(stay) == 0 or len(kept.rows) == 0:
+            # The layer is gone; if it was the end of a branch, its bias is what stays of it.
+            _shift(healed, moment.layer, lost @ moment.mean[gone])
+            continue
         cross = lost @ moment.covariance[np.ix_(gone, stay)]
         added = correction(moment.covariance[np.ix_(stay, stay)], cross, ridge)
         if added is None:
@@ -150,9 +154,15 @@ def _add(model: ir.Model, layer: Layer, added: np.ndarray, shift: np.ndarray) ->
     assert value.const_value is not None
     old = value.const_value.numpy()
     value.const_value = ir.tensor(layer.tensor(layer.matrix(old) + added, old), name=value.name)
-    if layer.offset is not None:
-        offset = model.graph.initializers[layer.offset]
-        assert offset.const_value is not None
-        now = offset.const_value.numpy()
+    _shift(model, layer, shift)
+
+
+def _shift(model: ir.Model, layer: Layer, shift: np.ndarray) -> None:
+    """Add to the mean of a layer's outputs, shape (channels out,), if anything can take it up."""
+    offset = model.graph.initializers.get(layer.offset or "")
+    if offset is None or offset.const_value is None:
+        return
+    now = offset.const_value.numpy()
+    if now.size == shift.size:
         moved = (now + layer.sign * shift.reshape(now.shape)).astype(now.dtype)
         offset.const_value = ir.tensor(moved, name=offset.name)

@@ -49,6 +49,7 @@ def compress(
     allocation: str | None = None,
     search_budget: str | int | None = None,
     rl_pruner: Sequence[str] = (),
+    branches: bool = True,
     round_to: int | None = None,
     provider: str = "cpu",
     threads: int = 1,
@@ -93,6 +94,8 @@ def compress(
             `global`.
         search_budget: Structures that `rl` and `random` judge at most (`200`), or a time (`10m`).
         rl_pruner: Hyper-parameters of the allocation `rl-pruner`, as `name=value`; see `search.RlPrunerConfig`.
+        branches: Whether whole residual blocks and branches of concatenations may go, where the data says what they
+            are worth.
         round_to: Keep multiples of this many channels; None: what this device's measured layers ask for.
         provider: onnxruntime's execution provider.
         threads: Threads inside an operator.
@@ -145,6 +148,7 @@ def compress(
         allocation=_allocation(allocation),
         search=None if search_budget is None else read_search_budget(search_budget),
         rl_pruner=rl_pruner_config(tuple(rl_pruner)),
+        branches=branches,
         round_to=_round_to(round_to),
         measure=MeasureOptions(provider=provider, threads=threads, batch=batch),
         training=training,
@@ -181,6 +185,7 @@ def prune(
     allocation: str | None = None,
     search_budget: str | int | None = None,
     rl_pruner: Sequence[str] = (),
+    branches: bool = True,
     round_to: int | None = None,
     provider: str = "cpu",
     threads: int = 1,
@@ -217,6 +222,7 @@ def prune(
             `global`.
         search_budget: Structures that `rl` and `random` judge at most (`200`), or a time (`10m`).
         rl_pruner: Hyper-parameters of the allocation `rl-pruner`, as `name=value`; see `search.RlPrunerConfig`.
+        branches: Whether whole branches may go.
         round_to: Keep multiples of this many channels; None: what this device's measured layers ask for.
         provider: onnxruntime's execution provider.
         threads: Threads inside an operator.
@@ -249,6 +255,7 @@ def prune(
         allocation=_allocation(allocation),
         search=None if search_budget is None else read_search_budget(search_budget),
         rl_pruner=rl_pruner_config(tuple(rl_pruner)),
+        branches=branches,
         round_to=_round_to(round_to),
         measure=MeasureOptions(provider=provider, threads=threads, batch=batch),
         heal=heal,

@@ -61,6 +61,7 @@ class Settings:
         teacher: Whom the pruned network learns from: "original", "previous" (what the stage before made), or "better",
             whichever of the two the validation part prefers.
         heal: Correct weights in closed form, of candidates too, before any training; needs data.
+        branches: Whether whole branches may go; needs data, and an allocation that ranks or learns.
         rl_pruner: Hyper-parameters of the agent "rl-pruner".
         max_drop: Points of the metric that may be lost.
         seed: Seed of everything.
@@ -89,6 +90,7 @@ class Settings:
     stages: int | None = None
     teacher: TeacherName = "original"
     heal: bool = False
+    branches: bool = True
     rl_pruner: RlPrunerConfig = field(default_factory=RlPrunerConfig)
     max_drop: float | None = None
     seed: int = 0

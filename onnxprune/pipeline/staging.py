@@ -11,6 +11,7 @@ import numpy as np
 from onnxprune.graph import release_weights, to_bytes
 from onnxprune.importance import criterion, score_units
 from onnxprune.latency import predictor
+from onnxprune.pipeline.branches import with_branches
 from onnxprune.pipeline.directory import RunDirectory, keep_scores, kept_scores
 from onnxprune.pipeline.judging import HealedJudge, Subjects, batch_size, candidate_healer, evaluation_samples
 from onnxprune.pipeline.measuring import Bench, LatencyEvaluator, measure_original
@@ -31,8 +32,8 @@ from onnxprune.pipeline.stages import (
 from onnxprune.pipeline.structure import Structure, find_structure
 from onnxprune.pipeline.training import Lesson, Trained, heal, train
 from onnxprune.progress import Observer
-from onnxprune.search import UNITS, Judge, Judgement, Problem, limit_of, original_cost
-from onnxprune.training import DataSplits, EpochRecord, evaluate, sized
+from onnxprune.search import UNITS, Judge, Judgement, Problem, calibrated, limit_of, original_cost
+from onnxprune.training import Batch, DataSplits, EpochRecord, evaluate, sized
 
 # Importance needs few samples; more would only take time.
 _CALIBRATION_SAMPLES, _CALIBRATION_BATCH = 256, 32
@@ -74,7 +75,9 @@ class Staging:
         scores = self.scores(network, 1)
         bench.observer.stage("measuring the original")
         self.original_ms = measure_original(network, bench)
-        self.problem = make_problem(network, scores, self.choice, bench, self.original_ms)
+        self.problem = self._calibrated(
+            self._opened(make_problem(network, scores, self.choice, bench, self.original_ms))
+        )
         original = self.original_ms if target.kind == "latency" else original_cost(self.problem, target)
         self._note_network(original)
         everything = np.ones(network.channels.unit_count, dtype=bool)
@@ -83,6 +86,27 @@ class Staging:
             return run_published(self, first)
         count = stage_count(self.settings.stages, limit_of(target, original) / original, self.settings.training)
         return run_stages(first, stage_targets(target, original, count), self._stage)
+
+    def _opened(self, problem: Problem) -> Problem:
+        """Let branches go whole, where that can be judged and was not ruled out."""
+        data, choice = self._data, self.choice
+        if not self.settings.branches or data is None or data.synthetic or choice.target.kind == "ratio":
+            return problem
+        if choice.allocation in {"uniform", "rl-pruner"}:
+            return problem
+        return with_branches(problem, self._network, calibration_batches(self._network, data, self.settings.seed))
+
+    def _calibrated(self, problem: Problem) -> Problem:
+        """Correct the predicted latency, where that is what the target limits."""
+        if self.choice.target.kind != "latency":
+            return problem
+        evaluator = LatencyEvaluator(self._network, self._bench, self.original_ms)
+        self.observer.stage("calibrating the latency model")
+
+        def on_measured(predicted: float, measured: float) -> None:
+            self.observer.advance(note=f"{measured:.3g} ms measured, {predicted:.3g} ms predicted")
+
+        return calibrated(problem, evaluator, self.original_ms, self.choice.seed, on_measured)
 
     def _stage(self, stage: Stage) -> StageResult:
         problem = self.problem_of(stage)
@@ -212,10 +236,7 @@ def score(network: Network, settings: Settings, data: DataSplits | None, observe
     observer.stage(f"scoring channels by {name}")
     calibration = None
     if data is not None and criterion(name).needs == "data":
-        samples = data.train.subset(_CALIBRATION_SAMPLES, settings.seed)
-        calibration = list(
-            samples.batches(network.fixed_batch or min(batch_size(network), _CALIBRATION_BATCH), drop_last=True)
-        )
+        calibration = calibration_batches(network, data, settings.seed)
     scores = score_units(
         name,
         network.model,
@@ -226,3 +247,10 @@ def score(network: Network, settings: Settings, data: DataSplits | None, observe
     )
     release_weights(network.model)
     return scores
+
+
+def calibration_batches(network: Network, data: DataSplits, seed: int) -> list[Batch]:
+    """Draw the samples of the training part that criteria see."""
+    samples = data.train.subset(_CALIBRATION_SAMPLES, seed)
+    size = network.fixed_batch or min(batch_size(network), _CALIBRATION_BATCH)
+    return list(samples.batches(size, drop_last=True))

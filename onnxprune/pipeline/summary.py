@@ -38,9 +38,7 @@ if TYPE_CHECKING:
     from onnxprune.pipeline.settings import Settings
 
 
-def make_report(
-    outcome: Outcome, settings: Settings, started: dt.datetime, steps: tuple[StepTime, ...] = ()
-) -> Report:
+def make_report(outcome: Outcome, settings: Settings, started: dt.datetime, steps: tuple[StepTime, ...] = ()) -> Report:
     """Put a run's record together.
 
     Args:
@@ -131,6 +129,7 @@ def _settings(outcome: Outcome, settings: Settings) -> dict[str, Any]:
         "importance": settings.importance,
         "allocation": outcome.structure.allocation,
         "heal": settings.heal,
+        "branches": settings.branches,
         "stages": settings.stages,
         "teacher": settings.teacher,
         "round_to": settings.round_to,

@@ -6,6 +6,7 @@ is predicted from measured layers and confirmed by measuring. The search reaches
 
 from onnxprune.search.agents import Agent, RandomAgent, RlAgent, RlConfig
 from onnxprune.search.allocation import Problem
+from onnxprune.search.calibration import calibrated
 from onnxprune.search.candidates import Candidate, Judge, Judgement, Verdict
 from onnxprune.search.environment import Environment
 from onnxprune.search.learned import Task, learn_plan
@@ -57,6 +58,7 @@ __all__ = [
     "Target",
     "Task",
     "Verdict",
+    "calibrated",
     "exact",
     "find_plan",
     "full_counts",

@@ -139,8 +139,8 @@ class RlAgent:
         return self.mean + self.sigma * self._rng.normal(size=len(self.mean))
 
     def _features(self, structures: Sequence[np.ndarray]) -> np.ndarray:
-        """The logarithm of the share that each group keeps, shape (n, groups)."""
-        features: np.ndarray = np.log(np.array(structures) / self._environment.sizes)
+        """The logarithm of the share that each group keeps, shape (n, groups); nothing counts as a tenth of a unit."""
+        features: np.ndarray = np.log(np.maximum(np.array(structures), 0.1) / self._environment.sizes)
         return features
 
 

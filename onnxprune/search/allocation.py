@@ -7,8 +7,8 @@ walking along the path, which is what `search.reach` does; so each allocation is
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -21,6 +21,8 @@ _UNIFORM_STEPS = 200
 # How much time leads over the budget. With 2, networks pruned to equal MACs were at least as fast as those of every
 # tool compared in benchmarks/peers.py; with 1, one of them was 4 % slower.
 _BUDGET_EXPONENT = 2.0
+# Counts below its own that a group's next step may lead to, beside the least one.
+_STEPS_AHEAD = 4
 
 
 class CostModel(Protocol):
@@ -57,13 +59,18 @@ class Admissible:
             )
         )
 
-    def nearest_not_above(self, group: int, count: float) -> int:
-        """Return the largest admissible count that is at most `count`, or the smallest there is."""
-        return next((c for c in self.counts[group] if c <= count), self.counts[group][-1])
-
     def nearest(self, group: int, count: float) -> int:
-        """Return the admissible count closest to `count`, the larger one of two."""
-        return min(self.counts[group], key=lambda c: (abs(c - count), -c))
+        """Return the admissible count closest to `count`, the larger one of two; something stays of each group."""
+        return min(self.counts[group], key=lambda c: (c == 0, abs(c - count), -c))
+
+    def with_nothing(self, groups: Collection[int]) -> Admissible:
+        """Allow nothing of some groups to stay."""
+        return Admissible(
+            tuple(
+                (*allowed, 0) if group in groups and allowed[-1] > 0 else allowed
+                for group, allowed in enumerate(self.counts)
+            )
+        )
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,9 @@ class Problem:
         paper: Closed forms of MACs, parameters and bytes.
         cost: Predicted cost that steps are priced by: latency where it is measured, else MACs.
         file_overhead_bytes: Bytes of the file that are no weights.
+        branches: For each group that can go whole, the groups that go then, itself first.
+        stakes: What is at stake with a group, as a share of what its readers get: of a branch its share of the signal
+            that it is added to, 1 where there is nothing else. Shape (groups,); None: 1 for all.
     """
 
     channels: ChannelMap
@@ -85,6 +95,8 @@ class Problem:
     paper: PaperCost
     cost: CostModel
     file_overhead_bytes: int = 0
+    branches: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    stakes: np.ndarray | None = None
 
 
 def thinned(admissible: Admissible, levels: int) -> Admissible:
@@ -142,10 +154,12 @@ def global_path(
 ) -> list[np.ndarray]:
     """Remove, step by step, the units that cost the most for the least importance.
 
-    With R the share of its importance that a group keeps, the loss is the sum of -log R over the groups: removing the
-    same importance hurts a group more the less it has left. Each step goes to the group with the least loss for the
-    cost it saves. Where the budget is another cost (MACs, bytes), the price is multiplied by the square of the budget
-    a step saves over the cost it saves, so that at equal budget the network is the one that costs less.
+    With R the share of its importance that a group keeps and e its stake, the loss is the sum over the groups of
+    -log(1 - e (1 - R)): removing the same importance hurts a group more the less it has left, and a branch less the
+    less it adds to. A branch can go whole, in one step, at a loss of -log(1 - e). Each step goes to the group with the
+    least loss for the cost it saves. Where the budget is another cost (MACs, bytes), the price is multiplied by the
+    square of the budget a step saves over the cost it saves, so that at equal budget the network is the one that
+    costs less.
 
     Args:
         problem: The network; its cost predicts what a step saves.
@@ -163,7 +177,7 @@ def global_path(
     heap: list[tuple[float, int, int]] = []
 
     def best_step(group: int) -> tuple[float, int] | None:
-        step = _best_step(group, counts, kept[group], admissible.counts[group], price)
+        step = _best_step(problem, group, counts, kept[group], price)
         return None if step is None else (step[0] * weights[group], step[1])
 
     def push(group: int) -> None:
@@ -184,10 +198,15 @@ def global_path(
         if heap and step[0] > max(expected, heap[0][0]) * 1.0001:
             heapq.heappush(heap, (step[0], group, step[1]))
             continue
-        counts[group] = step[1]
+        counts[_going(problem, group, step[1])] = step[1]
         path.append(counts.copy())
         push(group)
     return path
+
+
+def _going(problem: Problem, group: int, count: int) -> list[int]:
+    """Return the groups whose count a step changes: a branch that goes whole takes others along."""
+    return [group] if count > 0 else list(problem.branches[group])
 
 
 def fill(
@@ -229,10 +248,10 @@ def fill(
 
 
 def _step_up(group: int, counts: np.ndarray, allowed: tuple[int, ...], budget: CostModel) -> tuple[int, float] | None:
-    """Find the next larger count of a group and what it costs."""
+    """Find the next larger count of a group and what it costs; what has gone whole does not come back."""
     current = int(counts[group])
     larger = [count for count in allowed if count > current]
-    if not larger:
+    if not larger or current == 0:
         return None
     before = budget.around(group, counts)
     counts[group] = larger[-1]
@@ -260,7 +279,11 @@ def _weights(problem: Problem, preference: np.ndarray | None) -> np.ndarray:
 
 
 def _kept_importances(problem: Problem) -> list[np.ndarray]:
-    return [_kept_importance(problem.scores[group.units]) for group in problem.channels.groups]
+    stakes = np.ones(len(problem.channels.groups)) if problem.stakes is None else problem.stakes
+    return [
+        1 - stake * (1 - _kept_importance(problem.scores[group.units]))
+        for group, stake in zip(problem.channels.groups, stakes, strict=True)
+    ]
 
 
 def _kept_importance(scores: np.ndarray) -> np.ndarray:
@@ -272,20 +295,14 @@ def _kept_importance(scores: np.ndarray) -> np.ndarray:
 
 
 def _best_step(
-    group: int, counts: np.ndarray, kept: np.ndarray, allowed: tuple[int, ...], price: _Price
+    problem: Problem, group: int, counts: np.ndarray, kept: np.ndarray, price: _Price
 ) -> tuple[float, int] | None:
     """Find the cheapest way down for one group: (loss per cost saved, new count)."""
     current = int(counts[group])
-    lower = [c for c in allowed if c < current][:4]
-    if not lower:
-        return None
-    before, budget_before = price.around(group, counts)
+    lower = [count for count in problem.admissible.counts[group] if count < current]
     best: tuple[float, int] | None = None
-    for count in lower:
-        counts[group] = count
-        after, budget_after = price.around(group, counts)
-        counts[group] = current
-        saved, budget_saved = before - after, budget_before - budget_after
+    for count in dict.fromkeys([*lower[:_STEPS_AHEAD], *lower[-1:]]):
+        saved, budget_saved = _saved(problem, group, counts, count, price)
         if saved <= 0:
             continue
         loss = float(np.log(kept[current] / kept[count]))
@@ -293,3 +310,16 @@ def _best_step(
         if best is None or asked < best[0]:
             best = (asked, count)
     return best
+
+
+def _saved(problem: Problem, group: int, counts: np.ndarray, count: int, price: _Price) -> tuple[float, float]:
+    """Return what a step saves of the cost and of the budget; `counts` is left as it was."""
+    going = _going(problem, group, count)
+    before = counts[going]
+    saved = np.zeros(2)
+    for member in going:
+        saved += price.around(member, counts)
+        counts[member] = count
+        saved -= price.around(member, counts)
+    counts[going] = before
+    return float(saved[0]), float(saved[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,6 +13,8 @@ from onnxprune.channels import ChannelMap
 from onnxprune.search.sizes import AxisSize, Counts, PaperCost, Product
 
 Item = TypeVar("Item")
+# Of the figures from the layers' own measurements, beside each structure measured whole.
+_PRIOR_WEIGHT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,9 @@ class LayerTerm:
     cost_ms: Callable[[int, int], float]
 
     def of(self, counts: Counts) -> float:
-        """Return the milliseconds at the groups' counts."""
-        return self.cost_ms(self.channels_in.of(counts), self.channels_out.of(counts))
+        """Return the milliseconds at the groups' counts; a layer without channels is not there."""
+        channels_in, channels_out = self.channels_in.of(counts), self.channels_out.of(counts)
+        return self.cost_ms(channels_in, channels_out) if channels_in and channels_out else 0.0
 
 
 class LatencyCost:
@@ -58,6 +62,7 @@ class LatencyCost:
         self._scale = min(1.0, latency_ms / layers_ms) if layers_ms else 1.0
         rest_ms = max(latency_ms - layers_ms * self._scale, 0.0)
         self._entry_ms = rest_ms / max(paper.activations_of(original), 1)
+        self._layer_ms = 0.0
         self._terms_of = _by_group(len(original), [(t, [t.channels_in, t.channels_out]) for t in self._terms])
         self._activations_of = _by_group(len(original), [(p, list(p.sizes)) for p in self._activations])
 
@@ -69,9 +74,54 @@ class LatencyCost:
         """Return the predicted ms of everything one group's count affects."""
         return self._sum(self._terms_of[group], self._activations_of[group], counts.tolist())
 
+    def refitted(self, structures: Sequence[np.ndarray], measured_ms: Sequence[float]) -> LatencyCost:
+        """Correct what layers, entries and each layer's call cost, by structures that were measured whole.
+
+        Layers measured alone lack what happens between them: reordered data, caches, the runtime's own work. With L the
+        sum of the layers' own ms, E the entries that other nodes write and N the number of layers left,
+
+            ms = a L + b E + c N,   a, b, c >= 0
+
+        by least squares of the relative errors, with a little weight on the figures from before.
+
+        Args:
+            structures: Counts, shape (groups,) each.
+            measured_ms: Measured latency of each.
+        """
+        parts = np.array([self._parts(self._terms, self._activations, s.tolist()) for s in structures])
+        typical = np.maximum(parts.mean(axis=0), 1e-12)
+        ms = np.asarray(measured_ms)
+        before = np.array([self._scale, self._entry_ms, self._layer_ms])
+        hold = np.diag(typical) * np.sqrt(_PRIOR_WEIGHT * len(ms)) / ms.mean()
+        rows = np.concatenate([parts / ms[:, None], hold])
+        fitted = _non_negative(rows, np.concatenate([np.ones(len(ms)), hold @ before]))
+        corrected = copy(self)
+        corrected._scale, corrected._entry_ms, corrected._layer_ms = fitted.tolist()
+        return corrected
+
     def _sum(self, terms: Sequence[LayerTerm], activations: Sequence[Product], counts: Counts) -> float:
-        layers_ms = sum(term.of(counts) for term in terms)
-        return layers_ms * self._scale + sum(p.of(counts) for p in activations) * self._entry_ms
+        layers_ms, entries, layers = self._parts(terms, activations, counts)
+        return layers_ms * self._scale + entries * self._entry_ms + layers * self._layer_ms
+
+    @staticmethod
+    def _parts(
+        terms: Sequence[LayerTerm], activations: Sequence[Product], counts: Counts
+    ) -> tuple[float, float, float]:
+        own_ms = [term.of(counts) for term in terms]
+        return sum(own_ms), sum(p.of(counts) for p in activations), sum(ms > 0 for ms in own_ms)
+
+
+def _non_negative(rows: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Solve a small least-squares problem with no negative coefficient, by trying which of them are 0."""
+    best, least = np.zeros(rows.shape[1]), float("inf")
+    for subset in range(1, 1 << rows.shape[1]):
+        used = [column for column in range(rows.shape[1]) if subset >> column & 1]
+        solution = np.zeros(rows.shape[1])
+        solution[used] = np.linalg.lstsq(rows[:, used], wanted, rcond=None)[0]
+        error = float(np.square(rows @ solution - wanted).sum())
+        if (solution >= 0).all() and error < least:
+            best, least = solution, error
+    return best
 
 
 class ProductCost:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from onnxprune.channels import analyse, embed, prune, verify
+from onnxprune.channels import Branch, ChannelMap, analyse, embed, find_branches, prune, verify
 from onnxprune.errors import VerificationError
 from onnxprune.graph import graph_cost, load, to_bytes
 
@@ -37,13 +37,13 @@ class OptionA(nn.Module):
 class Squeeze(nn.Module):
     """A depthwise block with squeeze-and-excitation."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int = 3, outputs: int = 5) -> None:
         super().__init__()
-        self.expand = nn.Conv2d(3, 12, 1)
+        self.expand = nn.Conv2d(channels, 12, 1)
         self.depthwise = nn.Conv2d(12, 12, 3, padding=1, groups=12)
         self.reduce = nn.Conv2d(12, 4, 1)
         self.excite = nn.Conv2d(4, 12, 1)
-        self.head = nn.Conv2d(12, 5, 1)
+        self.head = nn.Conv2d(12, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.hardswish(self.depthwise(F.hardswish(self.expand(x))))
@@ -86,6 +86,26 @@ class Dense(nn.Module):
         return self.head(x)
 
 
+class Inverted(nn.Module):
+    """A stem, two inverted residual blocks with squeeze-and-excitation, and a bottleneck with BatchNorm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.blocks = nn.ModuleList(Squeeze(8, 8) for _ in range(2))
+        self.bottleneck = nn.Sequential(
+            nn.Conv2d(8, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 8, 1, bias=False)
+        )
+        self.norm = nn.BatchNorm2d(8)
+        self.head = nn.Conv2d(8, 5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for block in self.blocks:
+            x = x + block(x)
+        return self.head(F.relu(x + self.norm(self.bottleneck(x))))
+
+
 class Upsampling(nn.Module):
     """A U-Net in small: down, up by a transposed convolution and by resizing, joined with the skip."""
 
@@ -107,6 +127,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "squeeze": Squeeze,
     "shuffle": Shuffle,
     "dense": Dense,
+    "inverted": Inverted,
     "upsampling": Upsampling,
 }
 
@@ -187,5 +208,35 @@ def test_a_group_cannot_be_emptied(models: dict[str, ir.Model]) -> None:
     channels = analyse(models["squeeze"])
     keep = np.ones(channels.unit_count, dtype=bool)
     keep[channels.groups[0].units] = False
-    with pytest.raises(ValueError, match="would lose all"):
+    with pytest.raises(ValueError, match="cannot go whole: nothing is left of the output 'y'"):
         prune(models["squeeze"], channels, keep)
+
+
+def without(channels: ChannelMap, branches: Iterable[Branch]) -> np.ndarray:
+    """Keep everything but some branches, and of the rest only a part."""
+    keep = np.random.default_rng(0).random(channels.unit_count) < 0.7
+    for group in channels.groups:
+        keep[group.units[0]] = True
+    for index in {index for branch in branches for index in branch.groups}:
+        keep[channels.groups[index].units] = False
+    return keep
+
+
+@pytest.mark.parametrize(
+    ("name", "blocks"), [("option_a", 2), ("squeeze", 0), ("shuffle", 0), ("dense", 2), ("inverted", 3)]
+)
+def test_blocks_can_go_whole(models: dict[str, ir.Model], name: str, blocks: int) -> None:
+    model, channels = models[name], analyse(models[name])
+    branches = find_branches(model, channels)
+    assert len(branches) == blocks
+    for some in ([branch] for branch in branches.values()):
+        keep = without(channels, some)
+        verify(model, channels, keep, prune(model, channels, keep))
+    if branches:
+        keep = without(channels, branches.values())
+        pruned = prune(model, channels, keep)
+        verify(model, channels, keep, pruned)
+        assert len(pruned.graph) < len(model.graph) - blocks
+        embedded = embed(model, channels, keep, pruned)
+        again = prune(embedded, channels, keep)
+        assert to_bytes(again) == to_bytes(pruned)

@@ -1,4 +1,4 @@
-"""Whatever the network and whatever goes: removal equals silencing, and the original stays as it was."""
+"""Whatever goes, whole branches too: removal equals silencing, and the original stays as it was."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from onnxprune.channels import analyse, prune, verify
+from onnxprune.channels import analyse, find_branches, prune, verify
 from onnxprune.graph import graph_cost, load, save, to_bytes
 from tests.channels.network_strategy import networks
 
@@ -27,6 +27,10 @@ def check_removal(proto: onnx.ModelProto, seed: int, share: float, folder: Path)
     keep = rng.random(channels.unit_count) < share
     for group in channels.groups:
         keep[rng.choice(group.units)] = True
+    for branch in find_branches(model, channels).values():
+        if rng.random() < 0.5:
+            for index in branch.groups:
+                keep[channels.groups[index].units] = False
     pruned = prune(model, channels, keep)
     assert to_bytes(model) == before
     save(pruned, folder / "pruned.onnx")

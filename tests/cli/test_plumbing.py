@@ -77,6 +77,7 @@ def test_every_option_arrives(run: Run, calls: Calls) -> None:
         *("--seed", "9", "--run-dir", "run", "--stages", "2", "--teacher", "better"),
         *(
             "--no-heal",
+            "--no-branches",
             "--rl-pruner",
             "share=0.1",
             "--rl-pruner",
@@ -107,7 +108,13 @@ def test_every_option_arrives(run: Run, calls: Calls) -> None:
         },
         **{"learning_rate": 0.1, "optimizer": "adamw", "time_budget": 300.0, "max_drop": 1.5, "seed": 9},
         **{"run_dir": "run", "resume": False, "stages": 2, "teacher": "better"},
-        **{"heal": False, "features": 0.5, "metric": "my.eval:map50", "rl_pruner": ("share=0.1", "rounds=2")},
+        **{
+            "heal": False,
+            "branches": False,
+            "features": 0.5,
+            "metric": "my.eval:map50",
+            "rl_pruner": ("share=0.1", "rounds=2"),
+        },
     }
 
 

@@ -1,0 +1,335 @@
+"""Branches that can go whole: what happens to a graph when nothing of a group stays.
+
+Every value has a fate. It is *empty* when an axis of it has no unit left. It is *constant* when it comes from a
+contraction over an empty axis: then it is the bias, the same at every position, whatever the input. Everything else is
+*whole*. Rules, node by node:
+
+    all outputs empty                              the node goes
+    contraction (Conv, Gemm, ...) of an empty one  the node goes, its output is constant
+    Concat of empty ones and others                the empty ones are left out
+    Add, Sub of a constant and a whole one         whole, if the whole one has the output's shape already
+    BatchNormalization of a constant               constant
+    activation of a constant                       constant, computed where it stands
+    anything else that reads an empty or constant  refused: the group cannot go whole
+
+What no output needs any more goes too, and with it the groups that live in it. So the block of a residual network
+disappears as a whole, and so does a branch of an inception module or a layer of a dense block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxprune.channels.map import ChannelMap
+
+_CONTRACTIONS = frozenset({"Conv", "ConvTranspose", "Gemm"})
+_SUMS = frozenset({"Add", "Sub"})
+_ARITHMETIC = frozenset(
+    {"Add", "Sub", "Mul", "Div", "Max", "Min", "Neg", "Abs", "Exp", "Sqrt", "Erf", "Identity", "Clip"}
+)
+_ACTIVATIONS = frozenset(
+    {
+        "Relu",
+        "LeakyRelu",
+        "Elu",
+        "Celu",
+        "Selu",
+        "Gelu",
+        "Sigmoid",
+        "HardSigmoid",
+        "HardSwish",
+        "Mish",
+        "Tanh",
+        "Softplus",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Branch:
+    """What goes with a group of which nothing stays.
+
+    Attributes:
+        groups: Indices of the groups that go, the one that was asked about first.
+        joins: (constant, sum) pairs of value names: what of the branch stays as a constant, and where it is added.
+    """
+
+    groups: tuple[int, ...]
+    joins: tuple[tuple[str, str], ...]
+
+
+class BranchNeededError(Exception):
+    """Something reads what is no longer there; the message says which node."""
+
+
+@dataclass
+class Fates:
+    """What becomes of a graph.
+
+    Attributes:
+        empty: Values of which nothing stays.
+        constant: For each constant value, the node that it comes from; it stays if it is not among `gone`.
+        gone: Nodes that go, since what they give is empty or constant.
+        joins: (constant, sum) pairs of value names.
+    """
+
+    empty: set[str] = field(default_factory=set)
+    constant: dict[str, ir.Node] = field(default_factory=dict)
+    gone: set[ir.Node] = field(default_factory=set)
+    joins: list[tuple[str, str]] = field(default_factory=list)
+
+
+class Emptiness:
+    """Says which values are empty once some groups are."""
+
+    def __init__(self, channels: ChannelMap) -> None:
+        """Find the axes that consist of units only."""
+        of_unit = channels.group_of_unit()
+        self._axes: dict[str, list[frozenset[int]]] = {}
+        found: dict[int, frozenset[int] | None] = {}
+        for name, axes in channels.axes.items():
+            for units in axes:
+                if units is None or len(units) == 0:
+                    continue
+                if id(units) not in found:
+                    found[id(units)] = None if (units < 0).any() else frozenset(np.unique(of_unit[units]).tolist())
+                groups = found[id(units)]
+                if groups is not None:
+                    self._axes.setdefault(name, []).append(groups)
+
+    def of(self, groups: Collection[int]) -> set[str]:
+        """Return the names of the values of which nothing stays without these groups."""
+        gone = frozenset(groups)
+        return {name for name, axes in self._axes.items() if any(axis <= gone for axis in axes)}
+
+
+def find_branches(model: ir.Model, channels: ChannelMap) -> dict[int, Branch]:
+    """Find the groups that can go whole, such that any set of them can go together.
+
+    Args:
+        model: A normalised model; it is not changed.
+        channels: Its analysis.
+
+    Returns:
+        For the index of each such group, what goes with it.
+    """
+    emptiness = Emptiness(channels)
+    found: dict[int, Branch] = {}
+    accepted: set[int] = set()
+    for group in channels.groups:
+        branch = _branch(model, channels, emptiness, group.index)
+        if branch is None:
+            continue
+        together = accepted | set(branch.groups)
+        if _fates(model, emptiness.of(together)) is not None:
+            found[group.index] = branch
+            accepted = together
+    return found
+
+
+def _branch(model: ir.Model, channels: ChannelMap, emptiness: Emptiness, group: int) -> Branch | None:
+    """Let one group go, and what nobody needs then; None where it cannot."""
+    alone = _fates(model, emptiness.of([group]))
+    if alone is None:
+        return None
+    gone = {str(node.name) for node in alone.gone | _unneeded(model, alone)}
+    others = [other.index for other in channels.groups if other.index != group and gone.issuperset(other.producers)]
+    return Branch((group, *others), tuple(alone.joins))
+
+
+def _fates(model: ir.Model, empty: set[str]) -> Fates | None:
+    try:
+        return follow(model, empty)
+    except BranchNeededError:
+        return None
+
+
+def follow(model: ir.Model, empty: set[str]) -> Fates:
+    """Follow what empty values do to a graph.
+
+    Args:
+        model: The model; it is not changed.
+        empty: Names of the values of which nothing stays.
+
+    Raises:
+        BranchNeededError: A node cannot do without what it reads.
+    """
+    fates = Fates(empty=empty)
+    for node in model.graph:
+        outputs = [str(value.name) for value in node.outputs if value.name]
+        lost = [name in empty for name in outputs]
+        if outputs and all(lost):
+            fates.gone.add(node)
+        elif any(lost):
+            raise BranchNeededError(f"{node.op_type} '{node.name}' would lose one of its outputs only")
+        else:
+            _follow_node(node, fates)
+    for value in model.graph.outputs:
+        if value.name in fates.empty or value.name in fates.constant:
+            raise BranchNeededError(f"nothing is left of the output '{value.name}'")
+    return fates
+
+
+def _follow_node(node: ir.Node, fates: Fates) -> None:
+    names = [str(value.name) if value is not None else "" for value in node.inputs]
+    is_empty = [name in fates.empty for name in names]
+    is_constant = [name in fates.constant for name in names]
+    output = str(node.outputs[0].name) if node.outputs else ""
+    if not any(is_empty) and not any(is_constant):
+        return
+    contracts = node.op_type in _CONTRACTIONS and is_empty[0] and not any(is_constant)
+    normalises = node.op_type == "BatchNormalization" and is_constant[0] and _only_reader(node.inputs[0])
+    if contracts or normalises:
+        fates.constant[output] = node
+        fates.gone.add(node)
+    elif node.op_type in _SUMS and sum(is_constant) == 1 and not any(is_empty) and _others_full(node, is_constant):
+        fates.joins.append((names[is_constant.index(True)], output))
+    elif node.op_type in _ARITHMETIC | _ACTIVATIONS and not any(is_empty) and _of_constants(node, is_constant):
+        fates.constant[output] = node
+    elif node.op_type == "Concat" and not any(is_constant):
+        return
+    else:
+        raise BranchNeededError(f"{node.op_type} '{node.name}' needs what would be gone")
+
+
+def _of_constants(node: ir.Node, is_constant: list[bool]) -> bool:
+    """Say whether a node reads nothing but constants, and single numbers."""
+    others = [value for value, constant in zip(node.inputs, is_constant, strict=True) if not constant]
+    return all(
+        value is None or (value.is_initializer() and value.shape is not None and np.prod(value.shape.numpy()) == 1)
+        for value in others
+    )
+
+
+def _only_reader(value: ir.Value | None) -> bool:
+    return value is not None and len(value.uses()) == 1
+
+
+def _others_full(node: ir.Node, is_constant: list[bool]) -> bool:
+    """Say whether a sum's whole operand has the sum's shape already, so that the constant need not be spread out."""
+    shape = node.outputs[0].shape
+    whole = [value for value, constant in zip(node.inputs, is_constant, strict=True) if not constant]
+    return shape is not None and all(value is not None and value.shape == shape for value in whole)
+
+
+def _unneeded(model: ir.Model, fates: Fates) -> set[ir.Node]:
+    """Find the nodes that are left and that no output needs any more."""
+    needed = {str(value.name) for value in model.graph.outputs}
+    unneeded: set[ir.Node] = set()
+    for node in reversed(list(model.graph)):
+        if node in fates.gone:
+            continue
+        if any(str(value.name) in needed for value in node.outputs):
+            needed |= {str(v.name) for v in node.inputs if v is not None and v.name not in fates.empty}
+        else:
+            unneeded.add(node)
+    return unneeded
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A bias that has become a constant, and is to be spread over positions.
+
+    Attributes:
+        value: The initializer, of one axis.
+        shape: What it is to be reshaped to.
+    """
+
+    value: ir.Value
+    shape: tuple[int, ...]
+
+
+def drop_branches(model: ir.Model, fates: Fates) -> list[Spread]:
+    """Take out, in place, what is empty, constant or needed no more; constants stay as initializers.
+
+    Where a bias becomes a constant it keeps its name, so that weights can be put back by name.
+
+    Args:
+        model: The model before anything is cut.
+        fates: What becomes of it.
+
+    Returns:
+        Biases whose axes are still to be spread, once they are cut.
+    """
+    unneeded = _unneeded(model, fates)
+    spread = []
+    for name, node in fates.constant.items():
+        output = node.outputs[0]
+        if node in fates.gone and any(use.node not in fates.gone and use.node not in unneeded for use in output.uses()):
+            found = _constant(model, node, name)
+            spread += [found] if isinstance(found, Spread) else []
+            output.replace_all_uses_with(found.value if isinstance(found, Spread) else found)
+    for node in list(model.graph):
+        if node.op_type == "Concat" and node not in fates.gone and node not in unneeded:
+            _leave_out(node, fates.empty)
+    model.graph.remove([node for node in model.graph if node in fates.gone or node in unneeded], safe=True)
+    for name, value in list(model.graph.initializers.items()):
+        if not value.uses() and not value.is_graph_output() and not value.is_graph_input():
+            del model.graph.initializers[name]
+    return spread
+
+
+def spread_out(biases: list[Spread]) -> None:
+    """Give biases their new axes, in place."""
+    for bias in biases:
+        assert bias.value.const_value is not None
+        array = bias.value.const_value.numpy().reshape(bias.shape)
+        bias.value.const_value = ir.tensor(array, name=bias.value.name)
+        bias.value.shape = ir.Shape(array.shape)
+
+
+def _constant(model: ir.Model, node: ir.Node, name: str) -> Spread | ir.Value:
+    """Find the bias that a constant value is, or make an initializer of the value's own name."""
+    output = node.outputs[0]
+    assert output.shape is not None
+    assert output.dtype is not None
+    rank = len(output.shape)
+    axis = rank - 1 if node.op_type == "Gemm" else 1
+    shape = [1] * rank
+    shape[axis] = -1
+    bias = node.inputs[2] if node.op_type in _CONTRACTIONS and len(node.inputs) > 2 else None
+    if bias is not None and bias.is_initializer() and len(bias.uses()) == 1:
+        return Spread(bias, tuple(shape))
+    size = int(output.shape[axis])  # type: ignore[arg-type]
+    array = _folded(node) if node.op_type == "BatchNormalization" else _bias(node)
+    tensor = ir.tensor(np.broadcast_to(array, (size,)).reshape(shape).astype(output.dtype.numpy()), name=name)
+    output.name = f"{name}.gone"
+    value = ir.Value(
+        name=name, shape=ir.Shape(tensor.shape.numpy()), type=ir.TensorType(tensor.dtype), const_value=tensor
+    )
+    model.graph.register_initializer(value)
+    return value
+
+
+def _folded(node: ir.Node) -> np.ndarray:
+    """Return what a BatchNormalization makes of a contraction's bias."""
+    before = node.inputs[0]
+    producer = before.producer() if before is not None else None
+    assert producer is not None
+    scale, shift, mean, variance = (_array(value) for value in node.inputs[1:5])
+    folded: np.ndarray = (_bias(producer) - mean) * scale / np.sqrt(
+        variance + node.attributes.get_float("epsilon", 1e-5)
+    ) + shift
+    return folded
+
+
+def _bias(node: ir.Node) -> np.ndarray:
+    return _array(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else np.zeros(1)
+
+
+def _array(value: ir.Value | None) -> np.ndarray:
+    assert value is not None
+    assert value.const_value is not None
+    return value.const_value.numpy()
+
+
+def _leave_out(node: ir.Node, empty: set[str]) -> None:
+    """Take the empty inputs from a Concat."""
+    stay = [value for value in node.inputs if value is not None and value.name not in empty]
+    for index, value in enumerate(stay):
+        node.replace_input_with(index, value)
+    node.resize_inputs(len(stay))

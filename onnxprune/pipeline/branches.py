@@ -1,0 +1,71 @@
+"""Which branches a search may take out whole, and what is at stake with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from onnxprune.channels import Branch, find_branches
+from onnxprune.healing import open_values
+from onnxprune.pipeline.prepare import Network
+from onnxprune.search import Problem
+from onnxprune.training import Batch
+
+# A branch always counts for something, and never for everything.
+_STAKES = (0.02, 0.95)
+
+
+def with_branches(problem: Problem, network: Network, batches: Sequence[Batch]) -> Problem:
+    """Allow a problem's groups to go whole where the graph can do without.
+
+    The stake of a residual branch is the variance of what it adds, over samples and positions, as a share of the
+    variance of the sum. Of a branch that is concatenated it is its share of the channels.
+
+    Args:
+        problem: What is decided.
+        network: The network.
+        batches: Calibration samples; labels are not used.
+    """
+    branches = find_branches(network.model, network.channels)
+    if not branches:
+        return problem
+    variances = _variances(network, branches, batches)
+    stakes = np.ones(len(network.channels.groups))
+    for group, branch in branches.items():
+        shares = [variances[part] / max(variances[whole], 1e-12) for part, whole in branch.joins]
+        stake = float(np.mean(shares)) if shares else _share_of_channels(network, group)
+        stakes[list(branch.groups)] = np.clip(stake, *_STAKES)
+    return replace(
+        problem,
+        admissible=problem.admissible.with_nothing(branches),
+        branches={group: branch.groups for group, branch in branches.items()},
+        stakes=stakes,
+    )
+
+
+def _variances(network: Network, branches: Mapping[int, Branch], batches: Sequence[Batch]) -> dict[str, float]:
+    """Return the variance of the values that are joined, about each channel's mean."""
+    names = sorted({name for branch in branches.values() for join in branch.joins for name in join})
+    if not names:
+        return {}
+    values_of = open_values(network.model, names)
+    found: dict[str, list[float]] = {name: [] for name in names}
+    for batch in batches:
+        for name, value in values_of(batch.inputs).items():
+            rest = tuple(axis for axis in range(value.ndim) if axis != 1)
+            found[name].append(float(value.var(axis=rest, dtype=np.float64).sum()))
+    return {name: float(np.mean(each)) for name, each in found.items()}
+
+
+def _share_of_channels(network: Network, group: int) -> float:
+    """Return a group's share of the channels that the layers that read it read, on average."""
+    channels, units = network.channels, network.channels.groups[group].units
+    shares = []
+    for node in network.model.graph:
+        value = node.inputs[0] if node.op_type in {"Conv", "Gemm", "MatMul"} else None
+        axes = channels.axes.get(str(value.name), ()) if value is not None else ()
+        masks = [np.isin(axis, units) for axis in axes if axis is not None]
+        shares += [float(mask.mean()) for mask in masks if mask.any()]
+    return float(np.mean(shares)) if shares else 1.0
