@@ -32,7 +32,7 @@ from onnxprune.training import DataSplits, DistillConfig, distil, evaluate, load
 
 OURS: dict[str, dict[str, Any]] = {
     "uniform l1": {"allocation": "uniform", "importance": "l1", "heal": False},
-    "global taylor": {"allocation": "global", "importance": "taylor", "heal": False},
+    "global taylor": {"allocation": "global", "importance": "taylor", "heal": False, "branches": False},
     "rl-pruner": {"allocation": "rl-pruner", "rl_pruner": ("share=0.05", "rounds=4", "stages=16")},
     "rl without healing": {"allocation": "rl", "heal": False, "importance": "taylor"},
     "global": {"allocation": "global"},
@@ -95,6 +95,7 @@ def ours(job: Job, method: str, folder: Path) -> dict[str, Any]:
         "healed": report.training.epochs[0].val_metric,
         "evaluations": len(judged),
         "stages": max(1, len(report.stages)),
+        "steps": {step.name: round(step.seconds, 1) for step in report.steps},
     }
 
 
