@@ -261,11 +261,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--parts-only", action="store_true", help="write the data, and train nothing")
     options = parser.parse_args()
     parts = options.out / DATASETS[options.network]
     if not (parts / "preprocess.json").exists():
         parts.mkdir(parents=True, exist_ok=True)
         write_parts(DATASETS[options.network], options.data, parts)
+    if options.parts_only:
+        return
     torch.manual_seed(options.seed)
     model = NETWORKS[options.network]().to(memory_format=torch.channels_last)
     train(model, parts, options.epochs, options.seed)

@@ -15,6 +15,7 @@ from onnxprune.healing import collect_moments, heal_weights
 from onnxprune.latency import predictor
 from onnxprune.training import open_data
 from onnxprune.training.dataset import Batch
+from tests.residual import residual_cnn
 
 RNG = np.random.default_rng(0)
 
@@ -152,3 +153,17 @@ def test_moments_follow_the_seed(tmp_path: Path) -> None:
     name = list(first)[-1]
     np.testing.assert_array_equal(first[name].covariance, again[name].covariance)
     assert not np.array_equal(first[name].covariance, other[name].covariance)
+
+
+def test_what_a_branch_gave_on_average_stays(tmp_path: Path) -> None:
+    onnx.save(residual_cnn(), tmp_path / "net.onnx")
+    model = load(tmp_path / "net.onnx")
+    channels = analyse(model)
+    keep = np.ones(channels.unit_count, dtype=bool)
+    keep[channels.groups[2].units] = False
+    pruned = prune(model, channels, keep)
+    healed = heal_weights(pruned, channels, keep, collect_moments(model, calibration(model)))
+    assert "w4" not in healed.graph.initializers
+    x = np.random.default_rng(2).standard_normal((64, 3, 8, 8)).astype(np.float32)
+    means = [predictor(to_bytes(m))((x,))[0].mean(axis=0) for m in (model, pruned, healed)]
+    assert np.linalg.norm(means[2] - means[0]) < 0.2 * np.linalg.norm(means[1] - means[0])

@@ -17,7 +17,7 @@ from onnxprune.latency.device import Progress
 from onnxprune.latency.fake import FakeDevice
 from onnxprune.pipeline import Settings, run
 from onnxprune.pipeline.stages import stage_count, stage_targets, stage_trainings
-from onnxprune.search import SearchConfig, parse_count, parse_latency, ratio_target
+from onnxprune.search import SearchConfig, Target, parse_count, parse_latency, ratio_target, rl_pruner_config
 from onnxprune.training import DistillConfig
 from tests.pipeline.test_run import by_macs, pictures
 from tests.report.conftest import small_cnn
@@ -163,15 +163,19 @@ def test_scores_are_kept(model: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", [{"target_macs": "60%"}, {"target_latency": "70%"}])
-def test_the_published_agent_removes_and_distils_until_the_target_is_met(model: Path, target: dict[str, str]) -> None:
-    options = ("share=0.1", "rounds=2", "samples=3", "stages=4")
-    report = onnxprune.compress(
-        model, data=pictures(), epochs=1, batch_size=16, allocation="rl-pruner", rl_pruner=options, **target
-    ).report
+@pytest.mark.parametrize("target", [parse_count("60%"), parse_latency("70%")], ids=["macs", "latency"])
+def test_the_published_agent_removes_and_distils_until_the_target_is_met(model: Path, target: Target) -> None:
+    settings = Settings(
+        target=target,
+        device=FakeDevice(by_macs, layer_ms=lambda s: s.channels_in * s.channels_out * 576e-6),
+        data=pictures(),
+        allocation="rl-pruner",
+        rl_pruner=rl_pruner_config(("share=0.1", "rounds=2", "samples=3", "stages=4")),
+        training=DistillConfig(epochs=1, batch_size=16),
+    )
+    report = run(model, settings).report
     assert len(report.stages) > 1
     costs = [stage.cost for stage in report.stages]
     assert all(cost > report.target.value for cost in costs[:-1])
-    if "target_macs" in target:
-        assert costs[-1] == report.target.achieved <= report.target.value
-        assert costs == sorted(costs, reverse=True)
+    assert costs[-1] <= report.target.value
+    assert costs == sorted(costs, reverse=True)
