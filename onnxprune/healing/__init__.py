@@ -8,6 +8,29 @@ running of the pruned network.) What layers add up to wrong mean and deviation i
 """
 
 from onnxprune.healing.activations import open_values
-from onnxprune.healing.moments import Moment, Moments, collect_moments, heal_weights
+from onnxprune.healing.layers import Layer as SolvableLayer
+from onnxprune.healing.layers import patches, positions_of, solvable_layers
+from onnxprune.healing.moments import (
+    MOST_INPUTS,
+    Moment,
+    Moments,
+    collect_moments,
+    heal_weights,
+    wanted_positions,
+)
+from onnxprune.healing.solve import correction
 
-__all__ = ["Moment", "Moments", "collect_moments", "heal_weights", "open_values"]
+__all__ = [
+    "MOST_INPUTS",
+    "Moment",
+    "Moments",
+    "SolvableLayer",
+    "collect_moments",
+    "correction",
+    "heal_weights",
+    "open_values",
+    "patches",
+    "positions_of",
+    "solvable_layers",
+    "wanted_positions",
+]

@@ -19,7 +19,7 @@ from onnxprune.healing.solve import RIDGE, correction
 _FLOAT = 4
 _RUN_BYTES = 256 << 20
 # Beyond this a solve takes seconds and the matrix hundreds of megabytes; such layers keep their weights.
-_MOST_INPUTS = 4608
+MOST_INPUTS = 4608
 _POSITIONS_PER_INPUT, _FEWEST_POSITIONS, _MOST_POSITIONS = 8, 2_000, 40_000
 
 
@@ -62,7 +62,7 @@ def collect_moments(model: ir.Model, batches: Sequence[Samples], *, seed: int = 
         batches: Calibration samples; labels are not used.
         seed: Seed of the positions.
     """
-    layers = [layer for layer in solvable_layers(model) if _inputs(model, layer) <= _MOST_INPUTS]
+    layers = [layer for layer in solvable_layers(model) if _inputs(model, layer) <= MOST_INPUTS]
     inputs = [str(spec.name) for spec in input_specs(model)]
     shapes = concrete_shapes(model, {n: a.shape for n, a in zip(inputs, batches[0].inputs, strict=True)})
     layers = [layer for layer in layers if layer.source in shapes and layer.target in shapes]
@@ -84,7 +84,7 @@ def _weight(model: ir.Model, layer: Layer) -> np.ndarray:
     return tensor.numpy()
 
 
-def _wanted_positions(inputs: int) -> int:
+def wanted_positions(inputs: int) -> int:
     """Say how many positions a layer with so many inputs is solved on."""
     return int(np.clip(_POSITIONS_PER_INPUT * inputs, _FEWEST_POSITIONS, _MOST_POSITIONS))
 
@@ -97,7 +97,7 @@ def _run_moments(model: ir.Model, layers: list[Layer], batches: Sequence[Samples
         values = values_of(batch.inputs)
         for layer in layers:
             rng = np.random.default_rng([seed, number, len(layer.node)])
-            count = -(-_wanted_positions(_inputs(model, layer)) // len(batches))
+            count = -(-wanted_positions(_inputs(model, layer)) // len(batches))
             positions = positions_of(layer, values[layer.target].shape, count, rng)
             x = patches(layer, values[layer.source], positions)
             seen, total, square = sums.get(layer.node, (0, 0.0, 0.0))

@@ -63,7 +63,7 @@ def candidate_healer(network: Network, data: Dataset, seed: int) -> Heal:
         seed: Seed of the samples and positions.
     """
     model, channels = network.model, network.channels
-    calibration = data.subset(_samples(network, _HEALING_MACS, _HEALING_SAMPLES), seed)
+    calibration = data.subset(healing_samples(network), seed)
     batches = list(calibration.batches(batch_size(network), drop_last=True))
     moments = collect_moments(model, batches, seed=seed)
     return lambda pruned, keep: heal_weights(pruned, channels, keep, moments)
@@ -127,6 +127,11 @@ def evaluation_samples(network: Network) -> int:
     each = sum(int(np.prod(shape)) for shape in outputs) * _FLOAT / max(batch, 1)
     fit = max(int(_REFERENCE_BYTES / max(each, 1)), _FEWEST)
     return min(_samples(network, _LOOK_MACS, _LOOK_SAMPLES), fit)
+
+
+def healing_samples(network: Network) -> int:
+    """Say on how many samples weights are solved."""
+    return _samples(network, _HEALING_MACS, _HEALING_SAMPLES)
 
 
 def batch_size(network: Network) -> int:

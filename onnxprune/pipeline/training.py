@@ -9,8 +9,9 @@ import onnx_ir as ir
 
 from onnxprune.errors import ConversionError
 from onnxprune.graph import load, random_inputs, save
+from onnxprune.healing import solvable_layers
 from onnxprune.pipeline.directory import StageFiles
-from onnxprune.pipeline.judging import candidate_healer
+from onnxprune.pipeline.judging import candidate_healer, healing_samples
 from onnxprune.pipeline.prepare import Network
 from onnxprune.pipeline.structure import Structure
 from onnxprune.progress import Observer
@@ -151,7 +152,7 @@ def heal(network: Network, structure: Structure, data: DataSplits, seed: int, ob
 def _matched(lesson: Lesson, pruned: ir.Model, seed: int, observer: Observer) -> tuple[OnnxModule, OnnxModule]:
     """Return the healed model as a module with matched statistics, and the network that was pruned as a module."""
     from onnxprune.torch_bridge import compare, to_torch
-    from onnxprune.training import kept_rows, match_statistics
+    from onnxprune.training import Refit, kept_rows, match_statistics
 
     network = lesson.network
     observer.stage("converting to PyTorch")
@@ -160,7 +161,10 @@ def _matched(lesson: Lesson, pruned: ir.Model, seed: int, observer: Observer) ->
     _check(compare(student, pruned, feeds).relative, "after conversion to PyTorch")
     if lesson.heals:
         kept = kept_rows(network.model, network.channels, lesson.structure.plan.keep, own)
-        match_statistics(student, own, kept, lesson.data.train)
+        parameters = {initializer: name for name, initializer in own.weight_names.items()}
+        found = (layer for layer in solvable_layers(network.model) if layer.weight in parameters)
+        refit = Refit({parameters[layer.weight]: layer for layer in found}, seed)
+        match_statistics(student, own, kept, lesson.data.train, batch_size=healing_samples(network), refit=refit)
     return student, own
 
 

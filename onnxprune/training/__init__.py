@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from onnxprune.training.devices import module_predict
     from onnxprune.training.distillation import distil
     from onnxprune.training.matching import kept_rows, match_statistics
+    from onnxprune.training.refit import Refit
 
 __all__ = [
     "PRESETS",
@@ -35,6 +36,7 @@ __all__ = [
     "OnEpoch",
     "Predict",
     "Preprocess",
+    "Refit",
     "TaskMetric",
     "TrainingHistory",
     "check_labels",
@@ -56,6 +58,7 @@ __all__ = [
 _NEED_TORCH = {
     "kept_rows": "matching",
     "match_statistics": "matching",
+    "Refit": "refit",
     "distil": "distillation",
     "module_predict": "devices",
     "reestimate_batchnorm": "batchnorm",

@@ -1,10 +1,11 @@
-"""Healing without gradients: every channel gets the original's mean and deviation again.
+"""Healing without gradients: layers are solved again, and channels get the original's mean and deviation.
 
-Calibration inputs run through both networks. With m and d the mean and deviation of a channel in the pruned
-network, and M and D those in the original, a convolution's weights become w D / d and its biases (b - m) D /
-d + M. A BatchNorm's running statistics become such that what it gives before its scale and bias has the
-original's mean and deviation; on the data it was trained on, those are 0 and 1, and this is re-estimation.
-Layers are corrected in the order they run, each on inputs that are corrected already.
+Calibration inputs run through both networks. Layers are corrected in the order they run, each on inputs that are
+corrected already: first its weights are solved (`refit`), then, with m and d the mean and deviation of a channel in the
+pruned network, and M and D those in the original, a convolution's weights become w D / d and its biases (b - m) D / d +
+M, since what a regression cannot explain is missing in the deviation. A BatchNorm's running statistics become such that
+what it gives before its scale and bias has the original's mean and deviation; on the data it was trained on, those are
+0 and 1, and this is re-estimation.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from onnxprune.channels import ChannelMap
 from onnxprune.torch_bridge import OnnxModule
 from onnxprune.training.dataset import Dataset
 from onnxprune.training.devices import as_tensor, evaluating, forward
+from onnxprune.training.refit import Refit
 
 Rows = Mapping[str, NDArray[np.int64]]
 Moments = tuple[Tensor, Tensor]
@@ -65,7 +67,15 @@ def _kept(model: ir.Model, channels: ChannelMap, keep: NDArray[np.bool_], initia
     return np.flatnonzero((units < 0) | keep[units])
 
 
-def match_statistics(student: nn.Module, teacher: nn.Module, kept: Rows, data: Dataset, batch_size: int = 256) -> int:
+def match_statistics(
+    student: nn.Module,
+    teacher: nn.Module,
+    kept: Rows,
+    data: Dataset,
+    *,
+    batch_size: int = 256,
+    refit: Refit | None = None,
+) -> int:
     """Give each channel of the pruned network the original's mean and deviation, in place.
 
     Args:
@@ -75,6 +85,7 @@ def match_statistics(student: nn.Module, teacher: nn.Module, kept: Rows, data: D
             BatchNorm's running mean.
         data: Calibration samples; one batch is read.
         batch_size: Its size.
+        refit: Solves the weights of layers first, where it can; None: none.
 
     Returns:
         The number of layers corrected. One that runs twice, or shares weight or bias, is left as it is.
@@ -82,7 +93,7 @@ def match_statistics(student: nn.Module, teacher: nn.Module, kept: Rows, data: D
     batch = next(data.batches(batch_size))
     device = next((p.device for p in student.parameters()), torch.device("cpu"))
     inputs = [as_tensor(array, device) for array in batch.inputs]
-    wanted = _original_moments(teacher, kept, inputs)
+    wanted = _original_moments(teacher, kept, inputs, refit)
     uses = _uses(student, inputs)
     corrected = 0
 
@@ -95,6 +106,8 @@ def match_statistics(student: nn.Module, teacher: nn.Module, kept: Rows, data: D
         mean, deviation = (moment[rows] for moment in wanted[layer.name])
         if isinstance(layer, _Norm):
             return _correct_norm(layer.norm, arguments, mean, deviation)
+        if refit is not None and refit.solve(layer.name, layer.weight, layer.bias, arguments[0], kept[layer.name]):
+            output = layer.part.forward(*arguments)
         return _correct_convolution(layer, output, mean, deviation)
 
     _run(student, inputs, correct)
@@ -106,6 +119,7 @@ class _Convolution:
     """A convolution with a bias: `name` is its weight's."""
 
     name: str
+    part: nn.Module
     weight: nn.Parameter
     bias: nn.Parameter
 
@@ -172,7 +186,9 @@ def _moments(output: Tensor) -> Moments:
     return output.mean(dim=axes), output.std(dim=axes, correction=0)
 
 
-def _original_moments(teacher: nn.Module, kept: Rows, inputs: Sequence[Tensor]) -> dict[str, Moments]:
+def _original_moments(
+    teacher: nn.Module, kept: Rows, inputs: Sequence[Tensor], refit: Refit | None
+) -> dict[str, Moments]:
     """Return the moments of convolutions' outputs and of what BatchNorms give before scale and bias."""
     found: dict[str, Moments] = {}
 
@@ -185,6 +201,8 @@ def _original_moments(teacher: nn.Module, kept: Rows, inputs: Sequence[Tensor]) 
             found[layer.name] = ((mean - running_mean) / width, deviation / width)
         else:
             found[layer.name] = _moments(output)
+            if refit is not None:
+                refit.note(layer.name, layer.weight, output)
 
     _run(teacher, inputs, note)
     return found
@@ -242,4 +260,4 @@ def _layer(
     bias = next((p for p in given if p.shape == output.shape[1:2]), None)
     if weight is None or bias is None or len(weight) != len(bias):
         return None
-    return _Convolution(names[id(weight)], weight, bias)
+    return _Convolution(names[id(weight)], part, weight, bias)
