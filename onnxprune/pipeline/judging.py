@@ -45,6 +45,7 @@ class Subjects:
         data: The evaluation samples, never of the test part.
         heal: How candidates are healed; None: not at all.
         original: What candidates are compared with, where that is not `network`.
+        finish: What the final network gets beyond `heal`, before any training; None: nothing.
     """
 
     network: Network
@@ -52,6 +53,7 @@ class Subjects:
     data: Dataset
     heal: Heal | None
     original: Network | None = None
+    finish: Heal | None = None
 
 
 def candidate_healer(network: Network, data: Dataset, seed: int) -> Heal:
@@ -90,6 +92,15 @@ class HealedJudge:
         metrics = self._evaluate(self._candidate(counts), samples)
         return Verdict(reward(metrics), metrics.primary, metrics.samples)
 
+    def confirm(self, counts: np.ndarray) -> Verdict:
+        """Evaluate a structure on all samples, healed as the final network is."""
+        network, finish = self._subjects.network, self._subjects.finish
+        if finish is None:
+            return self.judge(counts, self.looks[-1])
+        keep = keep_mask(network.channels, self._subjects.scores, counts)
+        metrics = self._evaluate(self._predict(finish(self._healed(keep), keep)), self.looks[-1])
+        return Verdict(reward(metrics), metrics.primary, metrics.samples)
+
     def judge_original(self) -> Verdict:
         """Evaluate the original on all samples."""
         metrics = self._evaluate(self._predict(self._subjects.network.model), len(self._subjects.data))
@@ -104,15 +115,16 @@ class HealedJudge:
         """Open a candidate, or find it open from its first look."""
         key = counts.tobytes()
         if key not in self._open:
-            network = self._subjects.network
-            keep = keep_mask(network.channels, self._subjects.scores, counts)
-            pruned = prune(network.model, network.channels, keep)
-            if self._subjects.heal is not None:
-                pruned = self._subjects.heal(pruned, keep)
-            self._open[key] = self._predict(pruned)
+            keep = keep_mask(self._subjects.network.channels, self._subjects.scores, counts)
+            self._open[key] = self._predict(self._healed(keep))
             if len(self._open) > self._most_open:
                 self._open.popitem(last=False)
         return self._open[key]
+
+    def _healed(self, keep: np.ndarray) -> ir.Model:
+        network, heal = self._subjects.network, self._subjects.heal
+        pruned = prune(network.model, network.channels, keep)
+        return pruned if heal is None else heal(pruned, keep)
 
     def _predict(self, model: ir.Model) -> Predict:
         predict = predictor(to_bytes(model))

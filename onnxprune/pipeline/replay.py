@@ -114,6 +114,16 @@ class RecordedJudge:
         self._clock.catch_up(found["elapsed_s"])
         return Verdict(found["reward"], found["metric"], samples)
 
+    def confirm(self, counts: np.ndarray) -> Verdict:
+        """Evaluate a structure as the final network, or return what was found of it before."""
+
+        def make() -> dict[str, Any]:
+            verdict = self._made().confirm(counts)
+            return {"reward": verdict.reward, "metric": verdict.metric}
+
+        found = self._journal.observe("confirmation", {"stage": self._stage, "channels": counts.tolist()}, make)
+        return Verdict(found["reward"], found["metric"], self.looks[-1])
+
     def _made(self) -> Judge:
         if self._judge is None:
             self._judge = self._make()

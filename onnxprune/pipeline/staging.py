@@ -30,7 +30,7 @@ from onnxprune.pipeline.stages import (
     stage_targets,
 )
 from onnxprune.pipeline.structure import Structure, find_structure
-from onnxprune.pipeline.training import Lesson, Trained, heal, train
+from onnxprune.pipeline.training import Lesson, Trained, final_healer, heal, train
 from onnxprune.progress import Observer
 from onnxprune.search import UNITS, Judge, Judgement, Problem, calibrated, limit_of, original_cost
 from onnxprune.training import Batch, DataSplits, EpochRecord, evaluate, sized
@@ -168,9 +168,11 @@ class Staging:
 
         def make() -> Judge:
             observer.advance(0, note="preparing to judge candidates")
-            heal_candidate = candidate_healer(network, data.train, seed) if self.settings.heal else None
+            heals = self.settings.heal
+            heal_candidate = candidate_healer(network, data.train, seed) if heals else None
+            finish = final_healer(network, data.train, seed) if heals else None
             evaluation = data.val.subset(evaluation_samples(network), seed)
-            return HealedJudge(Subjects(network, scores, evaluation, heal_candidate, self._network))
+            return HealedJudge(Subjects(network, scores, evaluation, heal_candidate, self._network, finish))
 
         return RecordedJudge(make, self._directory.journal, stage.number, clock)
 

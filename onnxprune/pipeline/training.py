@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import onnx_ir as ir
 
 from onnxprune.errors import ConversionError
 from onnxprune.graph import load, random_inputs, save
 from onnxprune.healing import solvable_layers
 from onnxprune.pipeline.directory import StageFiles
-from onnxprune.pipeline.judging import candidate_healer, healing_samples
+from onnxprune.pipeline.judging import Heal, candidate_healer, healing_samples
 from onnxprune.pipeline.prepare import Network
 from onnxprune.pipeline.structure import Structure
 from onnxprune.progress import Observer
-from onnxprune.training import DataSplits, DistillConfig, EpochRecord, OnEpoch, TrainingHistory
+from onnxprune.training import Dataset, DataSplits, DistillConfig, EpochRecord, OnEpoch, TrainingHistory
 
 if TYPE_CHECKING:
     from onnxprune.torch_bridge import OnnxModule
@@ -152,7 +153,6 @@ def heal(network: Network, structure: Structure, data: DataSplits, seed: int, ob
 def _matched(lesson: Lesson, pruned: ir.Model, seed: int, observer: Observer) -> tuple[OnnxModule, OnnxModule]:
     """Return the healed model as a module with matched statistics, and the network that was pruned as a module."""
     from onnxprune.torch_bridge import compare, to_torch
-    from onnxprune.training import Refit, kept_rows, match_statistics
 
     network = lesson.network
     observer.stage("converting to PyTorch")
@@ -160,12 +160,43 @@ def _matched(lesson: Lesson, pruned: ir.Model, seed: int, observer: Observer) ->
     feeds = random_inputs(pruned, network.input_shapes, seed)
     _check(compare(student, pruned, feeds).relative, "after conversion to PyTorch")
     if lesson.heals:
-        kept = kept_rows(network.model, network.channels, lesson.structure.plan.keep, own)
-        parameters = {initializer: name for name, initializer in own.weight_names.items()}
-        found = (layer for layer in solvable_layers(network.model) if layer.weight in parameters)
-        refit = Refit({parameters[layer.weight]: layer for layer in found}, seed)
-        match_statistics(student, own, kept, lesson.data.train, batch_size=healing_samples(network), refit=refit)
+        _match(student, own, network, lesson.structure.plan.keep, data=lesson.data.train, seed=seed)
     return student, own
+
+
+def _match(
+    student: OnnxModule, own: OnnxModule, network: Network, keep: np.ndarray, *, data: Dataset, seed: int
+) -> None:
+    """Solve the student's layers again, in the order they run, and give its channels the original's statistics."""
+    from onnxprune.training import Refit, kept_rows, match_statistics
+
+    kept = kept_rows(network.model, network.channels, keep, own)
+    parameters = {initializer: name for name, initializer in own.weight_names.items()}
+    found = (layer for layer in solvable_layers(network.model) if layer.weight in parameters)
+    refit = Refit({parameters[layer.weight]: layer for layer in found}, seed)
+    match_statistics(student, own, kept, data, batch_size=healing_samples(network), refit=refit)
+
+
+def final_healer(network: Network, data: Dataset, seed: int) -> Heal:
+    """Return what finishes the healing of a candidate, as the final network gets it.
+
+    Args:
+        network: The network that is pruned.
+        data: Calibration samples are drawn of these; labels are not used.
+        seed: Seed of the samples and positions.
+    """
+    from onnxprune.torch_bridge import to_torch, write_weights
+
+    originals: list[OnnxModule] = []
+
+    def finish(pruned: ir.Model, keep: np.ndarray) -> ir.Model:
+        if not originals:
+            originals.append(to_torch(network.model))
+        student = to_torch(pruned)
+        _match(student, originals[0], network, keep, data=data, seed=seed)
+        return write_weights(student, pruned)
+
+    return finish
 
 
 def _check(error: float, when: str) -> None:

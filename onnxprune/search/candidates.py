@@ -75,6 +75,9 @@ class Judge(Protocol):
     def judge(self, counts: np.ndarray, samples: int) -> Verdict:
         """Evaluate the structure of these counts on the first `samples` evaluation samples."""
 
+    def confirm(self, counts: np.ndarray) -> Verdict:
+        """Evaluate it on all samples with everything that the final network gets before it is trained."""
+
 
 def successive_halving(judge: Judge, candidates: Sequence[Candidate], best: float = np.inf) -> list[Verdict]:
     """Judge candidates on few samples, and those that are worth it on more.

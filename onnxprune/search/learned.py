@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,7 +32,7 @@ from onnxprune.search.target import Target
 # Sessions differ by a per cent or two; a prediction is aimed that much below the target.
 _MARGIN = 0.985
 # The best structures are measured, and made smaller or larger in a few tries.
-_FINALISTS, _TRIES = 4, 3
+_FINALISTS, _TRIES = 6, 3
 # Room that is not worth another try.
 _CLOSE_ENOUGH = 0.965
 
@@ -94,15 +94,21 @@ def learn_plan(
         environment, make_agent(task, environment), judge, task.config, on_judgement=on_judgement, clock=task.clock
     )
     finals = _Finals(environment, judge, evaluator, limit, on_probe)
-    best, reward = plain, judge.judge(plain.counts, judge.looks[-1]).reward
-    for judgement in outcome.ranking[:_FINALISTS]:
-        if judgement.verdict.reward <= reward:
-            break
+    plans = [plain]
+    for judgement in outcome.finalists(_FINALISTS):
         met = finals.meet(judgement)
-        if met is not None and met[0].reward > reward:
-            reward = met[0].reward
-            best = make_plan(task.problem, met[1], met[2], original_ms, ())
+        if met is not None:
+            plans.append(make_plan(task.problem, met[1], met[2], original_ms, ()))
+    best = _confirmed(judge, plans)
     return replace(best, probes=(*plain.probes, *finals.probes)), outcome
+
+
+def _confirmed(judge: Judge, plans: Sequence[Plan]) -> Plan:
+    """Return the plan that is worth the most once it is healed as the final network is."""
+    distinct = {plan.counts.tobytes(): plan for plan in plans}
+    if len(distinct) == 1:
+        return plans[0]
+    return max(distinct.values(), key=lambda plan: judge.confirm(plan.counts).reward)
 
 
 def make_agent(task: Task, environment: Environment) -> Agent:
@@ -127,8 +133,9 @@ def _learn_exact(task: Task, judge: Judge, on_judgement: OnJudgement | None) -> 
     if not outcome.judgements:
         lowest = np.array([allowed[-1] for allowed in problem.admissible.counts])
         raise out_of_reach(target, limit, exact(problem, target, lowest), original)
-    counts = outcome.best.candidate.counts
-    return make_plan(task.problem, counts, exact(problem, target, counts), original, ()), outcome
+    finalists = [judgement.candidate.counts for judgement in outcome.finalists(_FINALISTS)]
+    plans = [make_plan(task.problem, counts, exact(problem, target, counts), original, ()) for counts in finalists]
+    return _confirmed(judge, plans), outcome
 
 
 class _Finals:

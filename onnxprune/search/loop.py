@@ -71,6 +71,12 @@ class SearchOutcome:
         """Judgements from the best downward: those seen on all samples first."""
         return sorted(self.judgements, key=lambda j: (-j.verdict.samples, -j.verdict.reward, j.index))
 
+    def finalists(self, count: int) -> list[Judgement]:
+        """Return the best of those judged on all samples, and the plain allocations, from the best downward."""
+        ranking = self.ranking
+        whole = [j for j in ranking if j.verdict.samples == ranking[0].verdict.samples]
+        return [j for place, j in enumerate(whole) if place < count or j.round == 0]
+
     @property
     def best(self) -> Judgement:
         """The best of those judged on all samples."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,11 @@ from onnxprune.pipeline.judging import (
     search_length,
 )
 from onnxprune.pipeline.prepare import Network, read_network
+from onnxprune.pipeline.training import final_healer
 from onnxprune.search import full_counts
 from onnxprune.training import DataSplits, Metrics, open_data
 from tests.report.conftest import small_cnn
+from tests.residual import residual_cnn
 
 
 @pytest.fixture
@@ -53,6 +56,17 @@ def test_healed_candidates_are_worth_more(network: Network) -> None:
     counts = np.array([8, 12])
     healed, raw = judge(network), judge(network, heal=False)
     assert healed.judge(counts, healed.looks[-1]).reward > raw.judge(counts, raw.looks[-1]).reward
+
+
+def test_confirmation_heals_to_the_end(tmp_path: Path) -> None:
+    onnx.save(residual_cnn(), tmp_path / "residual.onnx")
+    network, counts = read_network(tmp_path / "residual.onnx", None, 1), np.array([8, 4, 4])
+    data, light = samples(network), judge(network)
+    heal, finish = candidate_healer(network, data.train, 0), final_healer(network, data.train, 0)
+    whole = HealedJudge(replace(light._subjects, finish=finish))
+    both = HealedJudge(replace(light._subjects, heal=lambda pruned, keep: finish(heal(pruned, keep), keep)))
+    assert light.confirm(counts) == light.judge(counts, light.looks[-1])
+    assert whole.confirm(counts) == both.judge(counts, both.looks[-1]) != light.confirm(counts)
 
 
 def test_a_first_look_is_at_the_first_samples(network: Network) -> None:

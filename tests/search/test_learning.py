@@ -20,8 +20,11 @@ from onnxprune.search import (
     SearchConfig,
     SearchOutcome,
     Subject,
+    Task,
     Verdict,
+    learn_plan,
     paper_problem,
+    parse_count,
     search,
 )
 from onnxprune.search.agents import Agent, plain_candidates
@@ -71,6 +74,9 @@ class Planted:
         value += self._noise * float(self._rng.standard_normal()) * np.sqrt(100 / samples)
         return Verdict(value, value, samples)
 
+    def confirm(self, counts: np.ndarray) -> Verdict:
+        return self.judge(counts, self.looks[-1])
+
 
 @given(seed=st.integers(0, 10_000), spread=st.floats(0.0, 4.0))
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -119,6 +125,21 @@ def test_rl_learns_more_than_random_search_finds(environment: Environment) -> No
 def test_the_same_seed_searches_the_same(environment: Environment) -> None:
     first, second = final(environment, RlAgent, 3), final(environment, RlAgent, 3)
     assert [j.candidate.key for j in first.judgements] == [j.candidate.key for j in second.judgements]
+
+
+def test_the_last_word_is_the_finally_healed_network(environment: Environment) -> None:
+    class Contrary(Planted):
+        def confirm(self, counts: np.ndarray) -> Verdict:
+            reward = -self.judge(counts, self.looks[-1]).reward
+            return Verdict(reward, reward, self.looks[-1])
+
+    task = Task(environment.problem, parse_count("50%", "macs"), "random", SearchConfig(evaluations=30), 0)
+    plain, outcome = learn_plan(task, Planted())
+    other, _ = learn_plan(task, Contrary())
+    worst = min(outcome.finalists(6), key=lambda j: j.verdict.reward)
+    assert plain.counts.tolist() == outcome.best.candidate.counts.tolist()
+    assert other.counts.tolist() == worst.candidate.counts.tolist()
+    assert {j.candidate.source for j in outcome.finalists(0)} == {"global", "uniform"}
 
 
 def test_it_ends_when_nothing_gets_better(environment: Environment) -> None:
