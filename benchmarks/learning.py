@@ -1,10 +1,11 @@
 """Does the agent learn? `rl` beside random search with as many evaluations, from the same starting point.
 
-    python benchmarks/learning.py NETWORK.onnx --data DIR --preprocess FILE --out benchmarks/results/learning.json
+    python benchmarks/learning.py NETS/vgg.onnx --data NETS/cifar10 --out benchmarks/results/learning.json
 
-Both search under half of the network's predicted latency, on the same problem, judge and seeds. Nothing is trained:
-what is compared is the reward that a search maximises, on evaluation samples of the validation part, and on held-out
-samples that neither has seen.
+Both search under half of the network's predicted latency, on the same problem, judge and seeds, with branches that can
+go whole. Nothing is trained: what is compared is the reward that a search maximises, on evaluation samples of the
+validation part, and on samples of the test part that neither has seen. `--data` is a folder as
+models/benchmark_networks.py writes it. Seeds that are in the results already are not run again.
 """
 
 from __future__ import annotations
@@ -19,16 +20,20 @@ import numpy as np
 
 from onnxprune.importance import score_units
 from onnxprune.latency import LocalDevice, MeasureOptions
+from onnxprune.pipeline.branches import with_branches
 from onnxprune.pipeline.judging import HealedJudge, Subjects, candidate_healer, evaluation_samples
+from onnxprune.pipeline.measuring import Bench, LatencyEvaluator, measure_original
+from onnxprune.pipeline.planning import Choice, make_problem
 from onnxprune.pipeline.prepare import read_network
+from onnxprune.progress import SilentObserver
 from onnxprune.search import (
     Environment,
     RandomAgent,
     RlAgent,
     SearchConfig,
-    Subject,
+    calibrated,
     full_counts,
-    latency_problem,
+    parse_latency,
     search,
 )
 from onnxprune.training import load_preprocess, open_data
@@ -37,12 +42,18 @@ from onnxprune.training import load_preprocess, open_data
 def prepare(options: Any) -> tuple[Environment, HealedJudge, HealedJudge]:
     """Make the task and two judges: of evaluation samples, and of samples that no search sees."""
     network = read_network(options.network, None, 1)
-    data = open_data(options.data, network.inputs, network.input_shapes, load_preprocess(options.preprocess), 0)
+    files = {part: str(options.data / f"{part}.npz") for part in ("val", "test")}
+    preprocess = load_preprocess(str(options.data / "preprocess.json"))
+    with np.load(options.data / "train.npz") as arrays:
+        images = {"x": arrays["x"][:2048]}
+    data = open_data(images, network.inputs, network.input_shapes, preprocess, 0, **files)
     calibration = list(data.train.subset(256, 0).batches(32, drop_last=True))
-    scores = score_units("taylor", network.model, network.channels, calibration=calibration, seed=0)
-    subject = Subject(network.model, network.channels, network.shapes, scores)
-    costs = LocalDevice().layer_costs(MeasureOptions())
-    problem = latency_problem(subject, costs, options.original_ms)
+    scores = score_units("reconstruction", network.model, network.channels, calibration=calibration, seed=0)
+    bench = Bench(LocalDevice(), MeasureOptions(), SilentObserver())
+    original_ms = measure_original(network, bench)
+    problem = make_problem(network, scores, Choice(parse_latency("50%"), "rl", None, 0), bench, original_ms)
+    problem = with_branches(problem, network, calibration)
+    problem = calibrated(problem, LatencyEvaluator(network, bench, original_ms), original_ms, 0)
     limit = options.share * problem.cost.total(full_counts(network.channels))
     heal = candidate_healer(network, data.train, 0)
     seen = data.val.subset(evaluation_samples(network), 0)
@@ -75,21 +86,22 @@ def main() -> None:
     """Run the benchmark and write its results after every search."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", type=Path)
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--preprocess", required=True)
-    parser.add_argument("--original-ms", type=float, default=5.0, help="measured latency, for the runtime's own share")
+    parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--share", type=float, default=0.5)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--evaluations", type=int, default=120)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/learning.json"))
     options = parser.parse_args()
     environment, *judges = prepare(options)
-    results = json.loads(options.out.read_text()) if options.out.exists() else {}
-    rows = results[f"{options.network.stem} at {options.share:g}x"] = []
+    key = f"{options.network.stem} at {options.share:g}x"
     for seed in range(options.seeds):
         for name in ("rl", "random"):
+            results = json.loads(options.out.read_text()) if options.out.exists() else {}
+            rows = results.setdefault(key, [])
+            if any((row["agent"], row["seed"]) == (name, seed) for row in rows):
+                continue
             rows.append(run(environment, (judges[0], judges[1]), name, seed, options.evaluations))
-            print(rows[-1], flush=True)
+            print(key, rows[-1], flush=True)
             options.out.write_text(json.dumps(results, indent=1) + "\n")
 
 
