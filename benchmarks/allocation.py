@@ -1,7 +1,9 @@
-"""Accuracy at equal latency: ways to spread the pruning, ours and others', fine-tuned alike.
+"""Accuracy at equal latency or MACs: ways to spread the pruning, ours and others', fine-tuned alike.
 
     python models/benchmark_networks.py vgg --data CIFAR --out NETS
     python benchmarks/allocation.py NETS/vgg.onnx --data NETS/cifar10 --out benchmarks/results/allocation.json
+    python benchmarks/allocation.py resnet56-cifar10.onnx --data NETS/cifar10 --budget macs --shares 0.476 \\
+        --methods rl torch-pruning
 
 `--data` is a folder with train.npz, val.npz, test.npz and preprocess.json, as that recipe writes it. Every method gets
 the same calibration and fine-tuning images, the same number of epochs, optimiser and teacher; choices are made on the
@@ -49,7 +51,8 @@ class Job:
     Attributes:
         network: The original's file.
         parts: Files of its data.
-        share: Target latency as a share of the original's.
+        budget: What the target limits, "latency" or "macs".
+        share: The target as a share of the original's.
         samples: Training images.
         epochs: Passes over them.
         seed: Seed of everything.
@@ -57,6 +60,7 @@ class Job:
 
     network: Path
     parts: Path
+    budget: str
     share: float
     samples: int
     epochs: int
@@ -75,7 +79,7 @@ def ours(job: Job, method: str, folder: Path) -> dict[str, Any]:
     result = onnxprune.compress(
         job.network,
         output=folder / "out.onnx",
-        target_latency=f"{job.share:g}x",
+        **{f"target_{job.budget}": f"{job.share:g}x"},
         data=job.training_images(),
         val=str(job.parts / "val.npz"),
         test=str(job.parts / "test.npz"),
@@ -90,7 +94,7 @@ def ours(job: Job, method: str, folder: Path) -> dict[str, Any]:
     return {
         "before": report.before.metric.value,
         "after": report.after.metric.value,
-        "share": round(report.after.latency.p50_ms / report.before.latency.p50_ms, 4),
+        "latency": round(report.after.latency.p50_ms / report.before.latency.p50_ms, 4),
         "macs": round(report.after.macs / report.before.macs, 4),
         "healed": report.training.epochs[0].val_metric,
         "evaluations": len(judged),
@@ -105,7 +109,7 @@ def job_stages(method: str) -> int | str:
 
 
 def torch_pruning(job: Job, folder: Path) -> dict[str, Any]:
-    """Prune with every variant to the latency, keep the best after a short fine-tuning, and fine-tune it."""
+    """Prune with every variant to the target, keep the best after a short fine-tuning, and fine-tune it."""
     data = open_parts(job)
     short = data.train.subset(len(data.train) // 8, job.seed)
     variants = [(i, g, r) for i in ("magnitude", "taylor") for g in (False, True) for r in (None, 16)]
@@ -113,31 +117,30 @@ def torch_pruning(job: Job, folder: Path) -> dict[str, Any]:
     for importance, everywhere, round_to in variants:
         name = f"{importance} {'global' if everywhere else 'local'} {round_to or 'unrounded'}"
         path = folder / f"{name.replace(' ', '-')}.onnx"
-        if not to_latency(job, data, (importance, everywhere, round_to), path):
+        if not to_budget(job, data, (importance, everywhere, round_to), path):
             continue
         tuned = folder / "short.onnx"
         fine_tune(job, path, short, data, tuned, epochs=1)
         found[name] = (evaluate(predictor(tuned), data.val).primary, path)
     if not found:
-        return {"failed": "no variant reaches the latency"}
+        return {"failed": "no variant reaches the target"}
     best = max(found, key=lambda name: found[name][0])
     result = folder / "out.onnx"
     fine_tune(job, found[best][1], data.train, data, result, epochs=job.epochs)
-    share = latency_share(job, result, sessions=5)
-    macs = graph_cost(load(result)).macs / graph_cost(load(job.network)).macs
+    latency, macs = latency_share(job, result, sessions=5), macs_share(job, result)
     before, after = (evaluate(predictor(path), data.test).primary for path in (job.network, result))
-    return {"before": before, "after": after, "share": share, "macs": round(macs, 4), "variant": best}
+    return {"before": before, "after": after, "latency": latency, "macs": macs, "variant": best}
 
 
-def to_latency(job: Job, data: DataSplits, variant: tuple[str, bool, int | None], path: Path) -> bool:
-    """Find the least pruning ratio whose exported network meets the latency."""
+def to_budget(job: Job, data: DataSplits, variant: tuple[str, bool, int | None], path: Path) -> bool:
+    """Find the least pruning ratio whose exported network meets the target."""
     low, high, met = 0.0, 0.97, False
     for _ in range(_BISECTIONS):
         ratio = (low + high) / 2
         trial = path.with_suffix(".trial.onnx")
         try:
             prune_torch(job, data, variant, ratio, trial)
-            share = latency_share(job, trial, sessions=3)
+            share = macs_share(job, trial) if job.budget == "macs" else latency_share(job, trial, sessions=3)
         except Exception as error:
             print("torch-pruning", variant, f"{ratio:.2f}", type(error).__name__, str(error)[:100], flush=True)
             high = ratio
@@ -212,6 +215,11 @@ def open_parts(job: Job) -> DataSplits:
     )
 
 
+def macs_share(job: Job, path: Path) -> float:
+    """Count a network's multiply-accumulates as a share of the original's."""
+    return round(graph_cost(load(path)).macs / graph_cost(load(job.network)).macs, 4)
+
+
 def latency_share(job: Job, path: Path, *, sessions: int) -> float:
     """Measure a network beside the original."""
     model = load(job.network)
@@ -244,6 +252,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/allocation.json"))
     parser.add_argument("--methods", nargs="*", default=METHODS, choices=METHODS)
+    parser.add_argument("--budget", default="latency", choices=("latency", "macs"))
     parser.add_argument("--shares", nargs="*", type=float, default=(0.5, 0.33))
     parser.add_argument("--seeds", type=int, nargs="*", default=(0, 1, 2))
     parser.add_argument("--samples", type=int, default=10_000)
@@ -253,10 +262,10 @@ def main() -> None:
         for share in options.shares:
             for method in options.methods:
                 results = json.loads(options.out.read_text()) if options.out.exists() else {}
-                key = f"{options.network.stem} {share:g}x {method} seed {seed}"
+                key = f"{options.network.stem} {options.budget} {share:g}x {method} seed {seed}"
                 if key in results:
                     continue
-                job = Job(options.network, options.data, share, options.samples, options.epochs, seed)
+                job = Job(options.network, options.data, options.budget, share, options.samples, options.epochs, seed)
                 results[key] = run(job, method)
                 print(key, results[key], flush=True)
                 options.out.write_text(json.dumps(results, indent=1) + "\n")
