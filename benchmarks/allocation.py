@@ -39,6 +39,7 @@ OURS: dict[str, dict[str, Any]] = {
     "rl without healing": {"allocation": "rl", "heal": False, "importance": "taylor"},
     "global": {"allocation": "global"},
     "rl": {"allocation": "rl"},
+    "rl without labels": {"allocation": "rl"},
 }
 METHODS = (*OURS, "torch-pruning")
 _BISECTIONS = 7
@@ -76,12 +77,15 @@ class Job:
 def ours(job: Job, method: str, folder: Path) -> dict[str, Any]:
     """Compress with onnxprune; rl-pruner distils one epoch a stage, which is more than the others get."""
     options = dict(OURS[method])
+    images, validation = job.training_images(), dict(np.load(job.parts / "val.npz"))
+    if method == "rl without labels":
+        images, validation = {"x": images["x"]}, {"x": validation["x"]}
     result = onnxprune.compress(
         job.network,
         output=folder / "out.onnx",
         **{f"target_{job.budget}": f"{job.share:g}x"},
-        data=job.training_images(),
-        val=str(job.parts / "val.npz"),
+        data=images,
+        val=validation,
         test=str(job.parts / "test.npz"),
         preprocess=str(job.parts / "preprocess.json"),
         epochs=1 if method == "rl-pruner" else job.epochs,
