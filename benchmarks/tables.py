@@ -1,0 +1,152 @@
+"""Write docs/allocation.md from the committed results of allocation.py, learning.py and healing.py.
+
+python benchmarks/tables.py
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+RESULTS, PAGE = Path("benchmarks/results"), Path("docs/allocation.md")
+METHODS = (
+    "uniform l1",
+    "global taylor",
+    "torch-pruning",
+    "rl-pruner",
+    "rl without healing",
+    "global",
+    "rl",
+    "rl without labels",
+)
+_KEY = re.compile(r"(?P<network>\S+) (?P<budget>latency|macs) (?P<share>[\d.]+)x (?P<method>.+) seed (?P<seed>\d+)")
+_PEERS = METHODS[:5]
+Runs = dict[tuple[str, str, str], dict[str, list[dict[str, Any]]]]
+
+
+def read_runs() -> Runs:
+    """Return the runs of each (network, budget, share), by method."""
+    runs: Runs = defaultdict(lambda: defaultdict(list))
+    for key, record in json.loads((RESULTS / "allocation.json").read_text()).items():
+        match = _KEY.fullmatch(key)
+        assert match is not None, key
+        runs[match["network"], match["budget"], match["share"]][match["method"]].append(record)
+    return runs
+
+
+def cell(records: list[dict[str, Any]], field: str) -> str:
+    """Show the mean over seeds, and their number where there are several."""
+    values = [record[field] for record in records if field in record]
+    if not values:
+        return "fails" if records else ""
+    many = f" ({len(values)})" if len(values) > 1 else ""
+    return f"{np.mean(values):.2f}{many}"
+
+
+def accuracy_table(runs: Runs) -> list[str]:
+    """One line a network and target: test accuracy of every method."""
+    lines = [f"| network | target | original | {' | '.join(METHODS)} | rl - best other |", "|---" * 12 + "|"]
+    for (network, budget, share), methods in sorted(runs.items()):
+        original = next(r["before"] for records in methods.values() for r in records if "before" in r)
+        row = [cell(methods.get(method, []), "after") for method in METHODS]
+        peers = [np.mean([r["after"] for r in methods[m]]) for m in _PEERS if any("after" in r for r in methods[m])]
+        own = [r["after"] for r in methods["rl"] if "after" in r]
+        margin = f"{np.mean(own) - max(peers):+.2f}" if own and peers else ""
+        lines.append(f"| {network} | {share}x {budget} | {original:.2f} | {' | '.join(row)} | {margin} |")
+    return lines
+
+
+def target_table(runs: Runs) -> list[str]:
+    """How close the delivered latency came to the target, of every run of ours that searched."""
+    lines = ["| network | target | measured / target |", "|---|---|---|"]
+    for (network, budget, share), methods in sorted(runs.items()):
+        records = [r for method in ("rl", "rl without labels") for r in methods.get(method, []) if "latency" in r]
+        if budget == "latency" and records:
+            reached = ", ".join(f"{record['latency'] / float(share):.3f}" for record in records)
+            lines.append(f"| {network} | {share}x | {reached} |")
+    return lines
+
+
+def time_table(runs: Runs) -> list[str]:
+    """Where the time of `rl` went, in seconds."""
+    lines = [
+        "| network | target | structures judged | searching | healing | distilling | whole run |",
+        "|---" * 7 + "|",
+    ]
+    for (network, budget, share), methods in sorted(runs.items()):
+        for record in methods.get("rl", [])[:1]:
+            steps = record.get("steps", {})
+            figures = [steps.get(name, 0.0) for name in ("searching (rl)", "healing", "distilling")]
+            row = " | ".join(f"{value:.0f}" for value in (record.get("evaluations", 0), *figures, record["seconds"]))
+            lines.append(f"| {network} | {share}x {budget} | {row} |")
+    return lines
+
+
+def learning_table() -> list[str]:
+    """Reward of `rl` and of random search with as many evaluations."""
+    lines = ["| search | seeds | start | random | rl | rl - random, by seed | unseen, rl - random |", "|---" * 7 + "|"]
+    for key, rows in json.loads((RESULTS / "learning.json").read_text()).items():
+        agents = {name: {row["seed"]: row for row in rows if row["agent"] == name} for name in ("rl", "random")}
+        seeds = sorted(set(agents["rl"]) & set(agents["random"]))
+        if not seeds:
+            continue
+        best, unseen = (
+            {name: np.array([agents[name][seed][field] for seed in seeds]) for name in agents}
+            for field in ("best_reward", "unseen_metric")
+        )
+        gains = ", ".join(f"{gain:+.2f}" for gain in best["rl"] - best["random"])
+        start = max(rows[0]["start"].values())
+        lines.append(
+            f"| {key} | {len(seeds)} | {start:.2f} | {best['random'].mean():.2f} | {best['rl'].mean():.2f} | {gains} | "
+            f"{(unseen['rl'] - unseen['random']).mean():+.2f} |"
+        )
+    return lines
+
+
+def healing_table() -> list[str]:
+    """Accuracy right after pruning and after healing."""
+    lines = ["| network | removed | original | pruned | healed | regained | seconds |", "|---" * 7 + "|"]
+    for network, record in json.loads((RESULTS / "healing.json").read_text()).items():
+        for removed, row in record.items():
+            if isinstance(row, dict):
+                figures = [f"{row[name]:.2f}" if name in row else "" for name in ("pruned", "healed")]
+                regained = f"{row['regained']:.0%}" if "regained" in row else ""
+                original = f"{record['original']:.2f}" if "original" in record else ""
+                lines.append(
+                    f"| {network} | {removed} | {original} | {' | '.join(figures)} | {regained} | {row['seconds']} |"
+                )
+    return lines
+
+
+def main() -> None:
+    """Write the page."""
+    runs = read_runs()
+    sections = {
+        "Accuracy at equal cost": (
+            "Test top-1 in percent, mean over seeds (their number in brackets where there are several). `rl - best "
+            "other` compares with the best of the first five methods. A method that fails cannot reach the target.",
+            accuracy_table(runs),
+        ),
+        "On target": ("Latency of the delivered file over the target, run by run.", target_table(runs)),
+        "Where the time goes": ("Seconds, one thread, other runs beside it on the second core.", time_table(runs)),
+        "Does it learn?": ("Reward in points, at half of the predicted latency, nothing trained.", learning_table()),
+        "Healing": (
+            "Uniform l1, 512 unlabelled images, no training; `all`: every group, `inner`: without residual streams.",
+            healing_table(),
+        ),
+    }
+    text = (
+        "# What allocation, search and healing are worth\n\nWritten by benchmarks/tables.py from benchmarks/results/.\n"
+    )
+    for title, (what, lines) in sections.items():
+        text += f"\n## {title}\n\n{what}\n\n" + "\n".join(lines) + "\n"
+    PAGE.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
