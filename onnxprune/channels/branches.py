@@ -18,6 +18,7 @@ disappears as a whole, and so does a branch of an inception module or a layer of
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
@@ -89,7 +90,7 @@ class Emptiness:
     def __init__(self, channels: ChannelMap) -> None:
         """Find the axes that consist of units only."""
         of_unit = channels.group_of_unit()
-        self._axes: dict[str, list[frozenset[int]]] = {}
+        self._axes: dict[int, list[tuple[str, frozenset[int]]]] = {}
         found: dict[int, frozenset[int] | None] = {}
         for name, axes in channels.axes.items():
             for units in axes:
@@ -97,14 +98,13 @@ class Emptiness:
                     continue
                 if id(units) not in found:
                     found[id(units)] = None if (units < 0).any() else frozenset(np.unique(of_unit[units]).tolist())
-                groups = found[id(units)]
-                if groups is not None:
-                    self._axes.setdefault(name, []).append(groups)
+                for group in found[id(units)] or ():
+                    self._axes.setdefault(group, []).append((name, found[id(units)] or frozenset()))
 
     def of(self, groups: Collection[int]) -> set[str]:
         """Return the names of the values of which nothing stays without these groups."""
         gone = frozenset(groups)
-        return {name for name, axes in self._axes.items() if any(axis <= gone for axis in axes)}
+        return {name for group in gone for name, axis in self._axes.get(group, ()) if axis <= gone}
 
 
 def find_branches(model: ir.Model, channels: ChannelMap) -> dict[int, Branch]:
@@ -117,33 +117,60 @@ def find_branches(model: ir.Model, channels: ChannelMap) -> dict[int, Branch]:
     Returns:
         For the index of each such group, what goes with it.
     """
-    emptiness = Emptiness(channels)
-    found: dict[int, Branch] = {}
-    accepted: set[int] = set()
+    graph, emptiness = _Graph(model), Emptiness(channels)
+    produced_by: dict[str, list[int]] = {}
     for group in channels.groups:
-        branch = _branch(model, channels, emptiness, group.index)
-        if branch is None:
-            continue
-        together = accepted | set(branch.groups)
-        if _fates(model, emptiness.of(together)) is not None:
+        for producer in group.producers:
+            produced_by.setdefault(producer, []).append(group.index)
+    found: dict[int, Branch] = {}
+    sums: dict[str, str] = {}
+    for group in channels.groups:
+        branch = _branch(graph, channels, emptiness, group.index, produced_by)
+        # Of a sum only one operand may become constant.
+        if branch is not None and all(sums.get(whole, part) == part for part, whole in branch.joins):
             found[group.index] = branch
-            accepted = together
-    return found
+            sums |= {whole: part for part, whole in branch.joins}
+    return _together(graph, emptiness, found)
 
 
-def _branch(model: ir.Model, channels: ChannelMap, emptiness: Emptiness, group: int) -> Branch | None:
+def _together(graph: _Graph, emptiness: Emptiness, found: dict[int, Branch]) -> dict[int, Branch]:
+    """Leave out what cannot go with all the others."""
+    if _fates(graph, emptiness.of({g for branch in found.values() for g in branch.groups})) is not None:
+        return found
+    accepted: dict[int, Branch] = {}
+    groups: set[int] = set()
+    for index, branch in found.items():
+        if _fates(graph, emptiness.of(groups | set(branch.groups))) is not None:
+            accepted[index] = branch
+            groups |= set(branch.groups)
+    return accepted
+
+
+def _branch(
+    graph: _Graph, channels: ChannelMap, emptiness: Emptiness, group: int, produced_by: dict[str, list[int]]
+) -> Branch | None:
     """Let one group go, and what nobody needs then; None where it cannot."""
-    alone = _fates(model, emptiness.of([group]))
+    alone = _fates(graph, emptiness.of([group]))
     if alone is None:
         return None
-    gone = {str(node.name) for node in alone.gone | _unneeded(model, alone)}
-    others = [other.index for other in channels.groups if other.index != group and gone.issuperset(other.producers)]
+    gone = {str(node.name) for node in alone.gone | _unneeded(alone)}
+    touched = sorted({other for name in gone for other in produced_by.get(name, ())} - {group})
+    others = [other for other in touched if gone.issuperset(channels.groups[other].producers)]
     return Branch((group, *others), tuple(alone.joins))
 
 
-def _fates(model: ir.Model, empty: set[str]) -> Fates | None:
+class _Graph:
+    """A model's nodes by position and its values by name."""
+
+    def __init__(self, model: ir.Model) -> None:
+        self.nodes = list(model.graph)
+        self.place = {node: place for place, node in enumerate(self.nodes)}
+        self.values = {str(v.name): v for node in self.nodes for v in (*node.outputs, *node.inputs) if v is not None}
+
+
+def _fates(graph: _Graph, empty: set[str]) -> Fates | None:
     try:
-        return follow(model, empty)
+        return _follow(graph, empty)
     except BranchNeededError:
         return None
 
@@ -158,20 +185,49 @@ def follow(model: ir.Model, empty: set[str]) -> Fates:
     Raises:
         BranchNeededError: A node cannot do without what it reads.
     """
+    return _follow(_Graph(model), empty)
+
+
+def _follow(graph: _Graph, empty: set[str]) -> Fates:
     fates = Fates(empty=empty)
-    for node in model.graph:
-        outputs = [str(value.name) for value in node.outputs if value.name]
-        lost = [name in empty for name in outputs]
-        if outputs and all(lost):
+    waiting: list[int] = []
+    for name in empty:
+        value = graph.values.get(name)
+        if value is not None:
+            producer = value.producer()
+            waiting += [graph.place[producer]] if producer is not None else []
+            waiting += _readers(graph, value)
+    heapq.heapify(waiting)
+    last = -1
+    while waiting:
+        place = heapq.heappop(waiting)
+        if place == last:
+            continue
+        last = place
+        node = graph.nodes[place]
+        outputs = [value for value in node.outputs if value.name]
+        lost = [str(value.name) in empty for value in outputs]
+        if all(lost):
             fates.gone.add(node)
         elif any(lost):
             raise BranchNeededError(f"{node.op_type} '{node.name}' would lose one of its outputs only")
         else:
             _follow_node(node, fates)
-    for value in model.graph.outputs:
-        if value.name in fates.empty or value.name in fates.constant:
-            raise BranchNeededError(f"nothing is left of the output '{value.name}'")
+        for value in outputs:
+            if value.name in fates.constant:
+                for reader in _readers(graph, value):
+                    heapq.heappush(waiting, reader)
     return fates
+
+
+def _readers(graph: _Graph, value: ir.Value) -> list[int]:
+    """Return the places of the nodes that read what is no longer there."""
+    if value.is_graph_output():
+        raise BranchNeededError(f"nothing is left of the output '{value.name}'")
+    nodes = [use.node for use in value.uses()]
+    if any(node not in graph.place for node in nodes):
+        raise BranchNeededError(f"a subgraph reads '{value.name}'")
+    return [graph.place[node] for node in nodes]
 
 
 def _follow_node(node: ir.Node, fates: Fates) -> None:
@@ -181,8 +237,8 @@ def _follow_node(node: ir.Node, fates: Fates) -> None:
     output = str(node.outputs[0].name) if node.outputs else ""
     if not any(is_empty) and not any(is_constant):
         return
-    contracts = node.op_type in _CONTRACTIONS and is_empty[0] and not any(is_constant)
-    normalises = node.op_type == "BatchNormalization" and is_constant[0] and _only_reader(node.inputs[0])
+    contracts = _contracts(node) and is_empty[0] and not any(is_constant)
+    normalises = node.op_type == "BatchNormalization" and is_constant[0] and _is_bias(node.inputs[0], fates)
     if contracts or normalises:
         fates.constant[output] = node
         fates.gone.add(node)
@@ -196,6 +252,11 @@ def _follow_node(node: ir.Node, fates: Fates) -> None:
         raise BranchNeededError(f"{node.op_type} '{node.name}' needs what would be gone")
 
 
+def _contracts(node: ir.Node) -> bool:
+    """Say whether a node gives its bias where there is nothing to sum over."""
+    return node.op_type in _CONTRACTIONS and node.attributes.get_float("beta", 1.0) == 1.0
+
+
 def _of_constants(node: ir.Node, is_constant: list[bool]) -> bool:
     """Say whether a node reads nothing but constants, and single numbers."""
     others = [value for value, constant in zip(node.inputs, is_constant, strict=True) if not constant]
@@ -205,8 +266,9 @@ def _of_constants(node: ir.Node, is_constant: list[bool]) -> bool:
     )
 
 
-def _only_reader(value: ir.Value | None) -> bool:
-    return value is not None and len(value.uses()) == 1
+def _is_bias(value: ir.Value | None, fates: Fates) -> bool:
+    """Say whether a constant is what a contraction is left with, and is read once."""
+    return value is not None and len(value.uses()) == 1 and _contracts(fates.constant[str(value.name)])
 
 
 def _others_full(node: ir.Node, is_constant: list[bool]) -> bool:
@@ -216,17 +278,21 @@ def _others_full(node: ir.Node, is_constant: list[bool]) -> bool:
     return shape is not None and all(value is not None and value.shape == shape for value in whole)
 
 
-def _unneeded(model: ir.Model, fates: Fates) -> set[ir.Node]:
-    """Find the nodes that are left and that no output needs any more."""
-    needed = {str(value.name) for value in model.graph.outputs}
+def _unneeded(fates: Fates) -> set[ir.Node]:
+    """Find the nodes that are left and that nothing needs any more."""
     unneeded: set[ir.Node] = set()
-    for node in reversed(list(model.graph)):
-        if node in fates.gone:
+    waiting = [value for node in fates.gone for value in node.inputs]
+    while waiting:
+        value = waiting.pop()
+        producer = value.producer() if value is not None else None
+        if producer is None or producer in fates.gone or producer in unneeded:
             continue
-        if any(str(value.name) in needed for value in node.outputs):
-            needed |= {str(v.name) for v in node.inputs if v is not None and v.name not in fates.empty}
-        else:
-            unneeded.add(node)
+        outputs = producer.outputs
+        if any(v.is_graph_output() for v in outputs):
+            continue
+        if all(use.node in fates.gone or use.node in unneeded for v in outputs for use in v.uses()):
+            unneeded.add(producer)
+            waiting += producer.inputs
     return unneeded
 
 
@@ -246,7 +312,8 @@ class Spread:
 def drop_branches(model: ir.Model, fates: Fates) -> list[Spread]:
     """Take out, in place, what is empty, constant or needed no more; constants stay as initializers.
 
-    Where a bias becomes a constant it keeps its name, so that weights can be put back by name.
+    Where a bias, of a contraction or of the BatchNormalization behind it, becomes a constant it keeps its name, so that
+    weights can be put back by name.
 
     Args:
         model: The model before anything is cut.
@@ -255,7 +322,7 @@ def drop_branches(model: ir.Model, fates: Fates) -> list[Spread]:
     Returns:
         Biases whose axes are still to be spread, once they are cut.
     """
-    unneeded = _unneeded(model, fates)
+    unneeded = _unneeded(fates)
     spread = []
     for name, node in fates.constant.items():
         output = node.outputs[0]
@@ -291,11 +358,12 @@ def _constant(model: ir.Model, node: ir.Node, name: str) -> Spread | ir.Value:
     axis = rank - 1 if node.op_type == "Gemm" else 1
     shape = [1] * rank
     shape[axis] = -1
-    bias = node.inputs[2] if node.op_type in _CONTRACTIONS and len(node.inputs) > 2 else None
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    array = _folded(node) if node.op_type == "BatchNormalization" else _bias(node)
     if bias is not None and bias.is_initializer() and len(bias.uses()) == 1:
+        bias.const_value = ir.tensor(array.astype(output.dtype.numpy()), name=bias.name)
         return Spread(bias, tuple(shape))
     size = int(output.shape[axis])  # type: ignore[arg-type]
-    array = _folded(node) if node.op_type == "BatchNormalization" else _bias(node)
     tensor = ir.tensor(np.broadcast_to(array, (size,)).reshape(shape).astype(output.dtype.numpy()), name=name)
     output.name = f"{name}.gone"
     value = ir.Value(

@@ -66,10 +66,16 @@ def embed(model: ir.Model, channels: ChannelMap, keep: np.ndarray, pruned: ir.Mo
     """
     removal = Removal(channels, keep, {})
     embedded = model.clone()
+    nodes = {node.name for node in pruned.graph}
     for value in embedded.graph.initializers.values():
         small = pruned.graph.initializers.get(str(value.name))
         tensor = value.const_value
-        if small is None or small.const_value is None or tensor is None:
+        if tensor is None:
+            continue
+        if small is None or small.const_value is None:
+            # Of a branch that is gone whole only a constant is left.
+            if tensor.dtype.is_floating_point() and not any(use.node.name in nodes for use in value.uses()):
+                value.const_value = ir.tensor(np.zeros(tensor.shape.numpy(), tensor.dtype.numpy()), name=value.name)
             continue
         masks = [removal.kept(value, axis) for axis in range(len(channels.axes.get(str(value.name), ())))]
         if all(mask is None for mask in masks):

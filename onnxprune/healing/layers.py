@@ -12,6 +12,16 @@ from onnxprune.channels import ChannelMap
 
 
 @dataclass(frozen=True)
+class Norm:
+    """A BatchNormalization behind a layer: names of its scale, shift and running variance, and its epsilon."""
+
+    scale: str
+    shift: str
+    variance: str
+    epsilon: float
+
+
+@dataclass(frozen=True)
 class Layer:
     """One layer of a model.
 
@@ -24,6 +34,7 @@ class Layer:
         offset: Name of the initializer that takes up a shift of the output's mean: the bias, or the running mean of
             the BatchNormalization behind a layer without one; None where there is neither.
         sign: What the offset is multiplied by in the output: 1 for a bias, -1 for a running mean.
+        norm: The BatchNormalization that the running mean is of.
         kernel: Sizes of the window; empty for a matrix product.
         strides: Steps of the window.
         pads: Padding in front of each axis of the window.
@@ -41,6 +52,7 @@ class Layer:
     strides: tuple[int, ...] = ()
     pads: tuple[int, ...] = ()
     dilations: tuple[int, ...] = ()
+    norm: Norm | None = None
 
     def matrix(self, weight: np.ndarray) -> np.ndarray:
         """Return a weight as a matrix of shape (channels out, inputs)."""
@@ -126,7 +138,15 @@ def _convolution(node: ir.Node, names: tuple[str, str, str, str], offset: tuple[
         strides=tuple(attributes.get_ints("strides", ())) or (1,) * rank,
         pads=pads,
         dilations=tuple(attributes.get_ints("dilations", ())) or (1,) * rank,
+        norm=_norm(node) if offset[1] < 0 else None,
     )
+
+
+def _norm(node: ir.Node) -> Norm:
+    """Describe the BatchNormalization behind a convolution."""
+    reader = next(iter(node.outputs[0].uses())).node
+    scale, shift, _, variance = (str(value.name) if value is not None else "" for value in reader.inputs[1:5])
+    return Norm(scale, shift, variance, reader.attributes.get_float("epsilon", 1e-5))
 
 
 def _offset(node: ir.Node, out_axis: int) -> tuple[str | None, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Protocol
 
@@ -41,6 +41,7 @@ class Moment:
         shape: The weight's own shape.
         mean: E[x], shape (inputs,).
         covariance: E[(x - E[x]) (x - E[x])'], or E[x x'] where nothing can take up a shift of the mean.
+        gain: What a BatchNormalization behind the layer multiplies by, shape (channels out,); None without one.
     """
 
     layer: Layer
@@ -48,6 +49,7 @@ class Moment:
     shape: tuple[int, ...]
     mean: np.ndarray
     covariance: np.ndarray
+    gain: np.ndarray | None = None
 
 
 Moments = Mapping[str, Moment]
@@ -79,7 +81,11 @@ def _inputs(model: ir.Model, layer: Layer) -> int:
 
 
 def _weight(model: ir.Model, layer: Layer) -> np.ndarray:
-    tensor = model.graph.initializers[layer.weight].const_value
+    return _constant(model, layer.weight)
+
+
+def _constant(model: ir.Model, name: str) -> np.ndarray:
+    tensor = model.graph.initializers[name].const_value
     assert tensor is not None
     return tensor.numpy()
 
@@ -110,7 +116,11 @@ def _moment(model: ir.Model, layer: Layer, seen: int, total: np.ndarray, square:
     mean, second = total / seen, square / seen
     if layer.offset is not None:
         second = second - np.outer(mean, mean)
-    return Moment(layer, layer.matrix(weight).copy(), weight.shape, mean, second.astype(np.float32))
+    gain = None
+    if layer.norm is not None:
+        scale, variance = (_constant(model, name) for name in (layer.norm.scale, layer.norm.variance))
+        gain = scale / np.sqrt(variance + layer.norm.epsilon)
+    return Moment(layer, layer.matrix(weight).copy(), weight.shape, mean, second.astype(np.float32), gain)
 
 
 def heal_weights(
@@ -135,9 +145,10 @@ def heal_weights(
             continue
         stay, gone = np.flatnonzero(kept.columns), np.flatnonzero(~kept.columns)
         lost = moment.weight[np.ix_(kept.rows, gone)]
-        if len(stay) == 0 or len(kept.rows) == 0:
+        if moment.layer.weight not in healed.graph.initializers:
             # The layer is gone; if it was the end of a branch, its bias is what stays of it.
-            _shift(healed, moment.layer, lost @ moment.mean[gone])
+            if len(stay) == 0:
+                _shift_constant(healed, moment, lost @ moment.mean[gone], kept.rows)
             continue
         cross = lost @ moment.covariance[np.ix_(gone, stay)]
         added = correction(moment.covariance[np.ix_(stay, stay)], cross, ridge)
@@ -155,6 +166,15 @@ def _add(model: ir.Model, layer: Layer, added: np.ndarray, shift: np.ndarray) ->
     old = value.const_value.numpy()
     value.const_value = ir.tensor(layer.tensor(layer.matrix(old) + added, old), name=value.name)
     _shift(model, layer, shift)
+
+
+def _shift_constant(model: ir.Model, moment: Moment, shift: np.ndarray, rows: np.ndarray) -> None:
+    """Add to what stays of a branch: the last layer's bias, or the shift of the BatchNormalization behind it."""
+    layer = moment.layer
+    if layer.norm is None or moment.gain is None:
+        _shift(model, layer, shift)
+    else:
+        _shift(model, replace(layer, offset=layer.norm.shift, sign=1.0), shift * moment.gain[rows])
 
 
 def _shift(model: ir.Model, layer: Layer, shift: np.ndarray) -> None:

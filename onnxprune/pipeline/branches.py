@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from onnxprune.training import Batch
 
 # A branch always counts for something, and never for everything.
 _STAKES = (0.02, 0.95)
+_RUN_BYTES = 256 << 20
 
 
 def with_branches(problem: Problem, network: Network, batches: Sequence[Batch]) -> Problem:
@@ -36,7 +38,8 @@ def with_branches(problem: Problem, network: Network, batches: Sequence[Batch]) 
     for group, branch in branches.items():
         shares = [variances[part] / max(variances[whole], 1e-12) for part, whole in branch.joins]
         stake = float(np.mean(shares)) if shares else _share_of_channels(network, group)
-        stakes[list(branch.groups)] = np.clip(stake, *_STAKES)
+        # A branch inside another is at stake with both; the lesser stake is what it adds in the end.
+        stakes[list(branch.groups)] = np.minimum(stakes[list(branch.groups)], np.clip(stake, *_STAKES))
     return replace(
         problem,
         admissible=problem.admissible.with_nothing(branches),
@@ -50,13 +53,29 @@ def _variances(network: Network, branches: Mapping[int, Branch], batches: Sequen
     names = sorted({name for branch in branches.values() for join in branch.joins for name in join})
     if not names:
         return {}
-    values_of = open_values(network.model, names)
     found: dict[str, list[float]] = {name: [] for name in names}
-    for batch in batches:
-        for name, value in values_of(batch.inputs).items():
-            rest = tuple(axis for axis in range(value.ndim) if axis != 1)
-            found[name].append(float(value.var(axis=rest, dtype=np.float64).sum()))
+    for some in _runs(network, names, len(batches[0].positions)):
+        values_of = open_values(network.model, some)
+        for batch in batches:
+            for name, value in values_of(batch.inputs).items():
+                rest = tuple(axis for axis in range(value.ndim) if axis != 1)
+                found[name].append(float(value.var(axis=rest).sum()))
     return {name: float(np.mean(each)) for name, each in found.items()}
+
+
+def _runs(network: Network, names: Sequence[str], samples: int) -> Iterator[list[str]]:
+    """Cut values into runs whose arrays fit into memory together."""
+    batch = next(iter(network.input_shapes.values()))[0]
+    run: list[str] = []
+    used = 0.0
+    for name in names:
+        size = 4 * prod(network.shapes.get(name, ())) * samples / max(batch, 1)
+        if run and used + size > _RUN_BYTES:
+            yield run
+            run, used = [], 0.0
+        run.append(name)
+        used += size
+    yield run
 
 
 def _share_of_channels(network: Network, group: int) -> float:

@@ -33,6 +33,8 @@ _LOOK_MACS, _LOOK_SAMPLES = 5e11, (256, 2048)
 # Layers of large networks have many positions in each sample.
 _HEALING_MACS, _HEALING_SAMPLES = 3e11, (64, 512)
 _BATCH = 64
+# PyTorch holds some activations of two networks at once.
+_FINAL_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -146,13 +148,24 @@ def healing_samples(network: Network) -> int:
     return _samples(network, _HEALING_MACS, _HEALING_SAMPLES)
 
 
+def final_samples(network: Network) -> int:
+    """Say how many samples the final healing runs at once: as many as the activations' memory allows."""
+    if network.fixed_batch is not None:
+        return network.fixed_batch
+    return int(np.clip(_FINAL_BYTES // _sample_bytes(network), 1, healing_samples(network)))
+
+
 def batch_size(network: Network) -> int:
     """Say how many samples run together, so that their activations stay within a fixed memory."""
     if network.fixed_batch is not None:
         return network.fixed_batch
+    return int(np.clip(_RUN_BYTES // _sample_bytes(network), 1, _BATCH))
+
+
+def _sample_bytes(network: Network) -> float:
+    """Bytes of the activations of one sample, at most."""
     batch = next(iter(network.input_shapes.values()))[0]
-    each = graph_cost(network.model, network.input_shapes).peak_activation_bytes / max(batch, 1)
-    return int(np.clip(_RUN_BYTES // max(each, 1), 1, _BATCH))
+    return max(graph_cost(network.model, network.input_shapes).peak_activation_bytes / max(batch, 1), 1.0)
 
 
 def search_length(network: Network) -> int:

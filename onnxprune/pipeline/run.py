@@ -102,8 +102,10 @@ class _Collecting:
         self._observer.stage(name, total)
 
     def steps(self) -> tuple[StepTime, ...]:
-        """Return the seconds of the steps that have ended."""
-        return tuple(StepTime(name=name, seconds=round(seconds, 3)) for name, seconds in self._seconds.items())
+        """Return the seconds of every step, those of the current one so far."""
+        seconds = dict(self._seconds)
+        seconds[self._step] = seconds.get(self._step, 0.0) + time.monotonic() - self._since_s
+        return tuple(StepTime(name=name, seconds=round(spent, 3)) for name, spent in seconds.items())
 
     def warn(self, message: str) -> None:
         """Keep the message and pass it on."""

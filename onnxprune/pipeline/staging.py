@@ -94,11 +94,12 @@ class Staging:
             return problem
         if choice.allocation in {"uniform", "rl-pruner"}:
             return problem
+        self.observer.stage("finding branches that can go whole")
         return with_branches(problem, self._network, calibration_batches(self._network, data, self.settings.seed))
 
     def _calibrated(self, problem: Problem) -> Problem:
-        """Correct the predicted latency, where that is what the target limits."""
-        if self.choice.target.kind != "latency":
+        """Correct the predicted latency, where an agent is to search by it."""
+        if self.choice.target.kind != "latency" or self.choice.allocation not in {"rl", "random"}:
             return problem
         evaluator = LatencyEvaluator(self._network, self._bench, self.original_ms)
         self.observer.stage("calibrating the latency model")

@@ -12,7 +12,7 @@ from onnxprune.errors import ConversionError
 from onnxprune.graph import load, random_inputs, save
 from onnxprune.healing import solvable_layers
 from onnxprune.pipeline.directory import StageFiles
-from onnxprune.pipeline.judging import Heal, candidate_healer, healing_samples
+from onnxprune.pipeline.judging import Heal, candidate_healer, final_samples
 from onnxprune.pipeline.prepare import Network
 from onnxprune.pipeline.structure import Structure
 from onnxprune.progress import Observer
@@ -174,7 +174,8 @@ def _match(
     parameters = {initializer: name for name, initializer in own.weight_names.items()}
     found = (layer for layer in solvable_layers(network.model) if layer.weight in parameters)
     refit = Refit({parameters[layer.weight]: layer for layer in found}, seed)
-    match_statistics(student, own, kept, data, batch_size=healing_samples(network), refit=refit)
+    samples = data.subset(final_samples(network), seed)
+    match_statistics(student, own, kept, samples, batch_size=len(samples), refit=refit)
 
 
 def final_healer(network: Network, data: Dataset, seed: int) -> Heal:

@@ -301,8 +301,9 @@ def _best_step(
     current = int(counts[group])
     lower = [count for count in problem.admissible.counts[group] if count < current]
     best: tuple[float, int] | None = None
+    before = price.around(group, counts) if lower else (0.0, 0.0)
     for count in dict.fromkeys([*lower[:_STEPS_AHEAD], *lower[-1:]]):
-        saved, budget_saved = _saved(problem, group, counts, count, price)
+        saved, budget_saved = _saved(problem, group, counts, count, price=price, before=before)
         if saved <= 0:
             continue
         loss = float(np.log(kept[current] / kept[count]))
@@ -312,14 +313,17 @@ def _best_step(
     return best
 
 
-def _saved(problem: Problem, group: int, counts: np.ndarray, count: int, price: _Price) -> tuple[float, float]:
-    """Return what a step saves of the cost and of the budget; `counts` is left as it was."""
+def _saved(
+    problem: Problem, group: int, counts: np.ndarray, count: int, *, price: _Price, before: tuple[float, float]
+) -> tuple[float, float]:
+    """Return what a step saves of the cost and of the budget; `before` is the group's price, `counts` stays."""
     going = _going(problem, group, count)
-    before = counts[going]
-    saved = np.zeros(2)
+    whole = counts[going]
+    saved, budget_saved = 0.0, 0.0
     for member in going:
-        saved += price.around(member, counts)
+        cost, budget = before if member == group else price.around(member, counts)
         counts[member] = count
-        saved -= price.around(member, counts)
-    counts[going] = before
-    return float(saved[0]), float(saved[1])
+        less, budget_less = price.around(member, counts)
+        saved, budget_saved = saved + cost - less, budget_saved + budget - budget_less
+    counts[going] = whole
+    return saved, budget_saved

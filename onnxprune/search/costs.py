@@ -15,6 +15,7 @@ from onnxprune.search.sizes import AxisSize, Counts, PaperCost, Product
 Item = TypeVar("Item")
 # Of the figures from the layers' own measurements, beside each structure measured whole.
 _PRIOR_WEIGHT = 1e-3
+_LEAST_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,10 @@ class LatencyCost:
         Layers measured alone lack what happens between them: reordered data, caches, the runtime's own work. With L the
         sum of the layers' own ms, E the entries that other nodes write and N the number of layers left,
 
-            ms = a L + b E + c N,   a, b, c >= 0
+            ms = a L + b E + c N,   c >= 0, a and b at least a twentieth of what they were
 
-        by least squares of the relative errors, with a little weight on the figures from before.
+        by least squares of the relative errors, with a little weight on the figures from before. (The bounds: on a
+        device too noisy to see a difference, channels must still cost something.)
 
         Args:
             structures: Counts, shape (groups,) each.
@@ -94,9 +96,10 @@ class LatencyCost:
         before = np.array([self._scale, self._entry_ms, self._layer_ms])
         hold = np.diag(typical) * np.sqrt(_PRIOR_WEIGHT * len(ms)) / ms.mean()
         rows = np.concatenate([parts / ms[:, None], hold])
-        fitted = _non_negative(rows, np.concatenate([np.ones(len(ms)), hold @ before]))
+        least = before * [_LEAST_SHARE, _LEAST_SHARE, 0.0]
+        fitted = _non_negative(rows, np.concatenate([np.ones(len(ms)), hold @ before]) - rows @ least)
         corrected = copy(self)
-        corrected._scale, corrected._entry_ms, corrected._layer_ms = fitted.tolist()
+        corrected._scale, corrected._entry_ms, corrected._layer_ms = (least + fitted).tolist()
         return corrected
 
     def _sum(self, terms: Sequence[LayerTerm], activations: Sequence[Product], counts: Counts) -> float:

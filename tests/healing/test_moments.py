@@ -167,3 +167,37 @@ def test_what_a_branch_gave_on_average_stays(tmp_path: Path) -> None:
     x = np.random.default_rng(2).standard_normal((64, 3, 8, 8)).astype(np.float32)
     means = [predictor(to_bytes(m))((x,))[0].mean(axis=0) for m in (model, pruned, healed)]
     assert np.linalg.norm(means[2] - means[0]) < 0.2 * np.linalg.norm(means[1] - means[0])
+
+
+def test_a_gone_branch_with_batch_norm_keeps_its_mean(tmp_path: Path) -> None:
+    body = (
+        "a = Conv(x, w, wb)\nu = Conv(a, v, vb)\nr = Relu(u)\nc = Conv(r, z)\n"
+        "d = BatchNormalization(c, ng, nb, nm, nv)\ns = Add(a, d)\ny = Conv(s, t)"
+    )
+    weights = {"w": weight(8, 3, 1, 1), "wb": RNG.standard_normal(8), "v": weight(12, 8, 1, 1), "t": weight(5, 8, 1, 1)}
+    weights |= {"vb": RNG.standard_normal(12), "z": weight(8, 12, 1, 1), **norm(8, "n")}
+    model = network(body, weights, tmp_path)
+    channels = analyse(model)
+    keep = np.ones(channels.unit_count, dtype=bool)
+    keep[channels.groups[1].units] = False
+    pruned = prune(model, channels, keep)
+    healed = heal_weights(pruned, channels, keep, collect_moments(model, calibration(model)))
+    x = np.random.default_rng(2).standard_normal((64, 3, 8, 8)).astype(np.float32)
+    means = [predictor(to_bytes(m))((x,))[0].mean(axis=(0, 2, 3)) for m in (model, pruned, healed)]
+    assert np.linalg.norm(means[2] - means[0]) < 0.1 * np.linalg.norm(means[1] - means[0])
+
+
+def test_a_layer_that_goes_with_a_branch_is_not_missed(tmp_path: Path) -> None:
+    body = (
+        "a = Conv(x, w, wb)\nu = Conv(a, v)\nk = Softmax<axis = 1>(u)\nm = Conv(k, z)\nr = Relu(m)\n"
+        "c = Conv(r, q)\ns = Add(a, c)\ny = Conv(s, t)"
+    )
+    weights = {"w": weight(8, 3, 1, 1), "wb": RNG.standard_normal(8), "v": weight(8, 8, 1, 1), "t": weight(5, 8, 1, 1)}
+    model = network(body, {**weights, "z": weight(6, 8, 1, 1), "q": weight(8, 6, 1, 1)}, tmp_path)
+    channels = analyse(model)
+    keep = np.arange(channels.unit_count) % 2 == 0
+    keep[channels.groups[1].units] = False
+    pruned = prune(model, channels, keep)
+    assert "v" not in pruned.graph.initializers
+    healed = heal_weights(pruned, channels, keep, collect_moments(model, calibration(model)))
+    assert np.isfinite(outputs(healed)).all()

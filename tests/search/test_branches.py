@@ -82,6 +82,15 @@ def test_the_latency_model_learns_from_whole_networks(problem: Problem) -> None:
     assert np.mean(errors[1]) < 0.3 * np.mean(errors[0])
 
 
+def test_on_a_device_that_sees_no_difference_channels_still_cost(problem: Problem) -> None:
+    class Flat:
+        def latency_ms(self, keep: np.ndarray) -> float:
+            return 1.0 + 0.001 * float(keep.sum() % 3)
+
+    after = calibrated(replace(problem, cost=latency_cost(problem, 1.0)), Flat(), 1.0, seed=0)
+    assert len(global_path(after)) > 3
+
+
 def test_costs_that_are_no_latency_stay(problem: Problem) -> None:
     assert calibrated(problem, None, 1.0, seed=0) is problem  # type: ignore[arg-type]
 

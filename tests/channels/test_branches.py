@@ -1,0 +1,97 @@
+"""What can go whole and what cannot, on graphs made to be awkward."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from onnxprune.channels import ChannelMap, analyse, find_branches, prune, verify
+from onnxprune.graph import load
+
+HEAD = "g = GlobalAveragePool(s)\nf = Flatten(g)\ny = Gemm<transB = 1>(f, wy)"
+NORM = "BatchNormalization({}, ng, nb, nm, nv)"
+CASES = {
+    "a BatchNormalization behind the branch": (f"c = Conv(b, wb)\nd = {NORM.format('c')}\ns = Add(a, d)", 1),
+    "one behind an activation": (f"c = Conv(b, wb, bb)\nr = Relu(c)\nd = {NORM.format('r')}\ns = Add(a, d)", 0),
+    "an activation behind it": ("c = Conv(b, wb, bb)\nr = Sigmoid(c)\ns = Add(r, a)", 1),
+    "two branches of one sum": ("c = Conv(b, wb, bb)\nk = Conv(a, wk)\nd = Conv(k, wd, bd)\ns = Add(c, d)", 1),
+    "a product instead of a sum": ("c = Conv(b, wb, bb)\ns = Mul(a, c)", 0),
+    "a sum that spreads": ("c = Conv(b, wb, bb)\np = GlobalAveragePool(a)\ns = Add(p, c)", 0),
+    "a layer inside whose channels are fixed": (
+        "e = Conv(a, we)\nk = Softmax<axis = 1>(e)\nm = Conv(k, wk8)\nn = Relu(m)\nc = Conv(n, wd, bd)\ns = Add(a, c)",
+        2,  # The stem's own reader, which nothing reads, can go as well.
+    ),
+}
+WEIGHTS = {
+    **{"w": (8, 3, 1, 1), "wa": (6, 8, 1, 1), "wb": (8, 6, 1, 1), "bb": (8,), "wk": (4, 8, 1, 1), "wd": (8, 4, 1, 1)},
+    **{
+        "bd": (8,),
+        "we": (8, 8, 1, 1),
+        "wk8": (4, 8, 1, 1),
+        "ng": (8,),
+        "nb": (8,),
+        "nm": (8,),
+        "nv": (8,),
+        "wy": (5, 8),
+    },
+}
+
+
+def network(body: str, folder: Path) -> tuple[ir.Model, ChannelMap]:
+    proto = onnx.parser.parse_model(
+        f"""<ir_version: 8, opset_import: ["": 17]>
+        net (float[n, 3, 4, 4] x) => (float[n, 5] y) {{
+            a = Conv(x, w)
+            u = Conv(a, wa)
+            b = Relu(u)
+            {body}
+            {HEAD}
+        }}"""
+    )
+    rng = np.random.default_rng(0)
+    for name, shape in WEIGHTS.items():
+        array = rng.uniform(0.5, 1.5, shape) if name == "nv" else rng.standard_normal(shape)
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(array.astype(np.float32), name))
+    onnx.save(proto, folder / "net.onnx")
+    model = load(folder / "net.onnx")
+    return model, analyse(model)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_can_go_goes_rightly(name: str, tmp_path: Path) -> None:
+    body, count = CASES[name]
+    model, channels = network(body, tmp_path)
+    branches = find_branches(model, channels)
+    assert len(branches) == count
+    for branch in branches.values():
+        keep = np.random.default_rng(0).random(channels.unit_count) < 0.7
+        for group in channels.groups:
+            keep[group.units[0]] = True
+        for index in branch.groups:
+            keep[channels.groups[index].units] = False
+        verify(model, channels, keep, prune(model, channels, keep))
+
+
+def test_a_value_that_a_subgraph_reads_keeps_its_branch(tmp_path: Path) -> None:
+    proto = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["": 17]>
+        net (float[n, 3, 4, 4] x, bool q) => (float[n, 8, 4, 4] y) {
+            a = Conv(x, w)
+            b = Conv(a, wa)
+            c = Conv(b, wb)
+            s = Add(a, c)
+            y = If (q) <
+                then_branch = t () => (float[n, 8, 4, 4] o) { o = Conv(b, wb) },
+                else_branch = e () => (float[n, 8, 4, 4] p) { p = Identity(s) }
+            >
+        }""")
+    rng = np.random.default_rng(0)
+    for name in ("w", "wa", "wb"):
+        array = rng.standard_normal(WEIGHTS[name]).astype(np.float32)
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    onnx.save(proto, tmp_path / "net.onnx")
+    model = load(tmp_path / "net.onnx")
+    assert find_branches(model, analyse(model)) == {}
