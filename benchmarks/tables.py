@@ -1,4 +1,4 @@
-"""Write docs/allocation.md from the committed results of allocation.py, learning.py and healing.py.
+"""Write docs/allocation.md from the committed results of allocation.py, learning.py, healing.py and evaluator.py.
 
 python benchmarks/tables.py
 """
@@ -108,6 +108,14 @@ def learning_table() -> list[str]:
     return lines
 
 
+def evaluator_table() -> list[str]:
+    """Seconds of plain onnxruntime, and what judging takes beside it."""
+    lines = ["| network | images | plain, s | judging / plain | with cutting and healing / plain |", "|---" * 5 + "|"]
+    for network, row in json.loads((RESULTS / "evaluator.json").read_text()).items():
+        lines.append(f"| {network} | {' | '.join(str(value) for value in row.values())} |")
+    return lines
+
+
 def healing_table() -> list[str]:
     """Accuracy right after pruning and after healing."""
     lines = ["| network | removed | original | pruned | healed | regained | seconds |", "|---" * 7 + "|"]
@@ -135,6 +143,7 @@ def main() -> None:
         "On target": ("Latency of the delivered file over the target, run by run.", target_table(runs)),
         "Where the time goes": ("Seconds, one thread, other runs beside it on the second core.", time_table(runs)),
         "Does it learn?": ("Reward in points, at half of the predicted latency, nothing trained.", learning_table()),
+        "What judging costs": ("One candidate beside plain onnxruntime on the same images.", evaluator_table()),
         "Healing": (
             "Uniform l1, 512 unlabelled images, no training; `all`: every group, `inner`: without residual streams.",
             healing_table(),
