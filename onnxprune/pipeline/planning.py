@@ -135,6 +135,7 @@ class Planner:
             original_ms=self._start_ms,
             on_judgement=on_judgement,
             on_probe=self._on_probe,
+            known=self.outcome,
         )
         return plan
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from onnxprune.search.agents import Agent, RandomAgent, RlAgent
-from onnxprune.search.allocation import Problem
+from onnxprune.search.allocation import Problem, fill
 from onnxprune.search.candidates import Candidate, Judge, Judgement, Verdict
 from onnxprune.search.costs import ChannelShareCost, ShareCost
 from onnxprune.search.environment import Environment
@@ -33,8 +33,9 @@ from onnxprune.search.target import Target
 _MARGIN = 0.985
 # The best structures are measured, and made smaller or larger in a few tries.
 _FINALISTS, _TRIES = 6, 3
-# Room that is not worth another try.
+# Room that is not worth another try, and the shares of it that are tried in turn.
 _CLOSE_ENOUGH = 0.965
+_ROOM_SHARES = (1.0, 0.6, 1.0)
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ def learn_plan(
     original_ms: float | None = None,
     on_judgement: OnJudgement | None = None,
     on_probe: Callable[[Probe], None] | None = None,
+    known: SearchOutcome | None = None,
 ) -> tuple[Plan, SearchOutcome]:
     """Search for the structure that is worth the most among those that meet a target.
 
@@ -76,6 +78,8 @@ def learn_plan(
         original_ms: Measured p50 of the unpruned network; for latency targets.
         on_judgement: Called after each judgement.
         on_probe: Called after each measurement of a latency.
+        known: What a search under a latency close to the target found; its finalists are fitted to the target, and
+            nothing is searched again. None: search.
 
     Raises:
         TargetOutOfReachError: No structure meets it; the message says the lowest that can.
@@ -90,7 +94,7 @@ def learn_plan(
     cost, limit = task.problem.cost, task.target.resolve(original_ms)
     scale = plain.achieved / cost.total(plain.counts)
     environment = Environment(task.problem, cost, limit / scale * _MARGIN)
-    outcome = search(
+    outcome = known or search(
         environment, make_agent(task, environment), judge, task.config, on_judgement=on_judgement, clock=task.clock
     )
     finals = _Finals(environment, judge, evaluator, limit, on_probe)
@@ -99,7 +103,7 @@ def learn_plan(
         met = finals.meet(judgement)
         if met is not None:
             plans.append(make_plan(task.problem, met[1], met[2], original_ms, ()))
-    best = _confirmed(judge, plans)
+    best = finals.grown(_confirmed(judge, plans))
     return replace(best, probes=(*plain.probes, *finals.probes)), outcome
 
 
@@ -178,6 +182,21 @@ class _Finals:
             candidate = replace(candidate, counts=other)
             verdict = self._judge.judge(other, self._judge.looks[-1])
         return met
+
+    def grown(self, plan: Plan) -> Plan:
+        """Give channels back to a plan that leaves room: what holds more of the same is worth no less."""
+        environment, problem = self._environment, self._environment.problem
+        for share in _ROOM_SHARES:
+            if plan.achieved >= _CLOSE_ENOUGH * self._limit_ms:
+                break
+            room = 1 + share * (self._limit_ms / plan.achieved * _MARGIN - 1)
+            counts = fill(problem, plan.counts, environment.budget, environment.cost(plan.counts) * room)
+            if np.array_equal(counts, plan.counts):
+                continue
+            measured = self._measure(counts)
+            if measured <= self._limit_ms:
+                plan = make_plan(problem, counts, measured, plan.original, ())
+        return plan
 
     def _measure(self, counts: np.ndarray) -> float:
         problem = self._environment.problem

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -25,6 +26,7 @@ from onnxprune.search import (
     learn_plan,
     paper_problem,
     parse_count,
+    parse_latency,
     search,
 )
 from onnxprune.search.agents import Agent, plain_candidates
@@ -140,6 +142,28 @@ def test_the_last_word_is_the_finally_healed_network(environment: Environment) -
     assert plain.counts.tolist() == outcome.best.candidate.counts.tolist()
     assert other.counts.tolist() == worst.candidate.counts.tolist()
     assert {j.candidate.source for j in outcome.finalists(0)} == {"global", "uniform"}
+
+
+def test_a_tighter_target_fits_the_finalists_without_another_search(environment: Environment) -> None:
+    problem = environment.problem
+
+    class Device:
+        def latency_ms(self, keep: np.ndarray) -> float:
+            counts = np.array([int(keep[group.units].sum()) for group in problem.channels.groups])
+            # Lower than predicted, so that the first fit leaves room.
+            return 0.8 * problem.cost.total(counts) + 0.2 * environment.limit / 2
+
+    original = Device().latency_ms(np.ones(problem.channels.unit_count, dtype=bool))
+    task = Task(problem, parse_latency("50%"), "random", SearchConfig(evaluations=30), 0)
+    plan, outcome = learn_plan(task, Planted(), evaluator=Device(), original_ms=original)
+    assert 0.96 * 0.5 * original <= plan.achieved <= 0.5 * original
+    judge = Planted()
+    tighter = replace(task, target=parse_latency("47%"))
+    again, same = learn_plan(tighter, judge, evaluator=Device(), original_ms=original, known=outcome)
+    assert same is outcome
+    assert 0.95 * 0.47 * original <= again.achieved <= 0.47 * original
+    assert {samples for _, samples in judge.asked} == {judge.looks[-1]}
+    assert len(judge.asked) < 30
 
 
 def test_it_ends_when_nothing_gets_better(environment: Environment) -> None:
