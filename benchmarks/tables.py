@@ -1,4 +1,5 @@
-"""Write docs/allocation.md from the committed results of allocation.py, learning.py, healing.py and evaluator.py.
+"""Write docs/allocation.md from the committed results of allocation.py, learning.py, healing.py, evaluator.py and
+on_target.py.
 
 python benchmarks/tables.py
 """
@@ -72,6 +73,14 @@ def target_table(runs: Runs) -> list[str]:
     return lines
 
 
+def untrained_table() -> list[str]:
+    """How close `prune` came to the target, by on_target.py."""
+    lines = ["| network and target | measured / target |", "|---|---|"]
+    for key, row in json.loads((RESULTS / "on_target.json").read_text()).items():
+        lines.append(f"| {key} | {row.get('measured / target', 'fails')} |")
+    return lines
+
+
 def time_table(runs: Runs) -> list[str]:
     """Where the time of `rl` went, in seconds."""
     lines = [
@@ -141,6 +150,7 @@ def main() -> None:
             accuracy_table(runs),
         ),
         "On target": ("Latency of the delivered file over the target, run by run.", target_table(runs)),
+        "On target, untrained": ("24 structures judged, nothing trained, on an idle machine.", untrained_table()),
         "Where the time goes": ("Seconds, one thread, other runs beside it on the second core.", time_table(runs)),
         "Does it learn?": ("Reward in points, at half of the predicted latency, nothing trained.", learning_table()),
         "What judging costs": ("One candidate beside plain onnxruntime on the same images.", evaluator_table()),
