@@ -153,7 +153,7 @@ def _branch(
     alone = _fates(graph, emptiness.of([group]))
     if alone is None:
         return None
-    gone = {str(node.name) for node in alone.gone | _unneeded(alone)}
+    gone = {str(node.name) for node in alone.gone | unneeded(alone)}
     touched = sorted({other for name in gone for other in produced_by.get(name, ())} - {group})
     others = [other for other in touched if gone.issuperset(channels.groups[other].producers)]
     return Branch((group, *others), tuple(alone.joins))
@@ -278,126 +278,19 @@ def _others_full(node: ir.Node, is_constant: list[bool]) -> bool:
     return shape is not None and all(value is not None and value.shape == shape for value in whole)
 
 
-def _unneeded(fates: Fates) -> set[ir.Node]:
+def unneeded(fates: Fates) -> set[ir.Node]:
     """Find the nodes that are left and that nothing needs any more."""
-    unneeded: set[ir.Node] = set()
+    found: set[ir.Node] = set()
     waiting = [value for node in fates.gone for value in node.inputs]
     while waiting:
         value = waiting.pop()
         producer = value.producer() if value is not None else None
-        if producer is None or producer in fates.gone or producer in unneeded:
+        if producer is None or producer in fates.gone or producer in found:
             continue
         outputs = producer.outputs
         if any(v.is_graph_output() for v in outputs):
             continue
-        if all(use.node in fates.gone or use.node in unneeded for v in outputs for use in v.uses()):
-            unneeded.add(producer)
+        if all(use.node in fates.gone or use.node in found for v in outputs for use in v.uses()):
+            found.add(producer)
             waiting += producer.inputs
-    return unneeded
-
-
-@dataclass(frozen=True)
-class Spread:
-    """A bias that has become a constant, and is to be spread over positions.
-
-    Attributes:
-        value: The initializer, of one axis.
-        shape: What it is to be reshaped to.
-    """
-
-    value: ir.Value
-    shape: tuple[int, ...]
-
-
-def drop_branches(model: ir.Model, fates: Fates) -> list[Spread]:
-    """Take out, in place, what is empty, constant or needed no more; constants stay as initializers.
-
-    Where a bias, of a contraction or of the BatchNormalization behind it, becomes a constant it keeps its name, so that
-    weights can be put back by name.
-
-    Args:
-        model: The model before anything is cut.
-        fates: What becomes of it.
-
-    Returns:
-        Biases whose axes are still to be spread, once they are cut.
-    """
-    unneeded = _unneeded(fates)
-    spread = []
-    for name, node in fates.constant.items():
-        output = node.outputs[0]
-        if node in fates.gone and any(use.node not in fates.gone and use.node not in unneeded for use in output.uses()):
-            found = _constant(model, node, name)
-            spread += [found] if isinstance(found, Spread) else []
-            output.replace_all_uses_with(found.value if isinstance(found, Spread) else found)
-    for node in list(model.graph):
-        if node.op_type == "Concat" and node not in fates.gone and node not in unneeded:
-            _leave_out(node, fates.empty)
-    model.graph.remove([node for node in model.graph if node in fates.gone or node in unneeded], safe=True)
-    for name, value in list(model.graph.initializers.items()):
-        if not value.uses() and not value.is_graph_output() and not value.is_graph_input():
-            del model.graph.initializers[name]
-    return spread
-
-
-def spread_out(biases: list[Spread]) -> None:
-    """Give biases their new axes, in place."""
-    for bias in biases:
-        assert bias.value.const_value is not None
-        array = bias.value.const_value.numpy().reshape(bias.shape)
-        bias.value.const_value = ir.tensor(array, name=bias.value.name)
-        bias.value.shape = ir.Shape(array.shape)
-
-
-def _constant(model: ir.Model, node: ir.Node, name: str) -> Spread | ir.Value:
-    """Find the bias that a constant value is, or make an initializer of the value's own name."""
-    output = node.outputs[0]
-    assert output.shape is not None
-    assert output.dtype is not None
-    rank = len(output.shape)
-    axis = rank - 1 if node.op_type == "Gemm" else 1
-    shape = [1] * rank
-    shape[axis] = -1
-    bias = node.inputs[2] if len(node.inputs) > 2 else None
-    array = _folded(node) if node.op_type == "BatchNormalization" else _bias(node)
-    if bias is not None and bias.is_initializer() and len(bias.uses()) == 1:
-        bias.const_value = ir.tensor(array.astype(output.dtype.numpy()), name=bias.name)
-        return Spread(bias, tuple(shape))
-    size = int(output.shape[axis])  # type: ignore[arg-type]
-    tensor = ir.tensor(np.broadcast_to(array, (size,)).reshape(shape).astype(output.dtype.numpy()), name=name)
-    output.name = f"{name}.gone"
-    value = ir.Value(
-        name=name, shape=ir.Shape(tensor.shape.numpy()), type=ir.TensorType(tensor.dtype), const_value=tensor
-    )
-    model.graph.register_initializer(value)
-    return value
-
-
-def _folded(node: ir.Node) -> np.ndarray:
-    """Return what a BatchNormalization makes of a contraction's bias."""
-    before = node.inputs[0]
-    producer = before.producer() if before is not None else None
-    assert producer is not None
-    scale, shift, mean, variance = (_array(value) for value in node.inputs[1:5])
-    folded: np.ndarray = (_bias(producer) - mean) * scale / np.sqrt(
-        variance + node.attributes.get_float("epsilon", 1e-5)
-    ) + shift
-    return folded
-
-
-def _bias(node: ir.Node) -> np.ndarray:
-    return _array(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else np.zeros(1)
-
-
-def _array(value: ir.Value | None) -> np.ndarray:
-    assert value is not None
-    assert value.const_value is not None
-    return value.const_value.numpy()
-
-
-def _leave_out(node: ir.Node, empty: set[str]) -> None:
-    """Take the empty inputs from a Concat."""
-    stay = [value for value in node.inputs if value is not None and value.name not in empty]
-    for index, value in enumerate(stay):
-        node.replace_input_with(index, value)
-    node.resize_inputs(len(stay))
+    return found

@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from onnxprune.channels.branches import BranchNeededError, Emptiness, Spread, drop_branches, follow, spread_out
+from onnxprune.channels.branch_removal import Spread, drop_branches, spread_out
+from onnxprune.channels.branches import BranchNeededError, Emptiness, follow
 from onnxprune.channels.map import ChannelMap, Group
 from onnxprune.channels.registry import Removal, resize_of
 from onnxprune.graph.shape_values import shape_values
