@@ -146,7 +146,9 @@ def main() -> None:
     sections = {
         "Accuracy at equal cost": (
             "Test top-1 in percent, mean over seeds (their number in brackets where there are several). `rl - best "
-            "other` compares with the best of the first five methods. A method that fails cannot reach the target.",
+            "other` compares with the best of the first five methods that was run; an empty cell was not run yet. A "
+            "method that fails cannot reach the target. So far most cells are one seed, and were recorded while search "
+            "and healing were still changing, with other runs on the second core.",
             accuracy_table(runs),
         ),
         "On target": ("Latency of the delivered file over the target, run by run.", target_table(runs)),

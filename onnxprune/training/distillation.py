@@ -17,8 +17,9 @@ from onnxprune.training.augmentation import augmented
 from onnxprune.training.config import DistillConfig, EpochRecord, OnEpoch, StoppedBy, TrainingHistory
 from onnxprune.training.dataset import AnyArray, Batch, Dataset
 from onnxprune.training.devices import batch_tensors, choose_device, forward, module_predict, placed, seeded
-from onnxprune.training.features import Features, Rows
+from onnxprune.training.features import Features
 from onnxprune.training.losses import DistillLoss, output_kinds
+from onnxprune.training.matching import Rows
 from onnxprune.training.metrics import Metrics, Predict, check_labels, collect, evaluate, scores_output, sized
 from onnxprune.training.schedule import Schedule
 from onnxprune.training.state import Run, read_checkpoint, write_checkpoint

@@ -10,20 +10,18 @@ arXiv 1412.6550).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from onnxprune.training.losses import normalised_error
-from onnxprune.training.matching import Layer, hooked, layer_names
+from onnxprune.training.matching import Layer, Rows, hooked, layer_names
 
-Rows = Mapping[str, NDArray[np.int64]]
 _LAYERS = 6
 
 
