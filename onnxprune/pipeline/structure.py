@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import onnx_ir as ir
 
 from onnxprune.channels import Verification, prune, verify
@@ -15,8 +16,10 @@ from onnxprune.pipeline.planning import Choice, Planner
 from onnxprune.pipeline.prepare import Network
 from onnxprune.search import Plan, Probe, SearchOutcome
 
-# If the long measurement does not confirm the short ones, the aim is lowered by these factors in turn.
-_AIMS = (1.0, 0.975, 0.95, 0.92)
+# The long measurement has the last word: where it lies outside this share of the target, the aim is corrected by it.
+_ON_TARGET, _AIM, _ATTEMPTS = 0.955, 0.98, 4
+# One measurement does not move the aim further than this.
+_LARGEST_CORRECTION = 1.1
 
 
 @dataclass(frozen=True)
@@ -59,22 +62,47 @@ def find_structure(network: Network, planner: Planner, choice: Choice, bench: Be
 
 
 def _meet_latency(network: Network, planner: Planner, choice: Choice, bench: Bench) -> Structure:
-    limit_ms = choice.target.resolve(planner.original_ms)
+    """Plan, measure at length, and plan again with a corrected aim until the target is met closely."""
+    limit_ms, aim = choice.target.resolve(planner.original_ms), 1.0
     probes: list[Probe] = []
-    for aim in _AIMS:
-        plan = planner.plan(replace(choice.target, value=limit_ms * aim, relative=False))
+    measured: dict[bytes, float] = {}
+    best: tuple[float, Structure] | None = None
+    for _ in range(_ATTEMPTS):
+        plan = _planned(planner, choice, limit_ms * aim, best)
+        if plan is None:
+            break
         probes += plan.probes
-        structure = cut(network, replace(plan, probes=tuple(probes)), choice)
-        bench.observer.stage("confirming the latency")
-        before, after = measure_beside(network, structure.pruned, bench)
-        allowed = choice.target.resolve(before.p50_ms)
-        if after.p50_ms <= allowed:
-            return replace(structure, outcome=planner.outcome)
-    raise TargetOutOfReachError(
-        f"target latency '{choice.target.text}' was met in short measurements but not in long ones "
-        f"(p50 {after.p50_ms:.3g} ms, allowed {allowed:.3g} ms, spread between sessions {after.spread:.0%}): "
-        "is the machine busy?"
-    )
+        key = plan.counts.tobytes()
+        if key not in measured:
+            structure = cut(network, plan, choice)
+            bench.observer.stage("confirming the latency")
+            before, after = measure_beside(network, structure.pruned, bench)
+            allowed = choice.target.resolve(before.p50_ms)
+            measured[key] = after.p50_ms / allowed
+            if measured[key] <= 1 and (best is None or measured[key] > best[0]):
+                best = measured[key], structure
+        share = measured[key]
+        if _ON_TARGET <= share <= 1:
+            break
+        aim *= float(np.clip(_AIM / share, 1 / _LARGEST_CORRECTION, _LARGEST_CORRECTION))
+    if best is None:
+        raise TargetOutOfReachError(
+            f"target latency '{choice.target.text}' was met in short measurements but not in long ones "
+            f"(p50 {after.p50_ms:.3g} ms, allowed {allowed:.3g} ms, spread between sessions {after.spread:.0%}): "
+            "is the machine busy?"
+        )
+    structure = best[1]
+    return replace(structure, plan=replace(structure.plan, probes=tuple(probes)), outcome=planner.outcome)
+
+
+def _planned(planner: Planner, choice: Choice, aim_ms: float, best: object) -> Plan | None:
+    """Plan for a latency; None where none reaches it, and another structure already meets the target."""
+    try:
+        return planner.plan(replace(choice.target, value=aim_ms, relative=False))
+    except TargetOutOfReachError:
+        if best is None:
+            raise
+        return None
 
 
 def cut(network: Network, plan: Plan, choice: Choice) -> Structure:
