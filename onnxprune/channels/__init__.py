@@ -6,17 +6,20 @@ set of units and gives a new, smaller model; verification proves that removing e
 """
 
 from onnxprune.channels.analysis import analyse
+from onnxprune.channels.attention import AttentionUnit
 from onnxprune.channels.branches import Branch, find_branches
-from onnxprune.channels.map import ChannelMap, Contraction, FixedChannels, Group
+from onnxprune.channels.map import ChannelMap, Contraction, FixedChannels, Group, GroupKind
 from onnxprune.channels.surgery import embed, prune
 from onnxprune.channels.verification import Verification, verify
 
 __all__ = [
+    "AttentionUnit",
     "Branch",
     "ChannelMap",
     "Contraction",
     "FixedChannels",
     "Group",
+    "GroupKind",
     "Verification",
     "analyse",
     "embed",

@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import onnx_ir as ir
 
 import onnxprune.channels.ops  # noqa: F401  (registers the operators' rules)
+from onnxprune.channels.attention import AttentionUnit, head_splits
 from onnxprune.channels.labels import Labels, dims
-from onnxprune.channels.map import Axis, ChannelMap, FixedChannels, Group
+from onnxprune.channels.map import Axis, ChannelMap, FixedChannels, Group, GroupKind
 from onnxprune.channels.registry import flow_of
 from onnxprune.graph.shape_values import shape_values
 
 _HASH_SEED = 0x0DDB1A5E5BAD5EED
 
 
-def analyse(model: ir.Model) -> ChannelMap:
+def analyse(model: ir.Model, attention: AttentionUnit = "head-dim") -> ChannelMap:
     """Find which channels of a model can be removed and what must go with them.
 
     Args:
         model: A normalised model with inferred shapes; it is not changed.
+        attention: What goes of attention: the same entries of every head, or whole heads.
 
     Returns:
         The units, their groups and slices, and what is fixed and why.
     """
-    labels = Labels(shape_values(model))
+    labels = Labels(shape_values(model), head_splits(model), whole_heads=attention == "heads")
     for node in model.graph:
         _flow(node, labels)
     for value in model.graph.outputs:
         labels.pin_all([value], f"they are the model's output '{value.name}'")
-    return _channel_map(labels, [str(node.name) for node in model.graph])
+    return _channel_map(labels, {str(node.name): node.op_type for node in model.graph})
 
 
 def _flow(node: ir.Node, labels: Labels) -> None:
@@ -65,7 +67,7 @@ def _captured(node: ir.Node) -> Iterable[ir.Value]:
             yield from (v for v in graph.outputs if v.graph is not graph)
 
 
-def _channel_map(labels: Labels, order: list[str]) -> ChannelMap:
+def _channel_map(labels: Labels, op_types: dict[str, str]) -> ChannelMap:
     root, reason = labels.classes()
     produced = np.zeros(labels.count, dtype=bool)
     for _, _, _, out in labels.producers:
@@ -76,7 +78,7 @@ def _channel_map(labels: Labels, order: list[str]) -> ChannelMap:
     unit_of_label = np.full(labels.count + 1, -1)
     unit_of_label[:-1][free] = np.searchsorted(roots, root[free])
     axes, signature = _place(labels, unit_of_label, len(roots))
-    groups = _groups(labels, unit_of_label, signature, order)
+    groups = _groups(labels, unit_of_label, signature, op_types)
     return ChannelMap(
         unit_count=len(roots),
         axes=axes,
@@ -119,7 +121,9 @@ def _translate(axis: np.ndarray, unit_of_label: np.ndarray, signature: np.ndarra
     return units
 
 
-def _groups(labels: Labels, unit_of_label: np.ndarray, signature: np.ndarray, order: list[str]) -> tuple[Group, ...]:
+def _groups(
+    labels: Labels, unit_of_label: np.ndarray, signature: np.ndarray, op_types: dict[str, str]
+) -> tuple[Group, ...]:
     if len(signature) == 0:
         return ()
     _, group_of_unit = np.unique(signature, return_inverse=True)
@@ -129,7 +133,7 @@ def _groups(labels: Labels, unit_of_label: np.ndarray, signature: np.ndarray, or
         present = group_of_unit[units[units >= 0]]
         for group, channels in zip(*np.unique(present, return_counts=True), strict=True):
             producers.setdefault(int(group), []).append((node, int(channels)))
-    position = {name: i for i, name in enumerate(order)}
+    position = {name: i for i, name in enumerate(op_types)}
     members = np.split(np.argsort(group_of_unit, kind="stable"), np.cumsum(np.bincount(group_of_unit))[:-1])
     found = []
     for group, units in enumerate(members):
@@ -137,10 +141,28 @@ def _groups(labels: Labels, unit_of_label: np.ndarray, signature: np.ndarray, or
         names = tuple(dict.fromkeys(name for name, _ in named))
         found.append((position[names[0]], int(units.min()), names, np.sort(units), named[0][1]))
     found.sort(key=lambda g: g[:2])
+    kind_of = _kinds(labels, unit_of_label, len(signature), op_types)
     return tuple(
-        Group(index, names[0], units, names, max(channels // len(units), 1))
+        Group(index, names[0], units, names, max(channels // len(units), 1), kind_of(names[0], units))
         for index, (_, _, names, units, channels) in enumerate(found)
     )
+
+
+def _kinds(
+    labels: Labels, unit_of_label: np.ndarray, unit_count: int, op_types: dict[str, str]
+) -> Callable[[str, np.ndarray], GroupKind]:
+    """Return what says what the units of a group are, given its first producer."""
+    of_attention = np.zeros(unit_count, dtype=bool)
+    for axis in labels.attention:
+        units = unit_of_label[axis]
+        of_attention[units[units >= 0]] = True
+
+    def kind(producer: str, units: np.ndarray) -> GroupKind:
+        if of_attention[units].any():
+            return "heads" if labels.whole_heads else "head-dim"
+        return "mlp" if op_types[producer] in {"Gemm", "MatMul"} else "channels"
+
+    return kind
 
 
 def _fixed(labels: Labels, unit_of_label: np.ndarray, reason: np.ndarray) -> tuple[FixedChannels, ...]:

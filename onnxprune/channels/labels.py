@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -20,17 +20,27 @@ class Labels:
     throughout. Transfer functions read the axes of a node's inputs, tie or pin labels, and set the outputs' axes.
     """
 
-    def __init__(self, known_values: dict[str, np.ndarray]) -> None:
+    def __init__(
+        self,
+        known_values: dict[str, np.ndarray],
+        head_splits: Mapping[str, int] | None = None,
+        whole_heads: bool = False,
+    ) -> None:
         """Start with nothing labelled.
 
         Args:
             known_values: Small tensors the graph determines, from `graph.shape_values`.
+            head_splits: Reshape nodes that split channels into heads, and their number of heads.
+            whole_heads: Whether heads go whole.
         """
         self.axes: dict[str, Axes] = {}
         self.contractions: list[Contraction] = []
         self.reasons: list[str] = []
         self.producers: list[tuple[str, str, int, np.ndarray]] = []
         self.count = 0
+        self.head_splits = head_splits or {}
+        self.whole_heads = whole_heads
+        self.attention: list[np.ndarray] = []
         self._known = known_values
         self._ties: list[tuple[np.ndarray, np.ndarray]] = []
         self._pins: list[tuple[np.ndarray, int]] = []

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+
+GroupKind = Literal["channels", "mlp", "head-dim", "heads"]
+"""What the units of a group are: channels of convolutions, hidden units of matrix products, entries of every head of
+attention, or whole heads."""
 
 Axis = np.ndarray | None
 """Unit at each index of one axis, shape (size,), -1 where the index is fixed; None where all of them are."""
@@ -36,6 +41,7 @@ class Group:
         units: The units, shape (units,), ascending.
         producers: Names of the nodes whose weights bring the units forth, in graph order.
         channels_per_unit: Channels of the first producer's output that one unit stands for.
+        kind: What the units are.
     """
 
     index: int
@@ -43,6 +49,7 @@ class Group:
     units: np.ndarray
     producers: tuple[str, ...]
     channels_per_unit: int
+    kind: GroupKind = "channels"
 
     @property
     def size(self) -> int:

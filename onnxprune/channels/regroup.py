@@ -22,7 +22,7 @@ Dims = Sequence[int | str | None]
 _PRIMES = (1_000_003, 1_000_033, 1_000_037, 1_000_039, 1_000_081, 1_000_099, 1_000_117, 1_000_121)
 
 
-def regroup(labels: Labels, axes: Axes, before: Dims, after: Dims, what: str) -> Axes:
+def regroup(labels: Labels, axes: Axes, before: Dims, after: Dims, what: str, *, free_size: int | None = None) -> Axes:
     """Move labels from axes of sizes `before` to axes of sizes `after` with the same entries in the same order.
 
     Args:
@@ -31,6 +31,8 @@ def regroup(labels: Labels, axes: Axes, before: Dims, after: Dims, what: str) ->
         before: Sizes before; names or None where dynamic.
         after: Sizes after; at most one None that no name explains.
         what: The op and its node, for messages.
+        free_size: Where an axis breaks up, labels stay free along the factor of this size; None, or none of this size:
+            along the largest.
 
     Returns:
         Labels of the axes after.
@@ -52,7 +54,7 @@ def regroup(labels: Labels, axes: Axes, before: Dims, after: Dims, what: str) ->
                 labels.pin(axis, f"{what} regroups {sizes[0]} to {sizes[1]}, which no removal fits")
             out += [None] * len(sizes[1])
         else:
-            factor_labels = _unfold(labels, axes[ins], sizes[0], factors, what)
+            factor_labels = _unfold(labels, axes[ins], sizes[0], factors, what, free_size=free_size)
             out += _fold(labels, factor_labels, sizes[1], factors, what)
     return tuple(out)
 
@@ -74,8 +76,13 @@ def _static_sizes(before: Dims, after: Dims) -> tuple[list[int], list[int]] | No
     outs = [dim if isinstance(dim, int) else primes.get(dim, 0) if dim is not None else 0 for dim in after]
     if outs.count(0) == 1 and 0 not in ins:
         rest = math.prod(s for s in outs if s)
-        if math.prod(ins) % rest:
-            return None
+        lacking = rest // math.gcd(math.prod(ins), rest)
+        if lacking > 1:
+            # Both shapes hold as many entries when the network runs, so it is a dynamic axis that has this factor.
+            unexplained = [i for i, dim in enumerate(before) if not isinstance(dim, int) and dim not in after]
+            if len(unexplained) != 1:
+                return None
+            ins[unexplained[0]] *= lacking
         outs[outs.index(0)] = math.prod(ins) // rest
     if 0 in ins or 0 in outs or math.prod(ins) != math.prod(outs):
         return None
@@ -121,13 +128,16 @@ def _spans(sizes: list[int], factors: list[int]) -> list[range]:
     return spans
 
 
-def _unfold(labels: Labels, axes: Axes, sizes: list[int], factors: list[int], what: str) -> list[Axis]:
+def _unfold(
+    labels: Labels, axes: Axes, sizes: list[int], factors: list[int], what: str, *, free_size: int | None
+) -> list[Axis]:
     result: list[Axis] = [None] * len(factors)
     for axis, span in zip(axes, _spans(sizes, factors), strict=True):
         if axis is None or len(span) == 0:
             continue
         shape = [factors[i] for i in span]
-        free = max(range(len(shape)), key=lambda i: (shape[i], i))
+        # Of two factors of the wanted size the last but one is the heads': their width follows.
+        free = max(range(len(shape)), key=lambda i: (shape[i] == free_size and i < len(shape) - 1, shape[i], i))
         boxes = np.moveaxis(axis.reshape(shape), free, 0).reshape(shape[free], -1)
         for column in range(1, boxes.shape[1]):
             labels.tie(boxes[:, 0], boxes[:, column], f"{what} splits an axis with fixed entries")

@@ -3,7 +3,8 @@
 requires  a model as read from a file
 ensures   functions are inlined; constants are initializers; no Identity of an initializer is left; initializers are
           no graph inputs; per-channel constants that an exporter merged because their values were equal
-          are separate again; shape arithmetic that is static is folded; every node and value has a unique name; shapes
+          are separate again; shape arithmetic that is static is folded;
+          transposes of the last two axes are one node; every node and value has a unique name; shapes
           are inferred; nothing that no output needs is left
 """
 
@@ -21,6 +22,7 @@ from onnx_ir.passes.common import (
 
 from onnxprune.graph.shape_values import fold_shape_values
 from onnxprune.graph.shapes import infer_shapes
+from onnxprune.graph.transposes import join_transposes
 
 
 def normalise(model: ir.Model) -> ir.Model:
@@ -40,6 +42,9 @@ def normalise(model: ir.Model) -> ir.Model:
     infer_shapes(model)
     # Sizes behind a folded Reshape become known only then, so a chain of blocks takes a round each.
     while fold_shape_values(model):
+        RemoveUnusedNodesPass()(model)
+        infer_shapes(model)
+    if join_transposes(model):
         RemoveUnusedNodesPass()(model)
         infer_shapes(model)
     return model

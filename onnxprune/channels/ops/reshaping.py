@@ -17,7 +17,12 @@ def reshape(node: ir.Node, labels: Labels) -> None:
     """Regroup the axes; see `channels.regroup`."""
     value, output = node.inputs[0], node.outputs[0]
     assert value is not None
-    labels.set(output, regroup(labels, labels.of(value), dims(value), dims(output), named(node)))
+    heads = labels.head_splits.get(str(node.name))
+    free_size = heads if labels.whole_heads else None
+    axes = regroup(labels, labels.of(value), dims(value), dims(output), named(node), free_size=free_size)
+    if heads is not None:
+        labels.attention += [axis for axis in axes if axis is not None]
+    labels.set(output, axes)
 
 
 @resize("Reshape", "Expand")

@@ -1,0 +1,88 @@
+"""Where attention splits channels into heads.
+
+Attention multiplies queries with keys, takes a Softmax, and multiplies with values. The Reshape in front that makes
+axes for heads and their width of one axis of channels is where it is decided what goes: the same entries of every
+head, or whole heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import onnx_ir as ir
+
+from onnxprune.channels.labels import dims
+
+AttentionUnit = Literal["head-dim", "heads"]
+"""What goes of attention: entries of every head, or whole heads."""
+
+# What lies between the products and the Softmax, and between the split into heads and the products.
+_BETWEEN = frozenset(
+    {"Add", "Cast", "Clip", "Concat", "Div", "Gather", "Identity", "LpNormalization", "Mul", "Neg", "Pow", "Slice"}
+    | {"Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Transpose", "Unsqueeze", "Where", "LayerNormalization"}
+)
+_MOST_STEPS = 24
+
+
+def head_splits(model: ir.Model) -> dict[str, int]:
+    """Find the Reshape nodes that split channels into heads.
+
+    Args:
+        model: A normalised model.
+
+    Returns:
+        The number of heads by the node's name.
+    """
+    splits: dict[str, int] = {}
+    for scores in model.graph:
+        heads = _heads(scores)
+        if heads is None:
+            continue
+        for product in [scores, *_products_behind(scores)]:
+            for value in product.inputs:
+                splits.update(dict.fromkeys(_splits_before(value, heads), heads))
+    return splits
+
+
+def _heads(node: ir.Node) -> int | None:
+    """Return the heads of the product of queries and keys; None if the node is none."""
+    if node.op_type != "MatMul" or any(value is None or value.is_initializer() for value in node.inputs):
+        return None
+    sizes = dims(node.outputs[0])
+    heads = sizes[-3] if len(sizes) >= 4 else None
+    return heads if isinstance(heads, int) and heads > 1 and any(_products_behind(node)) else None
+
+
+def _products_behind(scores: ir.Node) -> Iterator[ir.Node]:
+    """Yield the products with the values, which read the scores' Softmax."""
+    found, queue = set(), [(scores.outputs[0], False, 0)]
+    while queue:
+        value, normalised, steps = queue.pop()
+        for use in value.uses():
+            node = use.node
+            if node.op_type == "MatMul" and normalised and node not in found:
+                found.add(node)
+                yield node
+            elif node.op_type in _BETWEEN and steps < _MOST_STEPS:
+                queue += [(o, normalised or node.op_type == "Softmax", steps + 1) for o in node.outputs]
+
+
+def _splits_before(value: ir.Value | None, heads: int) -> Iterator[str]:
+    seen: set[ir.Node] = set()
+    queue = [value]
+    while queue:
+        value = queue.pop()
+        node = value.producer() if value is not None else None
+        if node is None or node in seen or len(seen) > _MOST_STEPS:
+            continue
+        seen.add(node)
+        if node.op_type == "Reshape" and _makes(node, heads):
+            yield str(node.name)
+        elif node.op_type in _BETWEEN or node.op_type in {"Reshape", "Expand"}:
+            queue += list(node.inputs)
+
+
+def _makes(node: ir.Node, heads: int) -> bool:
+    """Say whether a Reshape has an axis of heads that was not there before."""
+    return dims(node.outputs[0]).count(heads) > (dims(node.inputs[0]).count(heads) if node.inputs[0] is not None else 0)

@@ -1,0 +1,135 @@
+"""Attention as PyTorch's two exporters write it: hidden units, entries of every head, and whole heads can go."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from onnxprune.channels import analyse, prune, verify
+from onnxprune.graph import load
+
+WIDTH, HEADS, HIDDEN = 32, 4, 48
+
+
+class Joint(nn.Module):
+    """A block as vision transformers have it: one projection for queries, keys and values, norms in front."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
+        self.qkv, self.project = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.expand, self.reduce = nn.Linear(WIDTH, HIDDEN), nn.Linear(HIDDEN, WIDTH)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, n, c = x.shape
+        q, k, v = self.qkv(self.norm1(x)).reshape(b, n, 3, HEADS, c // HEADS).permute(2, 0, 3, 1, 4).unbind(0)
+        attended = F.scaled_dot_product_attention(q, k, v)
+        x = x + self.project(attended.transpose(1, 2).reshape(b, n, c))
+        return x + self.reduce(F.gelu(self.expand(self.norm2(x))))
+
+
+class Separate(nn.Module):
+    """A block as BERT has it: three projections, a bias for each head and position, norms behind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
+        self.q, self.k, self.v, self.project = (nn.Linear(WIDTH, WIDTH) for _ in range(4))
+        self.bias = nn.Parameter(torch.randn(1, HEADS, 9, 9))
+        self.expand, self.reduce = nn.Linear(WIDTH, HIDDEN), nn.Linear(HIDDEN, WIDTH)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, n, c = x.shape
+        q, k, v = (layer(x).view(b, n, HEADS, c // HEADS).transpose(1, 2) for layer in (self.q, self.k, self.v))
+        attention = (q @ k.transpose(-1, -2) / (c // HEADS) ** 0.5 + self.bias).softmax(-1)
+        x = self.norm1(x + self.project((attention @ v).transpose(1, 2).reshape(b, n, c)))
+        return self.norm2(x + self.reduce(F.gelu(self.expand(x))))
+
+
+class Network(nn.Module):
+    """Patches, two blocks, a head."""
+
+    def __init__(self, block: type[nn.Module]) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, WIDTH, 2, 2)
+        self.blocks = nn.Sequential(block(), block())
+        self.head = nn.Linear(WIDTH, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.blocks(self.patches(x).flatten(2).transpose(1, 2)).mean(1))
+
+
+@pytest.fixture(
+    scope="module",
+    params=[(block, dynamo) for block in (Joint, Separate) for dynamo in (False, True)],
+    ids=lambda param: f"{param[0].__name__}-{'dynamo' if param[1] else 'torchscript'}",
+)
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ir.Model:
+    block, dynamo = request.param
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("attention") / "model.onnx"
+    export(Network(block).eval(), path, dynamo=dynamo)
+    return load(path)
+
+
+def export(network: nn.Module, path: Path, *, dynamo: bool) -> None:
+    image = torch.randn(2, 3, 6, 6)
+    names: dict[str, Any] = {"input_names": ["x"], "output_names": ["y"]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if dynamo:
+            program = torch.onnx.export(
+                network, (image,), dynamo=True, dynamic_shapes=({0: torch.export.Dim("batch")},), verbose=False, **names
+            )
+            assert program is not None
+            program.save(str(path))
+        else:
+            axes = {"x": {0: "batch"}, "y": {0: "batch"}}
+            torch.onnx.export(network, (image,), str(path), dynamo=False, opset_version=17, dynamic_axes=axes, **names)
+
+
+def test_heads_are_units(model: ir.Model) -> None:
+    groups = analyse(model, "heads").groups
+    assert Counter((group.kind, group.size) for group in groups) == {("heads", HEADS): 2, ("mlp", HIDDEN): 2}
+
+
+def test_entries_of_every_head_are_units(model: ir.Model) -> None:
+    groups = analyse(model, "head-dim").groups
+    assert {(group.kind, group.size) for group in groups} == {("head-dim", WIDTH // HEADS), ("mlp", HIDDEN)}
+
+
+@pytest.mark.parametrize("attention", ["heads", "head-dim"])
+@pytest.mark.parametrize("seed", range(3))
+def test_removal_equals_silencing(model: ir.Model, attention: Any, seed: int) -> None:
+    channels = analyse(model, attention)
+    rng = np.random.default_rng(seed)
+    keep = rng.random(channels.unit_count) < 0.6
+    for group in channels.groups:
+        keep[rng.choice(group.units)] = True
+    assert not keep.all()
+    verify(model, channels, keep, prune(model, channels, keep), seed=seed)
+
+
+def test_a_head_takes_its_queries_keys_values_and_its_part_of_the_projection(model: ir.Model) -> None:
+    channels = analyse(model, "heads")
+    heads = next(group for group in channels.groups if group.kind == "heads")
+    keep = np.ones(channels.unit_count, dtype=bool)
+    keep[heads.units[1]] = False
+    pruned = prune(model, channels, keep)
+    before, after = (sum(matrix.size for matrix in matrices(m)) for m in (model, pruned))
+    assert before - after == 4 * WIDTH * WIDTH // HEADS
+
+
+def matrices(model: ir.Model) -> list[np.ndarray]:
+    """The weights of the linear layers."""
+    arrays = [v.const_value.numpy() for v in model.graph.initializers.values() if v.const_value is not None]
+    return [array for array in arrays if array.ndim == 2]
