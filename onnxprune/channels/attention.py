@@ -35,23 +35,28 @@ def head_splits(model: ir.Model) -> dict[str, int]:
         The number of heads by the node's name.
     """
     splits: dict[str, int] = {}
-    for scores in model.graph:
-        heads = _heads(scores)
+    for node in model.graph:
+        heads = _heads(node)
         if heads is None:
             continue
-        for product in [scores, *_products_behind(scores)]:
+        for product in [node, *_products_behind(node)]:
             for value in product.inputs:
                 splits.update(dict.fromkeys(_splits_before(value, heads), heads))
     return splits
 
 
 def _heads(node: ir.Node) -> int | None:
-    """Return the heads of the product of queries and keys; None if the node is none."""
-    if node.op_type != "MatMul" or any(value is None or value.is_initializer() for value in node.inputs):
-        return None
-    sizes = dims(node.outputs[0])
+    """Return the heads of an attention, or of the product of queries and keys; None if the node is neither."""
+    value = node.inputs[0] if node.op_type == "Attention" else node.outputs[0]
+    sizes = dims(value) if value is not None else ()
     heads = sizes[-3] if len(sizes) >= 4 else None
-    return heads if isinstance(heads, int) and heads > 1 and any(_products_behind(node)) else None
+    if not isinstance(heads, int) or heads < 2 or not (node.op_type == "Attention" or _multiplies_activations(node)):
+        return None
+    return heads if node.op_type == "Attention" or any(_products_behind(node)) else None
+
+
+def _multiplies_activations(node: ir.Node) -> bool:
+    return node.op_type == "MatMul" and not any(value is None or value.is_initializer() for value in node.inputs)
 
 
 def _products_behind(scores: ir.Node) -> Iterator[ir.Node]:

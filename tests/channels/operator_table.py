@@ -267,5 +267,6 @@ ROWS: dict[str, Row] = {
         read=4,
     ),
     "SpaceToDepth": Row("a = SpaceToDepth<blocksize = 2>(h)", read=32),
+    "Attention": Row("a = Attention(h, h, h)", opset=23),
     "Einsum": Row('b = Einsum<equation = "nchw->nc">(h)\ny = MatMul(b, w)', units=0, constants={"w": (8, 5)}),
 }

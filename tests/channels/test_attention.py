@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 import torch
@@ -66,6 +67,23 @@ class Network(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.blocks(self.patches(x).flatten(2).transpose(1, 2)).mean(1))
+
+
+# The operator of opset 23, in both its forms.
+OPERATOR = {
+    "three axes": "a = Attention<q_num_heads = 4, kv_num_heads = 4>(q, k, v)\n y = MatMul(a, wo)",
+    "four axes": """
+        q1 = Reshape(q, split)
+        k1 = Reshape(k, split)
+        v1 = Reshape(v, split)
+        q2 = Transpose<perm = [0, 2, 1, 3]>(q1)
+        k2 = Transpose<perm = [0, 2, 1, 3]>(k1)
+        v2 = Transpose<perm = [0, 2, 1, 3]>(v1)
+        a = Attention(q2, k2, v2)
+        a1 = Transpose<perm = [0, 2, 1, 3]>(a)
+        a2 = Reshape(a1, joined)
+        y = MatMul(a2, wo)""",
+}
 
 
 @pytest.fixture(
@@ -133,3 +151,32 @@ def matrices(model: ir.Model) -> list[np.ndarray]:
     """The weights of the linear layers."""
     arrays = [v.const_value.numpy() for v in model.graph.initializers.values() if v.const_value is not None]
     return [array for array in arrays if array.ndim == 2]
+
+
+@pytest.mark.parametrize("attention", ["heads", "head-dim"])
+@pytest.mark.parametrize("form", OPERATOR)
+def test_the_operator(form: str, attention: Any, tmp_path: Path) -> None:
+    model = onnx.parser.parse_model(f"""
+        <ir_version: 10, opset_import: ["": 23]>
+        net (float[2, 5, 16] x) => (float[2, 5, 7] y) {{
+            q = MatMul(x, wq)
+            k = MatMul(x, wk)
+            v = MatMul(x, wv)
+            {OPERATOR[form]}
+        }}""")
+    rng = np.random.default_rng(0)
+    weights: dict[str, np.ndarray] = {
+        name: rng.standard_normal(shape).astype(np.float32)
+        for name, shape in {"wq": (16, 24), "wk": (16, 24), "wv": (16, 32), "wo": (32, 7)}.items()
+    }
+    weights |= {"split": np.array([0, 0, 4, -1]), "joined": np.array([0, 0, -1])}
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in weights.items())
+    onnx.save(model, tmp_path / "model.onnx")
+    network = load(tmp_path / "model.onnx")
+    channels = analyse(network, attention)
+    sizes = [(group.kind, group.size) for group in channels.groups]
+    assert sizes == ([("heads", 4)] if attention == "heads" else [("head-dim", 6), ("head-dim", 8)])
+    keep = np.ones(channels.unit_count, dtype=bool)
+    for group in channels.groups:
+        keep[group.units[1:3]] = False
+    verify(network, channels, keep, prune(network, channels, keep))

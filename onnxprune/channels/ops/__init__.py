@@ -5,6 +5,7 @@ its family; importing this package registers them all.
 """
 
 from onnxprune.channels.ops import (
+    attention,
     convolution,
     elementwise,
     layout,
@@ -17,6 +18,7 @@ from onnxprune.channels.ops import (
 )
 
 __all__ = [
+    "attention",
     "convolution",
     "elementwise",
     "layout",

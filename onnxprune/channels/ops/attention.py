@@ -1,0 +1,108 @@
+"""Attention as one operator: queries and keys are summed over, values go through."""
+
+from __future__ import annotations
+
+import math
+
+import onnx_ir as ir
+
+from onnxprune.channels.labels import Axes, Labels, dims
+from onnxprune.channels.map import Axis
+from onnxprune.channels.ops.rules import named
+from onnxprune.channels.registry import Removal, flow, resize
+from onnxprune.channels.regroup import regroup
+
+_QUERIES, _KEYS, _VALUES, _MASK = range(4)
+
+
+@flow("Attention")
+def attention(node: ir.Node, labels: Labels) -> None:
+    """Tie the heads of queries, keys and values, and the entries of queries and keys; caches are fixed."""
+    cached = [*node.inputs[_MASK + 1 :], *node.outputs[1:]]
+    sizes = [_split_sizes(node, index) for index in range(3)]
+    if any(value is not None and value.name for value in cached) or any(s is None or len(s) != 4 for s in sizes):
+        labels.pin_all(node.inputs, f"{named(node)} keeps keys and values, or has heads that are not known beforehand")
+        for output in node.outputs:
+            labels.set(output, (None,) * len(dims(output)))
+        return
+    queries, keys, values = (_split(node, labels, index, size or []) for index, size in enumerate(sizes))
+    entries = labels.tie(queries[3], keys[3], f"{named(node)} multiplies them with fixed entries")
+    labels.contract(node, _QUERIES, len(dims(node.inputs[0])) - 1)  # type: ignore[arg-type]
+    heads = _tied_heads(node, labels, [queries[1], keys[1], values[1]], sizes)
+    _record(labels, [heads, entries, values[3]])
+    out: Axes = (queries[0], heads, queries[2], values[3])
+    if len(dims(node.outputs[0])) == 3:
+        batch, head_count, length, _ = sizes[_QUERIES] or [None] * 4
+        width = (sizes[_VALUES] or [None] * 4)[3]
+        moved = (out[0], out[2], out[1], out[3])
+        out = regroup(
+            labels, moved, [batch, length, head_count, width], [batch, length, _product(head_count, width)], named(node)
+        )
+    labels.set(node.outputs[0], out)
+
+
+def _record(labels: Labels, axes: list[Axis]) -> None:
+    labels.attention += [axis for axis in axes if axis is not None]
+
+
+def _split_sizes(node: ir.Node, index: int) -> list[int | str | None] | None:
+    """Sizes of queries, keys or values as (batch, heads, length, width); None where they are not known."""
+    value = node.inputs[index]
+    sizes = list(dims(value)) if value is not None else []
+    if len(sizes) != 3:
+        return sizes or None
+    heads = node.attributes.get_int("q_num_heads" if index == _QUERIES else "kv_num_heads", 0)
+    width = sizes[2]
+    if not heads or not isinstance(width, int):
+        return None
+    return [sizes[0], heads, sizes[1], width // heads]
+
+
+def _split(node: ir.Node, labels: Labels, index: int, sizes: list[int | str | None]) -> Axes:
+    value = node.inputs[index]
+    assert value is not None
+    axes = labels.of(value)
+    if len(axes) == 4:
+        return axes
+    batch, heads, length, width = sizes
+    free_size = heads if labels.whole_heads and isinstance(heads, int) else None
+    after = [batch, length, heads, width]
+    split = regroup(labels, axes, dims(value), after, named(node), free_size=free_size)
+    return split[0], split[2], split[1], split[3]
+
+
+def _tied_heads(node: ir.Node, labels: Labels, heads: list[Axis], sizes: list[list[int | str | None] | None]) -> Axis:
+    reason = f"{named(node)} joins them with fixed heads"
+    if len({size[1] for size in sizes if size is not None}) > 1:
+        for axis in heads:
+            labels.pin(axis, f"{named(node)} lets several heads of queries share one of keys")
+        return None
+    tied = labels.tie(labels.tie(heads[0], heads[1], reason), heads[2], reason)
+    mask = node.inputs[_MASK] if len(node.inputs) > _MASK else None
+    if mask is not None and len(dims(mask)) == 4 and dims(mask)[1] != 1:
+        tied = labels.tie(tied, labels.of(mask)[1], reason)
+    return tied
+
+
+def _product(a: int | str | None, b: int | str | None) -> int | None:
+    return a * b if isinstance(a, int) and isinstance(b, int) else None
+
+
+@resize("Attention")
+def attention_sizes(node: ir.Node, removal: Removal) -> None:
+    """State the scale, which follows from the width otherwise, and the heads that are left."""
+    sizes = [_split_sizes(node, index) for index in range(3)]
+    queries = sizes[_QUERIES]
+    if queries is None or len(queries) != 4:
+        return
+    heads, width = queries[1], queries[3]
+    if isinstance(width, int) and "scale" not in node.attributes:
+        node.attributes["scale"] = ir.AttrFloat32("scale", 1 / math.sqrt(width))
+    if "q_num_heads" not in node.attributes or not isinstance(heads, int):
+        return
+    kept = removal.kept(node.inputs[_QUERIES], 2)
+    if kept is None:
+        return
+    left = int(kept.reshape(heads, -1).any(axis=1).sum())
+    for name in ("q_num_heads", "kv_num_heads"):
+        node.attributes[name] = ir.AttrInt64(name, left)
