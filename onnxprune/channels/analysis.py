@@ -17,17 +17,19 @@ from onnxprune.graph.shape_values import shape_values
 _HASH_SEED = 0x0DDB1A5E5BAD5EED
 
 
-def analyse(model: ir.Model, attention: AttentionUnit = "head-dim") -> ChannelMap:
+def analyse(model: ir.Model, attention: AttentionUnit = "head-dim", *, embedding: bool = False) -> ChannelMap:
     """Find which channels of a model can be removed and what must go with them.
 
     Args:
         model: A normalised model with inferred shapes; it is not changed.
         attention: What goes of attention: the same entries of every head, or whole heads.
+        embedding: Whether channels may go that a LayerNormalization takes statistics over. What is left is normalised
+            among itself, so the network changes more than by silencing them.
 
     Returns:
         The units, their groups and slices, and what is fixed and why.
     """
-    labels = Labels(shape_values(model), head_splits(model), whole_heads=attention == "heads")
+    labels = Labels(shape_values(model), head_splits(model), whole_heads=attention == "heads", embedding=embedding)
     for node in model.graph:
         _flow(node, labels)
     for value in model.graph.outputs:
@@ -152,17 +154,26 @@ def _kinds(
     labels: Labels, unit_of_label: np.ndarray, unit_count: int, op_types: dict[str, str]
 ) -> Callable[[str, np.ndarray], GroupKind]:
     """Return what says what the units of a group are, given its first producer."""
-    of_attention = np.zeros(unit_count, dtype=bool)
-    for axis in labels.attention:
-        units = unit_of_label[axis]
-        of_attention[units[units >= 0]] = True
+    of_attention = _marked(labels.attention, unit_of_label, unit_count)
+    embedded = _marked(labels.embedded, unit_of_label, unit_count)
 
     def kind(producer: str, units: np.ndarray) -> GroupKind:
+        if embedded[units].any():
+            return "embedding"
         if of_attention[units].any():
             return "heads" if labels.whole_heads else "head-dim"
         return "mlp" if op_types[producer] in {"Gemm", "MatMul"} else "channels"
 
     return kind
+
+
+def _marked(axes: Iterable[np.ndarray], unit_of_label: np.ndarray, unit_count: int) -> np.ndarray:
+    """Say which units are on some axes, shape (units,)."""
+    marked = np.zeros(unit_count, dtype=bool)
+    for axis in axes:
+        units = unit_of_label[axis]
+        marked[units[units >= 0]] = True
+    return marked
 
 
 def _fixed(labels: Labels, unit_of_label: np.ndarray, reason: np.ndarray) -> tuple[FixedChannels, ...]:

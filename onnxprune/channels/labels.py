@@ -25,6 +25,7 @@ class Labels:
         known_values: dict[str, np.ndarray],
         head_splits: Mapping[str, int] | None = None,
         whole_heads: bool = False,
+        embedding: bool = False,
     ) -> None:
         """Start with nothing labelled.
 
@@ -32,6 +33,7 @@ class Labels:
             known_values: Small tensors the graph determines, from `graph.shape_values`.
             head_splits: Reshape nodes that split channels into heads, and their number of heads.
             whole_heads: Whether heads go whole.
+            embedding: Whether channels may go that a LayerNormalization takes statistics over.
         """
         self.axes: dict[str, Axes] = {}
         self.contractions: list[Contraction] = []
@@ -41,6 +43,8 @@ class Labels:
         self.head_splits = head_splits or {}
         self.whole_heads = whole_heads
         self.attention: list[np.ndarray] = []
+        self.embedding = embedding
+        self.embedded: list[np.ndarray] = []
         self._known = known_values
         self._ties: list[tuple[np.ndarray, np.ndarray]] = []
         self._pins: list[tuple[np.ndarray, int]] = []

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
+from onnxprune.channels.layer_norms import normalise_what_stays
 from onnxprune.channels.map import ChannelMap
 from onnxprune.errors import UnsupportedModelError, VerificationError
 from onnxprune.graph.inputs import output_names, random_inputs, resolve_input_shapes
@@ -131,7 +132,10 @@ def relative_error(expected: np.ndarray, actual: np.ndarray, floor: float = 0.0)
 
 
 def silence(model: ir.Model, channels: ChannelMap, keep: np.ndarray) -> ir.Model:
-    """Return a copy of the model that multiplies removed units by zero before each contraction."""
+    """Return a copy of the model that multiplies removed units by zero before each contraction.
+
+    A LayerNormalization over removed units takes its statistics over those that stay.
+    """
     silenced = model.clone()
     nodes = {node.name: node for node in silenced.graph}
     for contraction in channels.contractions:
@@ -146,6 +150,7 @@ def silence(model: ir.Model, channels: ChannelMap, keep: np.ndarray) -> ir.Model
         if mask.all():
             continue
         _mask(silenced, node, contraction.input_index, contraction.axis, mask)
+    normalise_what_stays(silenced, channels, keep)
     return silenced
 
 

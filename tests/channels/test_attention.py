@@ -137,6 +137,21 @@ def test_removal_equals_silencing(model: ir.Model, attention: Any, seed: int) ->
     verify(model, channels, keep, prune(model, channels, keep), seed=seed)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_narrower_embedding_is_normalised_among_itself(model: ir.Model, seed: int) -> None:
+    channels = analyse(model, "heads", embedding=True)
+    assert [(group.size, len(group.producers)) for group in channels.groups if group.kind == "embedding"] == [
+        (WIDTH, 5)
+    ]
+    rng = np.random.default_rng(seed)
+    keep = rng.random(channels.unit_count) < 0.6
+    for group in channels.groups:
+        keep[rng.choice(group.units)] = True
+    pruned = prune(model, channels, keep)
+    verify(model, channels, keep, pruned, seed=seed)
+    assert pruned.graph.outputs[0].shape == model.graph.outputs[0].shape
+
+
 def test_a_head_takes_its_queries_keys_values_and_its_part_of_the_projection(model: ir.Model) -> None:
     channels = analyse(model, "heads")
     heads = next(group for group in channels.groups if group.kind == "heads")

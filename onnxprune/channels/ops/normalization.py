@@ -26,9 +26,18 @@ def channel_normalization(node: ir.Node, labels: Labels) -> None:
 
 @flow("LayerNormalization", "RMSNormalization")
 def layer_normalization(node: ir.Node, labels: Labels) -> None:
-    """Fix the normalised axes: their statistics see all channels."""
+    """Fix the normalised axes: their statistics see all channels; unless the embedding is to become narrower."""
     axes = labels.of(node.inputs[0])
     first = positive(node.attributes.get_int("axis", -1), len(axes))
+    if labels.embedding and first == len(axes) - 1 and axes[first] is not None and len(node.outputs) == 1:
+        tied = axes[first]
+        for value in node.inputs[1:]:
+            if value is not None:
+                tied = labels.tie(tied, labels.of(value)[0], f"{named(node)} scales a fixed axis")
+        if tied is not None:
+            labels.embedded.append(tied)
+        labels.set(node.outputs[0], (*axes[:first], tied))
+        return
     for axis in axes[first:]:
         labels.pin(axis, f"{named(node)} takes statistics over all of them")
     labels.pin_all(node.inputs[1:], f"{named(node)} takes statistics over all of them")

@@ -1,0 +1,1 @@
+"""Which networks can be pruned, and what other tools make of them; see __main__.py."""

@@ -1,0 +1,121 @@
+"""Which networks can be pruned, are proved right, become faster and can be trained: ours and other tools.
+
+    python -m benchmarks.coverage [--only PART_OF_A_NAME ...] [--exporters torchscript dynamo] [--what ours peers]
+
+Every network runs in a process of its own, with a time limit; what is in the results already is not run again.
+`python -m benchmarks.coverage --table` writes docs/COVERAGE.md. Needs the packages of the extra `bench`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path("benchmarks/results/coverage.json")
+EXPORTERS = ("torchscript", "dynamo")
+TOOLS = ("torch-pruning", "onnxsim", "onnx2torch + torch-pruning")
+LIMIT_S = 600
+
+
+def export(network: Any, inputs: tuple[Any, ...], exporter: str, path: Path) -> None:
+    """Write a network as an exporter does, with a batch of 2 (transformers' masks need fixed sizes)."""
+    import torch
+
+    if exporter == "dynamo":
+        program = torch.onnx.export(network, inputs, dynamo=True, opset_version=20, verbose=False)
+        assert program is not None
+        program.save(str(path))
+    else:
+        torch.onnx.export(network, inputs, str(path), dynamo=False, opset_version=17)
+
+
+def run_one(name: str, exporter: str, what: str) -> dict[str, Any]:
+    """Build, export and check one network; in a process of its own."""
+    import torch
+
+    from benchmarks.coverage import networks, ours, peers
+
+    torch.set_num_threads(1)
+    subject = next(s for s in networks.subjects() if s.name == name)
+    network, inputs = networks.build(subject)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        source, result = folder / "model.onnx", folder / "peer.onnx"
+        try:
+            export(network, inputs, exporter, source)
+        except Exception as error:
+            return {"export_failed": f"{type(error).__name__}: {str(error)[:200]}"}
+        if what == "ours":
+            return ours.check(source, folder)
+        makers = {
+            "onnxsim": lambda: peers.onnxsim(source, result),
+            "onnx2torch + torch-pruning": lambda: peers.through_onnx2torch(source, inputs, result),
+            "torch-pruning": lambda: peers.torch_pruning(network, inputs, result),
+        }
+        record: dict[str, Any] = {}
+        for tool, make in makers.items():
+            try:
+                record[tool] = make() | peers.judge(source, result)
+            except Exception as error:
+                record[tool] = {"failed": f"{type(error).__name__}: {str(error)[:160]}"}
+        return record
+
+
+def in_a_process(name: str, exporter: str, what: str) -> dict[str, Any]:
+    """Run one network in a process of its own, so that nothing it does ends the benchmark."""
+    command = [sys.executable, "-m", "benchmarks.coverage", "--one", name, exporter, what]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    except subprocess.TimeoutExpired:
+        return {"failed": f"took more than {LIMIT_S} s"}
+    lines = done.stdout.strip().splitlines()
+    if done.returncode != 0 or not lines:
+        return {"failed": (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1][:300]}
+    record: dict[str, Any] = json.loads(lines[-1])
+    return record
+
+
+def main() -> None:
+    """Run what is missing, and write the results after every network."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="*", default=[""])
+    parser.add_argument("--exporters", nargs="*", default=EXPORTERS, choices=EXPORTERS)
+    parser.add_argument("--what", nargs="*", default=("ours", "peers"), choices=("ours", "peers"))
+    parser.add_argument("--one", nargs=3, metavar=("NAME", "EXPORTER", "WHAT"))
+    parser.add_argument("--table", action="store_true")
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(run_one(*options.one)))
+        return
+    if options.table:
+        from benchmarks.coverage.table import write
+
+        write(json.loads(RESULTS.read_text()), Path("docs/COVERAGE.md"))
+        return
+    from benchmarks.coverage.networks import subjects
+
+    for what in options.what:
+        for exporter in options.exporters if what == "ours" else options.exporters[:1]:
+            for subject in subjects():
+                if any(part in subject.name for part in options.only):
+                    record_missing(subject.name, exporter, what)
+
+
+def record_missing(name: str, exporter: str, what: str) -> None:
+    """Run one network, unless its result is there."""
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    key = f"{name} {exporter} {what}"
+    if key in results:
+        return
+    results[key] = in_a_process(name, exporter, what)
+    print(key, results[key], flush=True)
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""What onnxprune makes of one ONNX file: analysis, removal of 30 %, proof, latency, conversion, a training step."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from onnxprune.channels import analyse, prune, verify
+from onnxprune.graph import graph_cost, load, random_inputs, resolve_input_shapes, save
+from onnxprune.importance import score_units
+from onnxprune.latency import LocalDevice, MeasureOptions
+from onnxprune.report import coverage
+from onnxprune.search import keep_mask
+from onnxprune.torch_bridge import compare, to_torch
+
+SHARE = 0.3
+
+
+def check(source: Path, folder: Path) -> dict[str, Any]:
+    """Run one file through everything and record what came out."""
+    started = time.perf_counter()
+    model = load(source)
+    loaded = time.perf_counter()
+    channels = analyse(model)
+    analysed = time.perf_counter()
+    record: dict[str, Any] = {
+        "nodes": len(model.graph),
+        "load_s": round(loaded - started, 3),
+        "analyse_s": round(analysed - loaded, 3),
+        "groups": len(channels.groups),
+        "coverage": round(coverage(model, channels, graph_cost(model)), 4),
+        "reasons": reasons(channels),
+    }
+    if not channels.groups:
+        return record
+    counts = np.array([max(1, round(group.size * (1 - SHARE))) for group in channels.groups])
+    keep = keep_mask(channels, score_units("l2", model, channels), counts)
+    pruned = prune(model, channels, keep)
+    record["macs"] = round(graph_cost(pruned).macs / graph_cost(model).macs, 4)
+    record["verified_error"] = verify(model, channels, keep, pruned).relative_error
+    result = folder / "ours.onnx"
+    save(pruned, result)
+    record["latency"] = latency_ratio(source, result)
+    return record | bridge(pruned)
+
+
+def reasons(channels: Any) -> dict[str, int]:
+    """Count the fixed channels by the operator that fixed them."""
+    found: dict[str, int] = {}
+    for fixed in channels.fixed:
+        why = fixed.reason.split(" '")[0] + "".join(fixed.reason.split("'")[2:])
+        found[why] = found.get(why, 0) + fixed.channels
+    return dict(sorted(found.items(), key=lambda item: -item[1])[:3])
+
+
+def bridge(pruned: Any) -> dict[str, Any]:
+    """Convert to PyTorch and train one step."""
+    try:
+        feeds = random_inputs(pruned, resolve_input_shapes(pruned, batch=2), 0)
+        module = to_torch(pruned)
+        error = compare(module, pruned, feeds).relative
+        module.train()
+        outputs = module(*(torch.from_numpy(array) for array in feeds.values()))
+        sum((output.float() ** 2).mean() for output in outputs).backward()  # type: ignore[union-attr]
+        trained = sum(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in module.parameters())
+        return {"converted_error": error, "trained": trained, "parameters": len(list(module.parameters()))}
+    except Exception as error:
+        return {"bridge_failed": f"{type(error).__name__}: {str(error)[:200]}"}
+
+
+def latency_ratio(original: Path, result: Path) -> float:
+    """Measure a result beside the original, on one thread."""
+    model = load(original)
+    feeds = random_inputs(model, resolve_input_shapes(model), 0)
+    files = {"original": original, "result": result}
+    stats = LocalDevice().measure(files, dict.fromkeys(files, feeds), MeasureOptions(sessions=3, session_ms=150))
+    return round(stats["result"].p50_ms / stats["original"].p50_ms, 4)

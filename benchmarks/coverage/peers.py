@@ -1,0 +1,100 @@
+"""What the other tools make of the same network: Torch-Pruning, onnxsim, and onnx2torch with Torch-Pruning.
+
+Each returns the folder's file, or raises. Torch-Pruning (1.6.1) removes 30 % of the channels by L2 group magnitude from
+the PyTorch network, layers whose outputs the caller reads excepted; the third does the same to what onnx2torch makes of
+the ONNX file; onnxsim (0.8.1) prunes the ONNX file by 30 %.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+from torch import Tensor, nn
+
+from benchmarks.coverage.ours import SHARE, latency_ratio
+from onnxprune.graph import graph_cost, load, save
+
+
+def torch_pruning(network: nn.Module, inputs: tuple[Tensor, ...], path: Path) -> dict[str, Any]:
+    """Prune a PyTorch network and export it; the seconds that finding its groups takes are returned too."""
+    import torch_pruning as tp
+
+    before = [tuple(o.shape) for o in outputs_of(network, inputs)]
+    started = time.perf_counter()
+    graph = tp.DependencyGraph().build_dependency(network, example_inputs=inputs)
+    groups = sum(1 for _ in graph.get_all_groups())
+    seconds = time.perf_counter() - started
+    pruner = tp.pruner.BasePruner(
+        network,
+        inputs,
+        importance=tp.importance.GroupMagnitudeImportance(p=2),
+        pruning_ratio=SHARE,
+        ignored_layers=last_layers(network, inputs),
+    )
+    pruner.step()
+    after = [tuple(o.shape) for o in outputs_of(network, inputs)]
+    if after != before:
+        raise RuntimeError(f"wrong: outputs of shape {after} instead of {before}")
+    torch.onnx.export(network, inputs, str(path), opset_version=17, dynamo=False)
+    return {"grouping_s": round(seconds, 3), "groups": groups}
+
+
+def onnxsim(source: Path, path: Path) -> dict[str, Any]:
+    """Prune an ONNX file with onnxsim."""
+    from onnxsim.pruning import apply_structured_pruning
+
+    onnx.save(apply_structured_pruning(onnx.load(source), sparsity=SHARE), path)
+    return {}
+
+
+def through_onnx2torch(source: Path, inputs: tuple[Tensor, ...], path: Path) -> dict[str, Any]:
+    """Convert with onnx2torch, prune with Torch-Pruning, export."""
+    from onnx2torch import convert
+
+    clean = path.with_suffix(".clean.onnx")
+    save(load(source), clean)
+    return torch_pruning(convert(str(clean)).eval(), inputs, path)
+
+
+def judge(source: Path, result: Path) -> dict[str, Any]:
+    """Run a result, and measure it beside the original."""
+    session = ort.InferenceSession(str(result), providers=["CPUExecutionProvider"])
+    original = ort.InferenceSession(str(source), providers=["CPUExecutionProvider"])
+    feeds = {
+        mine.name: np.zeros([d if isinstance(d, int) else 2 for d in mine.shape], kind(mine.type))
+        for mine in original.get_inputs()
+    }
+    wanted = [o.shape for o in original.run(None, feeds)]
+    got = session.run(None, dict(zip([i.name for i in session.get_inputs()], feeds.values(), strict=True)))
+    if [o.shape for o in got] != wanted or not all(np.isfinite(o).all() for o in got):
+        raise RuntimeError("wrong: the outputs have other shapes, or are not finite")
+    macs = graph_cost(load(result)).macs / graph_cost(load(source)).macs
+    return {"macs": round(macs, 4), "latency": latency_ratio(source, result)}
+
+
+def kind(name: str) -> type[np.generic]:
+    """Return numpy's type of an input."""
+    return np.int64 if "int64" in name else np.float32
+
+
+def outputs_of(network: nn.Module, inputs: tuple[Tensor, ...]) -> list[Tensor]:
+    """Run a network and list its output tensors."""
+    with torch.no_grad():
+        found = network(*inputs)
+    return [found] if isinstance(found, Tensor) else list(found)
+
+
+def last_layers(network: nn.Module, inputs: tuple[Tensor, ...]) -> list[nn.Module]:
+    """Find the layers whose outputs are as wide as the network's: what the caller reads must stay."""
+    widths = {o.shape[-1] for o in outputs_of(network, inputs)} | {
+        o.shape[1] for o in outputs_of(network, inputs) if o.ndim == 4
+    }
+    layers = [m for m in network.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    ends = [m for m in layers if (m.out_features if isinstance(m, nn.Linear) else m.out_channels) in widths]
+    return ends[-len(widths) :] if len(outputs_of(network, inputs)) == 1 else ends
