@@ -1,0 +1,124 @@
+"""docs/COVERAGE.md from the results of the coverage benchmark."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+TOOLS = ("torch-pruning", "onnxsim", "onnx2torch + torch-pruning")
+# A result counts as faster below this share of the original's latency: the measurement's own noise is about 2 %.
+FASTER, TOLERANCE, COVERED = 0.98, 1e-4, 0.8
+_HEADER = """# Coverage
+
+Networks with random weights, each written by both of PyTorch's exporters where they can write it, in one run of
+`python -m benchmarks.coverage` (table: `--table`; figures: benchmarks/results/coverage.json). *Prunable*: share of the
+multiply-accumulates that removable channels take part in. *Left*: MACs and latency (onnxruntime, one thread, beside the
+original) after 30 % of every group's channels went. *Error*: largest difference between the pruned network and the
+original with these channels silenced. *Trains*: converted to PyTorch, one step, weights that got a gradient. The other
+tools remove 30 % too (see benchmarks/coverage/peers.py): share of the latency that is left, or why there is no result.
+"""
+
+
+def write(results: dict[str, Any], path: Path) -> None:
+    """Write the page."""
+    ours = {key.removesuffix(" ours"): row for key, row in results.items() if key.endswith(" ours")}
+    peers = {key.removesuffix(" peers"): row for key, row in results.items() if key.endswith(" peers")}
+    lines = [_HEADER, *summary(ours, peers), "", *rows(ours, peers), "", *reasons(ours), ""]
+    path.write_text("\n".join(lines))
+
+
+def summary(ours: dict[str, Any], peers: dict[str, Any]) -> list[str]:
+    """Count what came out."""
+    loaded = {key: row for key, row in ours.items() if "coverage" in row}
+    pruned = [row for row in loaded.values() if "verified_error" in row]
+    right = sum(row["verified_error"] <= TOLERANCE for row in pruned)
+    trains = sum(bool(row.get("trained")) for row in pruned)
+    lines = [
+        f"- {len({key.rsplit(' ', 1)[0] for key in loaded})} networks, {len(loaded)} files; "
+        f"{sum('export_failed' in row for row in ours.values())} could not be exported, "
+        f"{sum('failed' in row for row in ours.values())} failed here.",
+        f"- {share(sum(row['coverage'] > COVERED for row in loaded.values()), len(loaded))} have more than "
+        f"{COVERED:.0%} of their MACs prunable.",
+        f"- {share(right, len(pruned))} of the pruned are proved right, "
+        f"{share(sum(row['latency'] < FASTER for row in pruned), len(pruned))} became faster.",
+        f"- {share(trains, len(pruned))} convert to PyTorch and train.",
+    ]
+    both = [key for key in peers if "verified_error" in ours.get(key, {}) and "failed" not in peers[key]]
+    if both:
+        counts = {tool: sum(good(peers[key].get(tool, {})) for key in both) for tool in TOOLS}
+        mine = sum(ours[key]["verified_error"] <= TOLERANCE and ours[key]["latency"] < FASTER for key in both)
+        listed = ", ".join(f"{tool} {count}" for tool, count in counts.items())
+        lines.append(f"- Right and faster, of {len(both)} files that all tools were given: onnxprune {mine}, {listed}.")
+        lines += grouping(ours, peers, both)
+    return lines
+
+
+def grouping(ours: dict[str, Any], peers: dict[str, Any], both: list[str]) -> list[str]:
+    """Compare the time that finding the groups takes."""
+    pairs = [
+        (ours[key]["load_s"] + ours[key]["analyse_s"], peers[key]["torch-pruning"]["grouping_s"])
+        for key in both
+        if "grouping_s" in peers[key].get("torch-pruning", {})
+    ]
+    quicker = sum(mine < theirs for mine, theirs in pairs)
+    return [f"- Loading and analysis are quicker than Torch-Pruning's graph and groups on {quicker} of {len(pairs)}."]
+
+
+def good(row: dict[str, Any]) -> bool:
+    """Say whether a tool's result runs, has the original's outputs, and is faster."""
+    return "latency" in row and row["latency"] < FASTER
+
+
+def share(part: int, whole: int) -> str:
+    """Write a count and its share."""
+    return f"{part} of {whole} ({part / whole:.0%})" if whole else "0 of 0"
+
+
+def rows(ours: dict[str, Any], peers: dict[str, Any]) -> list[str]:
+    """Write a row for each file."""
+    lines = [
+        "| network | exporter | prunable | MACs left | latency left | error | trains | analysis | Torch-Pruning "
+        "| onnxsim | onnx2torch + TP |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for key in sorted(ours):
+        name, exporter = key.rsplit(" ", 1)
+        cells = [name, exporter, *mine(ours[key]), *(theirs(peers.get(key, {}).get(tool)) for tool in TOOLS)]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def mine(row: dict[str, Any]) -> list[str]:
+    """Write the cells of one of our rows."""
+    for kind in ("export_failed", "failed"):
+        if kind in row:
+            what = "not exported" if kind == "export_failed" else "failed"
+            return [f"{what}: {row[kind].split(':')[0][:40]}", *[""] * 5]
+    if "verified_error" not in row:
+        return [f"{row['coverage']:.0%}", "", "", "", "", f"{row['load_s'] + row['analyse_s']:.2f} s"]
+    trained = f"{row['trained']}/{row['parameters']}" if "trained" in row else "no"
+    return [
+        f"{row['coverage']:.1%}",
+        f"{row['macs']:.2f}",
+        f"{row['latency']:.2f}",
+        f"{row['verified_error']:.0e}",
+        trained,
+        f"{row['load_s'] + row['analyse_s']:.2f} s",
+    ]
+
+
+def theirs(row: dict[str, Any] | None) -> str:
+    """Write another tool's cell."""
+    if row is None:
+        return ""
+    return f"{row['latency']:.2f}" if "latency" in row else row["failed"].split(":")[0][:24]
+
+
+def reasons(ours: dict[str, Any]) -> list[str]:
+    """List what fixes channels most often."""
+    counts: Counter[str] = Counter()
+    for row in ours.values():
+        counts.update(list(row.get("reasons", {})))
+    lines = ["## What fixes channels", "", "| reason | files |", "| --- | ---: |"]
+    return lines + [f"| {reason.replace('|', '/')} | {count} |" for reason, count in counts.most_common(15)]
