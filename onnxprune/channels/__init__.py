@@ -8,6 +8,8 @@ set of units and gives a new, smaller model; verification proves that removing e
 from onnxprune.channels.analysis import analyse
 from onnxprune.channels.branches import Branch, find_branches
 from onnxprune.channels.map import ChannelMap, Contraction, FixedChannels, Group
+from onnxprune.channels.patterns import producer_names, short_name
+from onnxprune.channels.restriction import restrict
 from onnxprune.channels.surgery import embed, prune
 from onnxprune.channels.verification import Verification, verify
 
@@ -21,6 +23,9 @@ __all__ = [
     "analyse",
     "embed",
     "find_branches",
+    "producer_names",
     "prune",
+    "restrict",
+    "short_name",
     "verify",
 ]
