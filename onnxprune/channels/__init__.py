@@ -9,7 +9,7 @@ from onnxprune.channels.analysis import analyse
 from onnxprune.channels.branches import Branch, find_branches
 from onnxprune.channels.map import ChannelMap, Contraction, FixedChannels, Group
 from onnxprune.channels.patterns import producer_names, short_name
-from onnxprune.channels.restriction import restrict
+from onnxprune.channels.restriction import nothing_left, restrict
 from onnxprune.channels.surgery import embed, prune
 from onnxprune.channels.verification import Verification, verify
 
@@ -23,6 +23,7 @@ __all__ = [
     "analyse",
     "embed",
     "find_branches",
+    "nothing_left",
     "producer_names",
     "prune",
     "restrict",

@@ -7,7 +7,7 @@ Case counts, and `*` matches any characters, `/` and `.` too.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from difflib import SequenceMatcher
 from fnmatch import fnmatchcase
 
@@ -55,11 +55,6 @@ def named_by(pattern: str, option: str, names: ProducerNames) -> list[str]:
     return found
 
 
-def is_name(pattern: str, names: Sequence[str]) -> bool:
-    """Say whether a pattern is one of a producer's names itself."""
-    return pattern in names
-
-
 def _matches(name: str, pattern: str) -> bool:
     return name == pattern or fnmatchcase(name, pattern)
 
@@ -71,14 +66,12 @@ def _nearest(pattern: str, names: ProducerNames) -> str:
     matcher = SequenceMatcher(b=wanted)
 
     def likeness(name: str) -> float:
-        scores = []
+        best = 0.0
         for part in (name, *re.split(r"[/.]", name)):
             matcher.set_seq1(part)
-            scores.append(matcher.ratio())
-        return max(scores)
+            best = max(best, matcher.ratio())
+        return best
 
-    ranked = sorted(
-        ((max(map(likeness, known)), short_name(node)) for node, known in names.items()), key=lambda p: -p[0]
-    )
-    listed = ", ".join(f"'{name}'" for _, name in ranked[:_NEAREST])
+    scores = {node: max(map(likeness, known)) for node, known in names.items()}
+    listed = ", ".join(f"'{short_name(node)}'" for node in sorted(scores, key=lambda node: -scores[node])[:_NEAREST])
     return f"; the nearest are {listed} ('onnxprune inspect' lists them all)"

@@ -6,8 +6,10 @@ ensures   an analysis of the same model whose remaining groups may all lose chan
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -55,6 +57,22 @@ def restrict(channels: ChannelMap, keep: Sequence[str] = (), only: Sequence[str]
         fixed=_in_order(channels, [*channels.fixed, *(entry for entries in fixed.values() for entry in entries)]),
         untouched=channels.untouched | untouched,
     )
+
+
+def nothing_left(path: str | Path, fixed: Iterable[FixedChannels]) -> str:
+    """Say why no channel of a model can go, with the three commonest reasons.
+
+    Args:
+        path: The model's file.
+        fixed: What is fixed in it.
+    """
+    reasons: Counter[str] = Counter()
+    for entry in fixed:
+        reasons[entry.reason] += entry.channels
+    if not reasons:
+        return f"'{path}' has no convolution or matrix product with weights: there is no channel to remove"
+    listed = "; ".join(f"{reason} ({count} channels)" for reason, count in reasons.most_common(3))
+    return f"no channel of '{path}' can be removed: {listed}. 'onnxprune inspect -v {path}' says what would free them"
 
 
 def _first_patterns(patterns: Sequence[str], option: str, names: Mapping[str, tuple[str, ...]]) -> dict[str, str]:

@@ -55,7 +55,7 @@ def _grouped(node: ir.Node, labels: Labels, x: Axis, groups: int, width: int) ->
     reason = f"{named(node)} works on {groups} groups of {width} channels, some of them fixed"
     if x is None or out is None:
         for axis in (x, out, inner):
-            labels.pin(axis, reason)
+            labels.pin(axis, reason, hints.TIED)
         return None
     in_boxes, out_boxes = x.reshape(groups, -1), out.reshape(groups, -1)
     if whole_groups(groups, width):

@@ -72,7 +72,7 @@ def slice_(node: ir.Node, labels: Labels) -> None:
         start, end, step = bounds[position] if bounds is not None else (0, 0, 0)
         if step != 1:
             why = f"{named(node)} picks them by a step or by bounds that are not known beforehand"
-            labels.pin(axis, why, hints.SIZES)
+            labels.pin(axis, why, hints.SIZES if bounds is None else hints.TOGETHER)
             axes[position] = None
         else:
             axes[position] = axis[slice(*slice(start, end).indices(len(axis)))]
