@@ -47,7 +47,7 @@ def restrict(channels: ChannelMap, keep: Sequence[str] = (), only: Sequence[str]
         if stays is not None and wanted is not None:
             _check(stays, wanted, kept, chosen)
         if stays is not None:
-            fixed[group.index] = _kept(channels, group, stays, kept[stays])
+            fixed[group.index] = _kept(channels, group, kept)
         elif only and wanted is None:
             hint = f"an --only pattern that names '{group.producers[0]}'"
             fixed[group.index] = _fixed(channels, group, _NAMED_BY_NONE, hint)
@@ -92,12 +92,13 @@ def _check(stays: str, wanted: str, kept: Mapping[str, str], chosen: Mapping[str
     raise PatternError(f"--keep '{kept[stays]}' and --only '{chosen[wanted]}' contradict each other: {both}")
 
 
-def _kept(channels: ChannelMap, group: Group, named: str, pattern: str) -> list[FixedChannels]:
-    hint = f"leave out --keep '{pattern}'"
-    own, others = f"--keep '{pattern}' names it", f"they share channels with '{named}', which --keep '{pattern}' names"
+def _kept(channels: ChannelMap, group: Group, kept: Mapping[str, str]) -> list[FixedChannels]:
+    named = [node for node in group.producers if node in kept]
+    hint = "leave out " + " and ".join(f"--keep '{pattern}'" for pattern in dict.fromkeys(kept[node] for node in named))
+    shared = f"they share channels with '{named[0]}', which --keep '{kept[named[0]]}' names"
     return [
-        replace(entry, reason=own if entry.producer == named else others)
-        for entry in _fixed(channels, group, own, hint)
+        replace(entry, reason=f"--keep '{kept[entry.producer]}' names it" if entry.producer in kept else shared)
+        for entry in _fixed(channels, group, shared, hint)
     ]
 
 

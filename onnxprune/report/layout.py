@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from itertools import accumulate, pairwise
 
 _SORTING_SWEEPS, _PLACING_SWEEPS = 8, 24
 # Edges over more rows than this run straight: their bends would outnumber the nodes.
@@ -23,14 +22,14 @@ class Layout:
     """Places, in units of the distance between two rows or two nodes of a row.
 
     Attributes:
-        x: Of each node, from 0, shape (nodes,).
-        row: Of each node, from 0, shape (nodes,).
+        x: Of each node, from 0.
+        row: Of each node, from 0.
         edges: For each edge its (reader, source), and the (x, row) of its bends from the source to the reader.
         width: Largest x of a node or bend.
     """
 
-    x: np.ndarray
-    row: np.ndarray
+    x: tuple[float, ...]
+    row: tuple[int, ...]
     edges: tuple[tuple[int, int, tuple[tuple[float, int], ...]], ...]
     width: float
 
@@ -65,12 +64,12 @@ def lay_out(inputs: Sequence[Sequence[int]]) -> Layout:
             chains.append((node, source, bends))
     levels = _levels(rows)
     _sort(levels, above, below, len(rows))
-    x = _place(levels, above, below, is_bend=np.arange(len(rows)) >= count)
+    x = _place(levels, above, below, count)
     return Layout(
-        x=x[:count],
-        row=np.array(row, dtype=np.int64),
-        edges=tuple((node, source, tuple((float(x[b]), rows[b]) for b in bends)) for node, source, bends in chains),
-        width=float(x.max(initial=0.0)),
+        x=tuple(x[:count]),
+        row=tuple(row),
+        edges=tuple((node, source, tuple((x[b], rows[b]) for b in bends)) for node, source, bends in chains),
+        width=max(x, default=0.0),
     )
 
 
@@ -98,50 +97,66 @@ def _levels(rows: Sequence[int]) -> list[list[int]]:
 
 def _sort(levels: list[list[int]], above: list[list[int]], below: list[list[int]], count: int) -> None:
     """Order each row by the mean place of its neighbours in the row before, down and up in turn."""
-    place = np.zeros(count)
+    place = [0.0] * count
+
+    def number(level: list[int]) -> None:
+        for index, vertex in enumerate(level):
+            place[vertex] = index - (len(level) - 1) / 2
+
     for level in levels:
-        place[level] = np.arange(len(level))
+        number(level)
     for sweep in range(_SORTING_SWEEPS):
-        down = sweep % 2 == 0
-        for level in levels if down else reversed(levels):
-            neighbours = above if down else below
-            key = {v: float(np.mean(place[neighbours[v]])) if neighbours[v] else float(place[v]) for v in level}
-            level.sort(key=key.__getitem__)
-            place[level] = np.arange(len(level)) - (len(level) - 1) / 2
-
-
-def _place(levels: list[list[int]], above: list[list[int]], below: list[list[int]], is_bend: np.ndarray) -> np.ndarray:
-    """Pull every vertex toward the mean of its neighbours, and keep the order and the distances within its row."""
-    x = np.zeros(len(is_bend))
-    # Bends are lines, which need less room than nodes do.
-    half = np.where(is_bend, 0.15, 0.5)
-    offsets = [np.concatenate([[0.0], np.cumsum(half[level[:-1]] + half[level[1:]])]) for level in levels]
-    for level, offset in zip(levels, offsets, strict=True):
-        x[level] = offset - offset[-1] / 2
-    for sweep in range(_PLACING_SWEEPS):
-        order = range(len(levels)) if sweep % 2 == 0 else range(len(levels) - 1, -1, -1)
         neighbours = above if sweep % 2 == 0 else below
-        for index in order:
+        for level in levels if sweep % 2 == 0 else reversed(levels):
+            if len(level) > 1:
+                keys = {vertex: _pull(place, neighbours[vertex], vertex) for vertex in level}
+                level.sort(key=keys.__getitem__)
+                number(level)
+
+
+def _place(levels: list[list[int]], above: list[list[int]], below: list[list[int]], nodes: int) -> list[float]:
+    """Pull every vertex toward the mean of its neighbours, and keep the order and the distances within its row."""
+    x = [0.0] * sum(map(len, levels))
+    offsets = [_offsets(level, nodes) for level in levels]
+    for level, offset in zip(levels, offsets, strict=True):
+        for vertex, start in zip(level, offset, strict=True):
+            x[vertex] = start - offset[-1] / 2
+    for sweep in range(_PLACING_SWEEPS):
+        neighbours = above if sweep % 2 == 0 else below
+        for index in range(len(levels)) if sweep % 2 == 0 else range(len(levels) - 1, -1, -1):
             level = levels[index]
-            wanted = np.array([np.mean(x[neighbours[v]]) if neighbours[v] else x[v] for v in level])
-            x[level] = _apart(wanted, offsets[index], np.where(is_bend[level], 4.0, 1.0))
-    return x - x.min(initial=0.0) if len(x) else x
+            wanted = [_pull(x, neighbours[vertex], vertex) for vertex in level]
+            for vertex, there in zip(level, _apart(wanted, offsets[index]), strict=True):
+                x[vertex] = there
+    least = min(x, default=0.0)
+    return [there - least for there in x]
 
 
-def _apart(wanted: np.ndarray, offset: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def _pull(places: Sequence[float], neighbours: Sequence[int], vertex: int) -> float:
+    """Return the mean place of a vertex's neighbours, its own where it has none."""
+    if not neighbours:
+        return places[vertex]
+    return sum(places[other] for other in neighbours) / len(neighbours)
+
+
+def _offsets(level: Sequence[int], nodes: int) -> list[float]:
+    """Return the least distance of each vertex of a row from its first; bends need less room than nodes do."""
+    half = [0.5 if vertex < nodes else 0.15 for vertex in level]
+    return [0.0, *accumulate(a + b for a, b in pairwise(half))]
+
+
+def _apart(wanted: Sequence[float], offset: Sequence[float]) -> list[float]:
     """Find the places nearest to the wanted ones, by least squares, that keep their distances.
 
     With y = x - offset the distances become the order, so this is isotonic regression: neighbours that are out of
     order share their mean.
     """
-    blocks: list[list[float]] = []
-    for value, mass in zip(wanted - offset, weight, strict=True):
-        blocks.append([value * mass, mass, 1])
-        while len(blocks) > 1 and blocks[-2][0] / blocks[-2][1] > blocks[-1][0] / blocks[-1][1]:
-            total, mass_of, length = blocks.pop()
-            blocks[-1][0] += total
-            blocks[-1][1] += mass_of
-            blocks[-1][2] += length
-    means = np.concatenate([np.full(int(length), total / mass) for total, mass, length in blocks])
-    placed: np.ndarray = means + offset
-    return placed
+    blocks: list[tuple[float, int]] = []
+    for there, start in zip(wanted, offset, strict=True):
+        total, length = there - start, 1
+        while blocks and blocks[-1][0] / blocks[-1][1] > total / length:
+            before = blocks.pop()
+            total, length = total + before[0], length + before[1]
+        blocks.append((total, length))
+    means = [total / length for total, length in blocks for _ in range(length)]
+    return [mean + start for mean, start in zip(means, offset, strict=True)]

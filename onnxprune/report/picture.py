@@ -13,10 +13,15 @@ from onnxprune.report.layout import Layout, lay_out
 from onnxprune.report.units import count, percent
 
 _WIDTH, _HEIGHT, _COLUMN, _ROW, _MARGIN = 132, 34, 148, 62, 24
-_FIXED = "#c9c9c9"
+_FIXED, _WITHOUT = "#c4c4c4", "#eeeeee"
 _LONGEST_NAME = 21
 # Neighbouring groups get hues far apart.
 _GOLDEN_ANGLE = 137.508
+_LEGEND = (
+    "A node is filled with the groups of the channels it gives, paler where it only passes them on; grey ones are "
+    "fixed. A strong frame: its weights bring them forth. Rest the mouse on a node for its groups and for why channels "
+    "are fixed."
+)
 _STYLE = """
 svg{font:11px system-ui,sans-serif}
 .edge{fill:none;stroke:#9aa0a6;stroke-width:1}
@@ -47,7 +52,7 @@ def svg(inspection: Inspection) -> str:
     nodes = inspection.drawn
     layout = lay_out([node.inputs for node in nodes])
     width = round(layout.width * _COLUMN + _WIDTH + 2 * _MARGIN)
-    height = round(int(layout.row.max(initial=0)) * _ROW + _HEIGHT + 2 * _MARGIN)
+    height = round(max(layout.row, default=0) * _ROW + _HEIGHT + 2 * _MARGIN)
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">',
         f"<style>{_STYLE}</style>",
@@ -77,8 +82,7 @@ def page(inspection: Inspection) -> str:
             "<!doctype html>",
             f'<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{_PAGE_STYLE}</style></head>',
             f"<body><h1>{title}</h1><p>{html.escape(summary)}</p>",
-            "<p>A node is filled with the groups of the channels it gives; grey ones are fixed. A strong frame: its "
-            "weights bring them forth. Rest the mouse on a node for its groups and for why channels are fixed.</p>",
+            f"<p>{_LEGEND}</p>",
             f'<div class="graph">{svg(inspection)}</div>',
             "<h2>Groups</h2><table><tr><th>group</th><th>channels</th><th>at a time</th><th>MACs</th><th>weights</th>"
             "</tr>",
@@ -112,7 +116,7 @@ def colour(group: int) -> str:
 
 
 def _corner(layout: Layout, place: int) -> tuple[float, float]:
-    return _MARGIN + float(layout.x[place]) * _COLUMN, _MARGIN + int(layout.row[place]) * _ROW
+    return _MARGIN + layout.x[place] * _COLUMN, _MARGIN + layout.row[place] * _ROW
 
 
 def _edges(layout: Layout) -> list[str]:
@@ -158,9 +162,10 @@ def _node(node: DrawnNode, corner: tuple[float, float], groups: Sequence[GroupIn
 
 
 def _fill(node: DrawnNode, x: float, y: float) -> str:
-    """Draw a node's channels as stripes, the fixed ones last; a node without channels is white."""
-    base = _FIXED if node.channels else "#ffffff"
-    stripes = [f'<rect x="{x:.0f}" y="{y:.0f}" width="{_WIDTH}" height="{_HEIGHT}" fill="{base}"/>']
+    """Draw a node's channels as stripes, the fixed ones last."""
+    fixed = _FIXED if node.produces else _WITHOUT
+    whole = f'x="{x:.0f}" y="{y:.0f}" width="{_WIDTH}" height="{_HEIGHT}"'
+    stripes = [f'<rect {whole} fill="{fixed if not node.parts else "#ffffff"}"/>']
     # What only passes channels on is paler than what brings them forth.
     opacity = "" if node.produces else ' fill-opacity="0.55"'
     start = x
@@ -169,6 +174,9 @@ def _fill(node: DrawnNode, x: float, y: float) -> str:
         place = f'x="{start:.1f}" y="{y:.0f}" width="{width:.1f}" height="{_HEIGHT}"'
         stripes.append(f'<rect {place} fill="{colour(group)}"{opacity}/>')
         start += width
+    if node.parts and start < x + _WIDTH - 0.5:
+        place = f'x="{start:.1f}" y="{y:.0f}" width="{x + _WIDTH - start:.1f}" height="{_HEIGHT}"'
+        stripes.append(f'<rect {place} fill="{fixed}"/>')
     return "".join(stripes)
 
 
@@ -184,6 +192,8 @@ def _title(node: DrawnNode, groups: Sequence[GroupInspection]) -> str:
     fixed = node.channels - sum(channels for _, channels in node.parts)
     if not node.fixed and fixed > 0:
         lines.append(f"{fixed} channels fixed elsewhere")
+    if not node.fixed and not node.parts:
+        lines.append("no channel that can go passes through")
     return "\n".join(lines)
 
 
