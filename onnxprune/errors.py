@@ -8,7 +8,8 @@ OnnxPruneError                 anything a user can cause; exit code 1 unless sai
 │   └── WeightError            NaN or infinite weights
 ├── NothingToPruneError        no channel can be removed; exit code 3
 ├── VerificationError          removal did not equal silencing: a defect of onnxprune, nothing is written
-├── TargetError                a target that cannot be read
+├── PatternError               --keep, --only or --ratios names nothing, or contradicts itself; exit code 2
+├── TargetError                a target that cannot be read; exit code 2
 ├── TargetOutOfReachError      a target no structure meets; exit code 3
 ├── MaxDropExceededError       the result lost more than allowed; exit code 4
 ├── DataError                  calibration or training data that is missing or does not fit
@@ -58,6 +59,12 @@ class NothingToPruneError(OnnxPruneError):
 
 class VerificationError(OnnxPruneError):
     """The pruned graph does not compute what the silenced original computes."""
+
+
+class PatternError(OnnxPruneError):
+    """A pattern names no node that makes channels, or contradicts another."""
+
+    exit_code = 2
 
 
 class TargetError(OnnxPruneError):

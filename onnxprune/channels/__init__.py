@@ -9,6 +9,8 @@ from onnxprune.channels.analysis import analyse
 from onnxprune.channels.attention import AttentionUnit
 from onnxprune.channels.branches import Branch, find_branches
 from onnxprune.channels.map import ChannelMap, Contraction, FixedChannels, Group, GroupKind
+from onnxprune.channels.patterns import producer_names, short_name
+from onnxprune.channels.restriction import nothing_left, restrict
 from onnxprune.channels.surgery import embed, prune
 from onnxprune.channels.verification import Verification, verify
 
@@ -24,6 +26,10 @@ __all__ = [
     "analyse",
     "embed",
     "find_branches",
+    "nothing_left",
+    "producer_names",
     "prune",
+    "restrict",
+    "short_name",
     "verify",
 ]

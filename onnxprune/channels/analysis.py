@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 import onnxprune.channels.ops  # noqa: F401  (registers the operators' rules)
+from onnxprune.channels import hints
 from onnxprune.channels.attention import AttentionUnit, head_splits
 from onnxprune.channels.labels import Labels, dims
 from onnxprune.channels.map import Axis, ChannelMap, FixedChannels, Group, GroupKind
@@ -33,7 +34,7 @@ def analyse(model: ir.Model, attention: AttentionUnit = "head-dim", *, embedding
     for node in model.graph:
         _flow(node, labels)
     for value in model.graph.outputs:
-        labels.pin_all([value], f"they are the model's output '{value.name}'")
+        labels.pin_all([value], f"they are the model's output '{value.name}'", hints.CALLER)
     return _channel_map(labels, {str(node.name): node.op_type for node in model.graph})
 
 
@@ -44,10 +45,10 @@ def _flow(node: ir.Node, labels: Labels) -> None:
     if rule is None or unknown_rank or has_subgraph:
         what = f"{node.domain + ':' if node.domain else ''}{node.op_type} '{node.name}'"
         if unknown_rank and rule is not None:
-            reason = f"{what} has a tensor of unknown rank, '{unknown_rank[0].name}'"
+            reason, hint = f"{what} has a tensor of unknown rank, '{unknown_rank[0].name}'", hints.RANK
         else:
-            reason = f"{what} is an operator the analysis does not know"
-        labels.pin_all([*node.inputs, *_captured(node)], reason)
+            reason, hint = f"{what} is an operator the analysis does not know", hints.RULE
+        labels.pin_all([*node.inputs, *_captured(node)], reason, hint)
         for output in node.outputs:
             labels.set(output, (None,) * len(dims(output)))
         return
@@ -182,8 +183,8 @@ def _fixed(labels: Labels, unit_of_label: np.ndarray, reason: np.ndarray) -> tup
         stuck = out[(unit_of_label[out] < 0)]
         if len(stuck) == 0:
             continue
-        first = reason[stuck[stuck >= 0]]
-        first = first[first >= 0]
-        why = labels.reasons[int(first[0])] if len(first) else "their labels meet fixed entries"
-        result.append(FixedChannels(node, len(stuck), why))
+        first = np.where(stuck >= 0, reason[np.maximum(stuck, 0)], -1)
+        for number, channels in zip(*np.unique(first, return_counts=True), strict=True):
+            why, hint = labels.reasons[number] if number >= 0 else ("their labels meet fixed entries", hints.TIED)
+            result.append(FixedChannels(node, int(channels), why, hint))
     return tuple(result)

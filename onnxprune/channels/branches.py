@@ -155,6 +155,8 @@ def _branch(
         return None
     gone = {str(node.name) for node in alone.gone | unneeded(alone)}
     touched = sorted({other for name in gone for other in produced_by.get(name, ())} - {group})
+    if not gone.isdisjoint(channels.untouched):
+        return None
     others = [other for other in touched if gone.issuperset(channels.groups[other].producers)]
     return Branch((group, *others), tuple(alone.joins))
 

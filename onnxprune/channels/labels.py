@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
+from onnxprune.channels import hints
 from onnxprune.channels.map import Axis, Contraction
 
 Axes = tuple[Axis, ...]
@@ -37,7 +38,7 @@ class Labels:
         """
         self.axes: dict[str, Axes] = {}
         self.contractions: list[Contraction] = []
-        self.reasons: list[str] = []
+        self.reasons: list[tuple[str, str]] = []
         self.producers: list[tuple[str, str, int, np.ndarray]] = []
         self.count = 0
         self.head_splits = head_splits or {}
@@ -98,32 +99,38 @@ class Labels:
             The labels of the joint axis.
         """
         if a is None or b is None:
-            self.pin(a, reason)
-            self.pin(b, reason)
+            self.pin(a, reason, hints.TIED)
+            self.pin(b, reason, hints.TIED)
             return None
         if a is b:
             return a
         free = (a >= 0) & (b >= 0)
         if not free.all():
-            self.pin(a[b < 0], reason)
-            self.pin(b[a < 0], reason)
+            self.pin(a[b < 0], reason, hints.TIED)
+            self.pin(b[a < 0], reason, hints.TIED)
             self._ties.append((a[free], b[free]))
             return np.where(free, a, FIXED)
         self._ties.append((a, b))
         return a
 
-    def pin(self, axis: Axis, reason: str) -> None:
-        """Fix labels, and remember why."""
+    def pin(self, axis: Axis, reason: str, hint: str = hints.TOGETHER) -> None:
+        """Fix labels, and remember why.
+
+        Args:
+            axis: Labels, shape (n,), or None for a fixed axis.
+            reason: Why, with the op and the node.
+            hint: What would free them.
+        """
         if axis is None or len(axis) == 0:
             return
-        self.reasons.append(reason)
+        self.reasons.append((reason, hint))
         self._pins.append((axis[axis >= 0], len(self.reasons) - 1))
 
-    def pin_all(self, values: Iterable[ir.Value | None], reason: str) -> None:
+    def pin_all(self, values: Iterable[ir.Value | None], reason: str, hint: str = hints.TOGETHER) -> None:
         """Fix every label on every axis of `values`."""
         for value in values:
             for axis in self.of(value):
-                self.pin(axis, reason)
+                self.pin(axis, reason, hint)
 
     def contract(self, node: ir.Node, input_index: int, axis: int) -> None:
         """Record that `node` sums over an axis of an activation."""

@@ -65,11 +65,13 @@ class FixedChannels:
         producer: Name of the node whose weight brings them forth.
         channels: How many they are.
         reason: What fixes them, with the op and the node.
+        hint: What would free them.
     """
 
     producer: str
     channels: int
     reason: str
+    hint: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class ChannelMap:
         contractions: Where activations are summed over labelled axes.
         fixed: What cannot be removed and why.
         outputs_of: For each producer, the (value name, axis) of the weight that its output channels come from.
+        untouched: Nodes that stay even where nothing of what they read does: the user asked for it.
     """
 
     unit_count: int
@@ -91,6 +94,7 @@ class ChannelMap:
     contractions: tuple[Contraction, ...]
     fixed: tuple[FixedChannels, ...]
     outputs_of: Mapping[str, tuple[str, int]]
+    untouched: frozenset[str] = frozenset()
 
     def axis(self, value: str, axis: int) -> Axis:
         """Return the units on one axis of a value, None where they are all fixed or the value is unknown."""

@@ -14,6 +14,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from onnxprune.channels import hints
 from onnxprune.channels.labels import Axes, Labels
 from onnxprune.channels.map import Axis
 
@@ -42,7 +43,7 @@ def regroup(labels: Labels, axes: Axes, before: Dims, after: Dims, what: str, *,
     static = _static_sizes(before, after)
     if static is None:
         for axis in axes:
-            labels.pin(axis, f"{what} regroups this axis in a way that is not known beforehand")
+            labels.pin(axis, f"{what} regroups this axis in a way that is not known beforehand", hints.SIZES)
         return (None,) * len(after)
     out: list[Axis] = []
     in_sizes, out_sizes = static

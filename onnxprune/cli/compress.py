@@ -10,10 +10,13 @@ from onnxprune.cli.options import (
     data_options,
     device_options,
     input_shape_option,
+    limit_options,
     max_drop_option,
     model_argument,
     output_options,
     pruning_options,
+    ratios_option,
+    restriction_options,
     run_dir_option,
     seed_option,
     stage_options,
@@ -28,12 +31,15 @@ from onnxprune.cli.sections import EXIT_CODES, SectionCommand
 @click.command(cls=SectionCommand, epilog=EXIT_CODES, short_help="Prune a model to a target, train it, measure it.")
 @model_argument
 @target_options
+@ratios_option
 @output_options
 @run_dir_option
 @max_drop_option
 @data_options
 @input_shape_option
 @pruning_options
+@restriction_options
+@limit_options
 @device_options
 @training_options
 @stage_options

@@ -3,37 +3,80 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import click
 
-from onnxprune.cli.options import input_shape_option, json_option, model_argument, verbosity_options
+from onnxprune.cli.options import (
+    input_shape_option,
+    is_verbose,
+    json_option,
+    model_argument,
+    picture_options,
+    restriction_options,
+    verbosity_options,
+)
 from onnxprune.cli.printing import print_lines, print_tables
 from onnxprune.cli.sections import EXIT_CODES, SectionCommand
 from onnxprune.cli.shapes import Sizes, named_shapes
+from onnxprune.errors import NothingToPruneError
+
+if TYPE_CHECKING:
+    from onnxprune.report import Inspection
 
 
 @click.command(cls=SectionCommand, epilog=EXIT_CODES, short_help="Show what can be pruned, and what cannot and why.")
 @model_argument
 @input_shape_option
+@restriction_options
+@picture_options
 @json_option
 @verbosity_options
-def inspect(model: str, input_shapes: tuple[tuple[str, Sizes], ...], as_json: bool, quiet: bool) -> None:
+def inspect(
+    model: str,
+    *,
+    input_shapes: tuple[tuple[str, Sizes], ...],
+    keep: tuple[str, ...],
+    only: tuple[str, ...],
+    svg: str | None,
+    html: str | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
     """Show which channels of MODEL can be removed, and what fixes the others.
 
     Channels that must go together form a group. For each group: the nodes whose weights bring its channels
     forth, how many channels they have, how many go at a time, and the multiply-accumulates and weights that
-    the channels take part in, which is what would go if all of them went.
-    """
-    from onnxprune.report import fixed_table, groups_table, inspect_model, inspection_lines
+    the channels take part in, which is what would go if all of them went. With -v also what would free the
+    others. Where no channel can go, the exit code is 3.
 
-    inspection = inspect_model(model, named_shapes([model], input_shapes))
+    \b
+        onnxprune inspect model.onnx --html model.html
+        onnxprune inspect model.onnx --keep 'layer1*' --keep fc
+    """
+    from onnxprune.channels import nothing_left
+    from onnxprune.report import inspect_model, page, write_picture
+    from onnxprune.report import svg as draw_svg
+
+    inspection = inspect_model(model, named_shapes([model], input_shapes), keep=keep, only=only)
     if as_json:
         click.echo(json.dumps(inspection.to_dict(), indent=2))
-        return
+    else:
+        _print(inspection, quiet=quiet)
+    for path, draw in ((svg, draw_svg), (html, page)):
+        if path is not None:
+            write_picture(draw(inspection), path)
+    if not inspection.groups:
+        raise NothingToPruneError(nothing_left(model, inspection.fixed))
+
+
+def _print(inspection: Inspection, *, quiet: bool) -> None:
+    from onnxprune.report import fixed_table, groups_table, inspection_lines
+
     print_lines(inspection_lines(inspection))
     if quiet:
         return
     if inspection.groups:
         print_tables(groups_table(inspection))
     if inspection.fixed:
-        print_tables(fixed_table(inspection))
+        print_tables(fixed_table(inspection, hints=is_verbose()))

@@ -88,6 +88,66 @@ ratio_option = _option(
     help="Share of the channels to remove: 0.3.",
 )
 
+ratios_option = _option(
+    "Target (give one)",
+    "--ratios",
+    type=click.Path(),
+    metavar="FILE",
+    help='Share to remove of each group, by patterns of names: a JSON file such as {"layer3*": 0.5}.',
+)
+
+restriction_options = _together(
+    _option(
+        "Pruning",
+        "--keep",
+        multiple=True,
+        metavar="PATTERN",
+        show_default="none",
+        help="Leave the channels of these nodes alone, such as 'layer1*', and all that share channels with them; "
+        "may be repeated.",
+    ),
+    _option(
+        "Pruning",
+        "--only",
+        multiple=True,
+        metavar="PATTERN",
+        show_default="all",
+        help="Let channels of these nodes go only; may be repeated.",
+    ),
+)
+
+limit_options = _together(
+    _option(
+        "Pruning",
+        "--max-ratio",
+        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        metavar="RATIO",
+        show_default="0.9, or whole branches",
+        help="Most that may go of any one group, such as 0.5; no branch goes whole then.",
+    ),
+    _option(
+        "Pruning",
+        "--min-channels",
+        type=click.IntRange(min=1),
+        metavar="N",
+        show_default="a tenth",
+        help="Channels of any one group that always stay; no branch goes whole then.",
+    ),
+)
+
+picture_options = _together(
+    _option(
+        "Output",
+        "--svg",
+        type=click.Path(),
+        metavar="FILE",
+        help="Draw the graph: groups coloured, fixed channels grey with the reason on hover.",
+    ),
+    _option(
+        "Output", "--html", type=click.Path(), metavar="FILE", help="The same as a page, with the tables; one file."
+    ),
+)
+
 output_options = _together(
     _option(
         "Output",
@@ -347,6 +407,6 @@ verbosity_options = _together(
         is_flag=True,
         expose_value=False,
         callback=_keep_verbose,
-        help="Show more: each group's channels; the traceback of an unexpected error.",
+        help="Show more: each group's channels, what would free fixed ones; the traceback of an unexpected error.",
     ),
 )

@@ -11,11 +11,14 @@ from onnxprune.cli.options import (
     device_options,
     heal_option,
     input_shape_option,
+    limit_options,
     max_drop_option,
     model_argument,
     output_options,
     pruning_options,
     ratio_option,
+    ratios_option,
+    restriction_options,
     run_dir_option,
     seed_option,
     target_options,
@@ -29,12 +32,15 @@ from onnxprune.cli.sections import EXIT_CODES, SectionCommand
 @model_argument
 @ratio_option
 @target_options
+@ratios_option
 @output_options
 @run_dir_option
 @max_drop_option
 @data_options
 @input_shape_option
 @pruning_options
+@restriction_options
+@limit_options
 @heal_option
 @device_options
 @seed_option

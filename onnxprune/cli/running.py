@@ -15,7 +15,7 @@ from onnxprune.cli.shapes import named_shapes
 if TYPE_CHECKING:
     from onnxprune.pipeline import CompressResult
 
-TARGETS = ("target_latency", "target_macs", "target_params", "target_size", "ratio")
+TARGETS = ("target_latency", "target_macs", "target_params", "target_size", "ratio", "ratios")
 
 
 def run(operation: Literal["compress", "prune"], model: str, *, quiet: bool, **options: Any) -> CompressResult:

@@ -8,24 +8,23 @@ from pathlib import Path
 from onnxprune.errors import TargetError
 from onnxprune.graph import graph_cost, load, random_inputs, resolve_input_shapes
 from onnxprune.latency import LocalDevice, MeasureOptions
+from onnxprune.pipeline.arguments import (
+    Ratios,
+    allocation_name,
+    as_path,
+    block_size,
+    check_ratios,
+    one_target,
+    patterns,
+    stage_number,
+)
 from onnxprune.pipeline.prepare import InputShapes
 from onnxprune.pipeline.run import run
 from onnxprune.pipeline.settings import TEACHERS, CompressResult, Settings, TeacherName
 from onnxprune.progress import Observer, SilentObserver
 from onnxprune.report import BenchedModel, BenchResult, environment
 from onnxprune.report.assembly import device_figures, file_bytes, latency_figures
-from onnxprune.search import (
-    AGENTS,
-    ALLOCATIONS,
-    AgentName,
-    AllocationName,
-    Target,
-    parse_count,
-    parse_latency,
-    parse_size,
-    ratio_target,
-    rl_pruner_config,
-)
+from onnxprune.search import Limits, rl_pruner_config
 from onnxprune.search import search_budget as read_search_budget
 from onnxprune.training import DataSpec, DistillConfig, MetricFunction, Preprocess, load_preprocess, read_metric
 from onnxprune.training.config import Optimizer
@@ -39,6 +38,7 @@ def compress(
     target_macs: str | float | None = None,
     target_params: str | float | None = None,
     target_size: str | float | None = None,
+    ratios: Ratios | None = None,
     data: DataSpec | None = None,
     val: DataSpec | None = None,
     test: DataSpec | None = None,
@@ -50,6 +50,10 @@ def compress(
     search_budget: str | int | None = None,
     rl_pruner: Sequence[str] = (),
     branches: bool = True,
+    keep: str | Sequence[str] = (),
+    only: str | Sequence[str] = (),
+    max_ratio: float | None = None,
+    min_channels: int | None = None,
     round_to: int | None = None,
     provider: str = "cpu",
     threads: int = 1,
@@ -80,6 +84,7 @@ def compress(
         target_macs: Multiply-accumulates of one run: `500M`, `50%`.
         target_params: Number of weights: `3M`, `50%`.
         target_size: Bytes of the file: `3MB`, `50%`.
+        ratios: Instead of a target, the share to remove of each group: a JSON file of patterns with shares, or a dict.
         data: A folder of pictures, an `.npz` file, `package.module:function`, or arrays. None: random inputs stand
             in, and the result says what that is worth.
         val: Validation data; None: split off by seed.
@@ -96,6 +101,10 @@ def compress(
         rl_pruner: Hyper-parameters of the allocation `rl-pruner`, as `name=value`; see `search.RlPrunerConfig`.
         branches: Whether whole residual blocks and branches of concatenations may go, where the data says what they
             are worth.
+        keep: Patterns of names of nodes (`layer1*`) whose channels stay, and with them all that must go together.
+        only: Patterns of names of nodes; where there are any, only what they name may lose channels.
+        max_ratio: Share of any one group that may go at most; no branch goes whole then.
+        min_channels: Channels of any one group that always stay; no branch goes whole then.
         round_to: Keep multiples of this many channels; None: what this device's measured layers ask for.
         provider: onnxruntime's execution provider.
         threads: Threads inside an operator.
@@ -135,9 +144,11 @@ def compress(
         time_budget_s=time_budget,
         seed=seed,
     )
+    target = one_target(target_latency, target_macs, target_params, target_size, ratios=ratios)
+    check_ratios(target, allocation=allocation, round_to=round_to, stages=None if stages == "auto" else stages)
     settings = Settings(
-        target=_one_target(target_latency, target_macs, target_params, target_size),
-        output=_path(output),
+        target=target,
+        output=as_path(output),
         data=data,
         val=val,
         test=test,
@@ -145,20 +156,23 @@ def compress(
         metric=read_metric(metric),
         input_shapes=input_shapes,
         importance=importance,
-        allocation=_allocation(allocation),
+        allocation=allocation_name(allocation),
         search=None if search_budget is None else read_search_budget(search_budget),
         rl_pruner=rl_pruner_config(tuple(rl_pruner)),
         branches=branches,
-        round_to=_round_to(round_to),
+        keep=patterns(keep),
+        only=patterns(only),
+        limits=Limits(max_ratio, min_channels),
+        round_to=block_size(round_to),
         measure=MeasureOptions(provider=provider, threads=threads, batch=batch),
         training=training,
         heal=heal and allocation != "rl-pruner",
-        stages=_stages(stages),
+        stages=stage_number(stages),
         teacher=teacher,
         max_drop=max_drop,
         seed=seed,
-        report=_path(report),
-        run_dir=_path(run_dir),
+        report=as_path(report),
+        run_dir=as_path(run_dir),
         resume=resume,
         command=command,
         observer=observer or SilentObserver(),
@@ -175,6 +189,7 @@ def prune(
     target_macs: str | float | None = None,
     target_params: str | float | None = None,
     target_size: str | float | None = None,
+    ratios: Ratios | None = None,
     data: DataSpec | None = None,
     val: DataSpec | None = None,
     test: DataSpec | None = None,
@@ -186,6 +201,10 @@ def prune(
     search_budget: str | int | None = None,
     rl_pruner: Sequence[str] = (),
     branches: bool = True,
+    keep: str | Sequence[str] = (),
+    only: str | Sequence[str] = (),
+    max_ratio: float | None = None,
+    min_channels: int | None = None,
     round_to: int | None = None,
     provider: str = "cpu",
     threads: int = 1,
@@ -209,6 +228,7 @@ def prune(
         target_macs: Multiply-accumulates of one run.
         target_params: Number of weights.
         target_size: Bytes of the file.
+        ratios: Instead of a target, the share to remove of each group.
         data: For criteria that need it, and to report what the pruning cost.
         val: Validation data.
         test: Test data.
@@ -223,6 +243,10 @@ def prune(
         search_budget: Structures that `rl` and `random` judge at most (`200`), or a time (`10m`).
         rl_pruner: Hyper-parameters of the allocation `rl-pruner`, as `name=value`; see `search.RlPrunerConfig`.
         branches: Whether whole branches may go.
+        keep: Patterns of names of nodes whose channels stay.
+        only: Patterns of names of nodes; where there are any, only what they name may lose channels.
+        max_ratio: Share of any one group that may go at most.
+        min_channels: Channels of any one group that always stay.
         round_to: Keep multiples of this many channels; None: what this device's measured layers ask for.
         provider: onnxruntime's execution provider.
         threads: Threads inside an operator.
@@ -242,9 +266,11 @@ def prune(
     Raises:
         OnnxPruneError: See `onnxprune.errors`; nothing is written but for `MaxDropExceededError`.
     """
+    target = one_target(target_latency, target_macs, target_params, target_size, ratio=ratio, ratios=ratios)
+    check_ratios(target, allocation=allocation, round_to=round_to)
     settings = Settings(
-        target=_one_target(target_latency, target_macs, target_params, target_size, ratio),
-        output=_path(output),
+        target=target,
+        output=as_path(output),
         data=data,
         val=val,
         test=test,
@@ -252,17 +278,20 @@ def prune(
         metric=read_metric(metric),
         input_shapes=input_shapes,
         importance=importance,
-        allocation=_allocation(allocation),
+        allocation=allocation_name(allocation),
         search=None if search_budget is None else read_search_budget(search_budget),
         rl_pruner=rl_pruner_config(tuple(rl_pruner)),
         branches=branches,
-        round_to=_round_to(round_to),
+        keep=patterns(keep),
+        only=patterns(only),
+        limits=Limits(max_ratio, min_channels),
+        round_to=block_size(round_to),
         measure=MeasureOptions(provider=provider, threads=threads, batch=batch),
         heal=heal,
         max_drop=max_drop,
         seed=seed,
-        report=_path(report),
-        run_dir=_path(run_dir),
+        report=as_path(report),
+        run_dir=as_path(run_dir),
         resume=resume,
         command=command,
         observer=observer or SilentObserver(),
@@ -333,53 +362,3 @@ def bench(
         device=device_figures(device, options),
         models=tuple(benched),
     )
-
-
-def _one_target(
-    latency: str | float | None,
-    macs: str | float | None,
-    params: str | float | None,
-    size: str | float | None,
-    ratio: float | None = None,
-) -> Target:
-    given = [
-        *([parse_latency(latency)] if latency is not None else []),
-        *([parse_count(macs, "macs")] if macs is not None else []),
-        *([parse_count(params, "params")] if params is not None else []),
-        *([parse_size(size)] if size is not None else []),
-        *([ratio_target(ratio)] if ratio is not None else []),
-    ]
-    if len(given) != 1:
-        what = " and ".join(target.kind for target in given) if given else "none"
-        raise TargetError(
-            f"give exactly one target, not {what}: a latency ('10ms', '60%'), MACs, parameters, a size or, for "
-            "prune, a ratio"
-        )
-    return given[0]
-
-
-def _allocation(name: str | None) -> AllocationName | AgentName | None:
-    for known in (*AGENTS, *ALLOCATIONS):
-        if known == name:
-            return known
-    if name is not None:
-        raise TargetError(f"unknown allocation '{name}'; known are {', '.join((*AGENTS, *ALLOCATIONS))}")
-    return None
-
-
-def _stages(stages: int | str) -> int | None:
-    if stages == "auto":
-        return None
-    if isinstance(stages, str) or stages < 1:
-        raise TargetError(f"stages must be 'auto' or a number from 1, not {stages!r}")
-    return stages
-
-
-def _round_to(block: int | None) -> int | None:
-    if block is not None and block < 1:
-        raise TargetError(f"round_to must be 1 or more channels, not {block}; leave it out for measured blocks")
-    return block
-
-
-def _path(path: str | Path | None) -> Path | None:
-    return None if path is None else Path(path)

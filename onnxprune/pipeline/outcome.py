@@ -17,6 +17,7 @@ from onnxprune.pipeline.stages import StageResult
 from onnxprune.pipeline.structure import Structure
 from onnxprune.pipeline.training import Trained
 from onnxprune.progress import Observer
+from onnxprune.search import Target
 from onnxprune.training import DataSplits, Metrics, Predict, collect, evaluate, in_batches_of
 
 # A busy machine can spoil one measurement; what three say stands.
@@ -31,6 +32,7 @@ class Outcome:
 
     Attributes:
         network: The original.
+        target: What was to be reached.
         result: The smaller model as written.
         output: Its file.
         structure: What was removed, and how it was found.
@@ -42,6 +44,7 @@ class Outcome:
     """
 
     network: Network
+    target: Target
     result: ir.Model
     output: Path
     structure: Structure

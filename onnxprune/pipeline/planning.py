@@ -27,9 +27,12 @@ from onnxprune.search import (
     Subject,
     Target,
     Task,
+    exact,
     find_plan,
     latency_problem,
     learn_plan,
+    make_plan,
+    original_cost,
     paper_problem,
 )
 
@@ -44,6 +47,7 @@ class Choice:
         round_to: A fixed block of channels; None: what the measured layers ask for.
         seed: Seed of the agent and of the verification's inputs.
         search: How long an agent searches.
+        counts: How many units each group keeps, shape (groups,), where the user says it; nothing is searched then.
     """
 
     target: Target
@@ -51,13 +55,19 @@ class Choice:
     round_to: int | None
     seed: int
     search: SearchConfig = field(default_factory=SearchConfig)
+    counts: np.ndarray | None = None
+
+    @property
+    def source(self) -> str:
+        """Who says how the pruning is spread."""
+        return self.allocation if self.counts is None else "ratios"
 
 
 def make_problem(network: Network, scores: np.ndarray, choice: Choice, bench: Bench, original_ms: float) -> Problem:
     """Measure what channel counts cost, layer by layer, unless the user fixed the block."""
     subject = Subject(network.model, network.channels, network.shapes, scores)
-    if choice.round_to is not None:
-        return paper_problem(subject, choice.round_to)
+    if choice.round_to is not None or choice.counts is not None:
+        return paper_problem(subject, choice.round_to or 1)
     bench.observer.stage("measuring layers")
 
     def on_layer(done: int, total: int) -> None:
@@ -104,6 +114,8 @@ class Planner:
 
     def plan(self, target: Target) -> Plan:
         """Find the structure for a target."""
+        if self._choice.counts is not None:
+            return self._given(target, self._choice.counts)
         self._observer.stage("finding the structure")
         for name in ALLOCATIONS:
             if name == self._choice.allocation:
@@ -116,6 +128,10 @@ class Planner:
                     on_probe=self._on_probe,
                 )
         return self._learn(target)
+
+    def _given(self, target: Target, counts: np.ndarray) -> Plan:
+        problem = self._problem
+        return make_plan(problem, counts, exact(problem, target, counts), original_cost(problem, target), ())
 
     def _learn(self, target: Target) -> Plan:
         choice = self._choice

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx_ir as ir
 
-from onnxprune.channels import ChannelMap, analyse
+from onnxprune.channels import ChannelMap, analyse, nothing_left, restrict
 from onnxprune.errors import NothingToPruneError
 from onnxprune.graph import InputSpec, concrete_shapes, input_specs, load, resolve_input_shapes
 
@@ -43,27 +42,32 @@ class Network:
         return first if isinstance(first, int) else None
 
 
-def read_network(path: str | Path, input_shapes: InputShapes | None, batch: int) -> Network:
+def read_network(
+    path: str | Path,
+    input_shapes: InputShapes | None,
+    batch: int,
+    *,
+    keep: Sequence[str] = (),
+    only: Sequence[str] = (),
+) -> Network:
     """Load a model and find its channels.
 
+    Args:
+        path: The .onnx file.
+        input_shapes: Sizes of dynamic inputs.
+        batch: Samples a run, where the model leaves a choice.
+        keep: Patterns of producers whose channels stay.
+        only: Patterns of producers whose channels may go; none: all.
+
     Raises:
+        PatternError: A pattern names nothing, or contradicts another.
         ModelError: The file cannot be used.
         NothingToPruneError: No channel can be removed; the message has the commonest reasons.
     """
     path = Path(path)
     model = load(path)
     sizes = resolve_input_shapes(model, input_shapes, batch)
-    channels = analyse(model)
+    channels = restrict(analyse(model), keep, only)
     if channels.unit_count == 0:
-        raise NothingToPruneError(_nothing(path, channels))
+        raise NothingToPruneError(nothing_left(path, channels.fixed))
     return Network(path, model, channels, input_specs(model), sizes, concrete_shapes(model, sizes))
-
-
-def _nothing(path: Path, channels: ChannelMap) -> str:
-    if not channels.fixed:
-        return f"'{path}' has no convolution or matrix product with weights: there is no channel to remove"
-    reasons: Counter[str] = Counter()
-    for fixed in channels.fixed:
-        reasons[fixed.reason] += fixed.channels
-    listed = "; ".join(f"{reason} ({count} channels)" for reason, count in reasons.most_common(3))
-    return f"no channel of '{path}' can be removed: {listed}. See 'onnxprune inspect {path}'"

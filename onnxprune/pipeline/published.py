@@ -30,7 +30,8 @@ def run_published(staging: Staging, first: Stage) -> list[StageResult]:
     problem, config = staging.problem_of(first), staging.settings.rl_pruner
     per_unit = np.array([group.channels_per_unit for group in problem.channels.groups])
     filters = per_unit * np.array([group.size for group in problem.channels.groups])
-    agent = RlPruner(filters, per_unit, problem.paper, config, staging.settings.seed)
+    least = staging.settings.limits.least(problem.channels)
+    agent = RlPruner(filters, per_unit, problem.paper, config, staging.settings.seed, least=least)
     limit = limit_of(first.target, first.cost)
     training = None if first.training is None else as_published(first.training, config)
     stage, results = replace(first, training=training), []

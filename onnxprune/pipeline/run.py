@@ -24,7 +24,15 @@ from onnxprune.pipeline.staging import Staging
 from onnxprune.pipeline.summary import make_report
 from onnxprune.progress import Observer
 from onnxprune.report import StepTime, environment, write_report
-from onnxprune.search import AGENTS, AgentName, AllocationName, SearchConfig
+from onnxprune.search import (
+    AGENTS,
+    AgentName,
+    AllocationName,
+    GroupRatios,
+    SearchConfig,
+    kept_share,
+    ratio_target,
+)
 from onnxprune.training import DataSplits, Metrics, open_data, synthetic_data
 
 # Enough random inputs to heal on; what training on them is worth is said in the report.
@@ -49,7 +57,7 @@ def _run(model: str | Path, settings: Settings, directory: RunDirectory) -> Comp
     started = dt.datetime.now(dt.UTC)
     observer = _Collecting(settings.observer)
     observer.stage("reading the model")
-    network = read_network(model, settings.input_shapes, settings.measure.batch)
+    network = read_network(model, settings.input_shapes, settings.measure.batch, keep=settings.keep, only=settings.only)
     output = settings.output or network.path.with_name(f"{network.path.stem}.pruned.onnx")
     _check_output(output, network.path)
     if settings.report is not None:
@@ -74,7 +82,9 @@ def _run(model: str | Path, settings: Settings, directory: RunDirectory) -> Comp
         observer.stage("writing")
         save(result, output)
     warnings = tuple(observer.warnings)
-    outcome = Outcome(network, result, output, structure, trained, latency, metrics, warnings, tuple(results))
+    outcome = Outcome(
+        network, choice.target, result, output, structure, trained, latency, metrics, warnings, tuple(results)
+    )
     report = make_report(outcome, settings, started, observer.steps())
     if settings.report is not None:
         write_report(report, settings.report)
@@ -155,6 +165,10 @@ def _open(network: Network, settings: Settings, observer: Observer) -> DataSplit
 
 def _choice(network: Network, settings: Settings, data: DataSplits | None) -> Choice:
     search = settings.search or SearchConfig(evaluations=search_length(network))
+    if isinstance(settings.target, GroupRatios):
+        counts = settings.target.counts(network.channels, settings.limits)
+        target = ratio_target(1 - kept_share(network.channels, counts), settings.target.text)
+        return Choice(target, "global", None, settings.seed, search, counts)
     return Choice(settings.target, _allocation(settings, data), settings.round_to, settings.seed, search)
 
 

@@ -13,7 +13,7 @@ from onnxprune.latency import Device, LocalDevice, MeasureOptions
 from onnxprune.pipeline.prepare import InputShapes
 from onnxprune.progress import Observer, SilentObserver
 from onnxprune.report import Report
-from onnxprune.search import AgentName, AllocationName, RlPrunerConfig, SearchConfig, Target
+from onnxprune.search import AgentName, AllocationName, GroupRatios, Limits, RlPrunerConfig, SearchConfig, Target
 from onnxprune.training import DataSpec, DistillConfig, Preprocess, TaskMetric
 
 TeacherName = Literal["original", "previous", "better"]
@@ -41,7 +41,7 @@ class Settings:
     """Everything a run is told, beside the model.
 
     Attributes:
-        target: What to reach.
+        target: What to reach, or which share of which group goes.
         output: Where the result goes; None: `<stem>.pruned.onnx` beside the model.
         data: Training data, or None.
         val: Validation part, where it is given.
@@ -63,6 +63,9 @@ class Settings:
         heal: Correct weights in closed form, of candidates too, before any training; needs data.
         branches: Whether whole branches may go; needs data, and an allocation that ranks or learns.
         rl_pruner: Hyper-parameters of the agent "rl-pruner".
+        keep: Patterns of producers whose channels stay.
+        only: Patterns of producers whose channels may go; none: all.
+        limits: What may go of any one group.
         max_drop: Points of the metric that may be lost.
         seed: Seed of everything.
         report: Where report.json goes, or None.
@@ -72,7 +75,7 @@ class Settings:
         observer: Told of the progress.
     """
 
-    target: Target
+    target: Target | GroupRatios
     output: Path | None = None
     data: DataSpec | None = None
     val: DataSpec | None = None
@@ -92,6 +95,9 @@ class Settings:
     heal: bool = False
     branches: bool = True
     rl_pruner: RlPrunerConfig = field(default_factory=RlPrunerConfig)
+    keep: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
     max_drop: float | None = None
     seed: int = 0
     report: Path | None = None

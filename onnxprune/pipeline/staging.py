@@ -75,16 +75,16 @@ class Staging:
         scores = self.scores(network, 1)
         bench.observer.stage("measuring the original")
         self.original_ms = measure_original(network, bench)
-        self.problem = self._calibrated(
-            self._opened(make_problem(network, scores, self.choice, bench, self.original_ms))
-        )
+        problem = make_problem(network, scores, self.choice, bench, self.original_ms)
+        self.problem = self._calibrated(self._opened(self.settings.limits.on(problem)))
         original = self.original_ms if target.kind == "latency" else original_cost(self.problem, target)
         self._note_network(original)
         everything = np.ones(network.channels.unit_count, dtype=bool)
         first = Stage(1, target, network, everything, original, self.settings.training)
         if self.choice.allocation == "rl-pruner":
             return run_published(self, first)
-        count = stage_count(self.settings.stages, limit_of(target, original) / original, self.settings.training)
+        wanted = self.settings.stages if self.choice.counts is None else 1
+        count = stage_count(wanted, limit_of(target, original) / original, self.settings.training)
         return run_stages(first, stage_targets(target, original, count), self._stage)
 
     def _opened(self, problem: Problem) -> Problem:
@@ -92,7 +92,7 @@ class Staging:
         data, choice = self._data, self.choice
         if not self.settings.branches or data is None or data.synthetic or choice.target.kind == "ratio":
             return problem
-        if choice.allocation in {"uniform", "rl-pruner"}:
+        if choice.allocation in {"uniform", "rl-pruner"} or self.settings.limits.any:
             return problem
         self.observer.stage("finding branches that can go whole")
         return with_branches(problem, self._network, calibration_batches(self._network, data, self.settings.seed))

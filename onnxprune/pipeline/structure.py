@@ -30,7 +30,7 @@ class Structure:
         plan: Which units stay, and how that was found.
         pruned: The smaller model.
         verification: The proof that removal equals silencing.
-        allocation: The allocation or agent that found it.
+        allocation: The allocation or agent that found it, or "ratios" where the user gave it.
         outcome: What an agent's search found on the way; None without one.
     """
 
@@ -116,4 +116,4 @@ def cut(network: Network, plan: Plan, choice: Choice) -> Structure:
     # A dynamic batch is left to verification, which takes 2 so that mixing samples would show.
     shapes: Mapping[str, Sequence[int]] = {name: (0, *sizes[1:]) for name, sizes in network.input_shapes.items()}
     verification = verify(network.model, network.channels, plan.keep, pruned, input_shapes=shapes, seed=choice.seed)
-    return Structure(plan, pruned, verification, choice.allocation)
+    return Structure(plan, pruned, verification, choice.source)

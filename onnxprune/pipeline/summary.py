@@ -17,6 +17,7 @@ from onnxprune.report import (
     StageRecord,
     StepTime,
     TargetRecord,
+    coverage,
     environment,
     model_figures,
     model_file,
@@ -33,6 +34,7 @@ from onnxprune.report.assembly import (
     training_record,
     verification_record,
 )
+from onnxprune.search import GroupRatios
 
 if TYPE_CHECKING:
     from onnxprune.pipeline.settings import Settings
@@ -50,16 +52,17 @@ def make_report(outcome: Outcome, settings: Settings, started: dt.datetime, step
     network, plan = outcome.network, outcome.structure.plan
     trained = outcome.trained
     before_metric, after_metric = outcome.metrics or (None, None)
+    costs = [graph_cost(model, network.input_shapes) for model in (network.model, outcome.result)]
     figures = [
         model_figures(
-            graph_cost(model, network.input_shapes),
+            cost,
             file_bytes(path, model),
             stats,
             None if metric is None else metric_figures(metric, "test"),
         )
-        for model, path, stats, metric in (
-            (network.model, network.path, outcome.latency[0], before_metric),
-            (outcome.result, outcome.output, outcome.latency[1], after_metric),
+        for cost, model, path, stats, metric in (
+            (costs[0], network.model, network.path, outcome.latency[0], before_metric),
+            (costs[1], outcome.result, outcome.output, outcome.latency[1], after_metric),
         )
     ]
     finished = dt.datetime.now(dt.UTC)
@@ -77,10 +80,11 @@ def make_report(outcome: Outcome, settings: Settings, started: dt.datetime, step
         settings=_settings(outcome, settings),
         model=model_file(network.path, network.model),
         output=model_file(outcome.output, load(outcome.output)),
-        target=_target(outcome, settings),
+        target=_target(outcome),
         device=device_figures(settings.device, settings.measure),
         before=figures[0],
         after=figures[1],
+        coverage=coverage(network.model, network.channels, costs[0]),
         groups=group_records(network.channels, plan.keep),
         fixed=fixed_records(network.channels),
         verification=verification_record(outcome.structure.verification),
@@ -112,8 +116,8 @@ def _stage(result: StageResult, network: Network) -> StageRecord:
     )
 
 
-def _target(outcome: Outcome, settings: Settings) -> TargetRecord:
-    target, plan = settings.target, outcome.structure.plan
+def _target(outcome: Outcome) -> TargetRecord:
+    target, plan = outcome.target, outcome.structure.plan
     if target.kind == "latency":
         before, after = outcome.latency
         return target_record(target, before.p50_ms, after.p50_ms)
@@ -138,6 +142,11 @@ def _settings(outcome: Outcome, settings: Settings) -> dict[str, Any]:
         "teacher": settings.teacher,
         "round_to": settings.round_to,
         "max_drop": settings.max_drop,
+        "keep": list(settings.keep),
+        "only": list(settings.only),
+        "max_ratio": settings.limits.max_ratio,
+        "min_channels": settings.limits.min_channels,
+        "ratios": dict(settings.target.shares) if isinstance(settings.target, GroupRatios) else None,
         "data": None if settings.data is None else str(settings.data),
         "val": None if settings.val is None else str(settings.val),
         "test": None if settings.test is None else str(settings.test),

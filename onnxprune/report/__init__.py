@@ -7,9 +7,11 @@ latencies. Each turns into JSON and into a table for the terminal. Nothing here 
 
 from onnxprune.report.assembly import model_figures, model_file
 from onnxprune.report.bench import BenchedModel, BenchResult
+from onnxprune.report.coverage import coverage
 from onnxprune.report.environment import Environment, environment
 from onnxprune.report.figures import DeviceFigures, LatencyFigures, MetricFigures, ModelFigures, ModelFile
 from onnxprune.report.inspection import Inspection, inspect_model
+from onnxprune.report.picture import page, svg, write_picture
 from onnxprune.report.schema import (
     SCHEMA_VERSION,
     ExportCheck,
@@ -50,6 +52,7 @@ __all__ = [
     "TargetRecord",
     "bench_table",
     "changes_table",
+    "coverage",
     "environment",
     "fixed_table",
     "groups_table",
@@ -58,7 +61,10 @@ __all__ = [
     "model_figures",
     "model_file",
     "outcome_lines",
+    "page",
     "read_report",
     "summary_table",
+    "svg",
+    "write_picture",
     "write_report",
 ]

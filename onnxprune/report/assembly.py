@@ -199,7 +199,8 @@ def group_records(channels: ChannelMap, keep: np.ndarray) -> tuple[GroupRecord, 
 def fixed_records(channels: ChannelMap) -> tuple[FixedRecord, ...]:
     """Record what cannot be removed and why."""
     return tuple(
-        FixedRecord(producer=fixed.producer, channels=fixed.channels, reason=fixed.reason) for fixed in channels.fixed
+        FixedRecord(producer=fixed.producer, channels=fixed.channels, reason=fixed.reason, hint=fixed.hint)
+        for fixed in channels.fixed
     )
 
 

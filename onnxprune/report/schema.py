@@ -60,11 +60,13 @@ class FixedRecord(Record):
         producer: Name of the node whose weight brings them forth.
         channels: How many they are.
         reason: What fixes them.
+        hint: What would free them.
     """
 
     producer: str
     channels: int
     reason: str
+    hint: str = ""
 
 
 class VerificationRecord(Record):
@@ -234,6 +236,7 @@ class Report(Record):
         device: What latencies were measured on; null where none was.
         before: Figures of the original.
         after: Figures of the result.
+        coverage: Share of the original's MACs that removable channels take part in, 0 to 1.
         groups: Every group of removable channels.
         fixed: Every producer with channels that cannot be removed.
         verification: Proof that removing equalled silencing.
@@ -263,6 +266,7 @@ class Report(Record):
     device: DeviceFigures | None = None
     before: ModelFigures
     after: ModelFigures
+    coverage: float | None = None
     groups: tuple[GroupRecord, ...] = ()
     fixed: tuple[FixedRecord, ...] = ()
     verification: VerificationRecord

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from rich.table import Table
 from rich.text import Text
 
+from onnxprune.channels import short_name
 from onnxprune.report.bench import BenchResult
 from onnxprune.report.figures import LatencyFigures, MetricFigures, ModelFigures
 from onnxprune.report.inspection import Inspection
@@ -152,7 +153,7 @@ def inspection_lines(inspection: Inspection) -> list[str]:
         f"{count(cost.macs)} MACs, {count(cost.parameters)} parameters, "
         f"peak activations {data_size(cost.peak_activation_bytes)}",
         f"prunable: {removable} of {removable + fixed} output channels, in {len(inspection.groups)} groups; "
-        f"they take part in {percent(inspection.prunable_share)} of the MACs",
+        f"they take part in {percent(inspection.coverage)} of the MACs",
     ]
 
 
@@ -172,14 +173,17 @@ def groups_table(inspection: Inspection) -> Table:
     return table
 
 
-def fixed_table(inspection: Inspection) -> Table:
-    """Show what cannot be removed and why."""
+def fixed_table(inspection: Inspection, *, hints: bool = False) -> Table:
+    """Show what cannot be removed and why, with `hints` also what would free it."""
     table = Table(box=None, pad_edge=False, show_edge=False)
     table.add_column("fixed", no_wrap=True)
     table.add_column("channels", justify="right", no_wrap=True)
     table.add_column("why", overflow="fold")
+    if hints:
+        table.add_column("what would free them", overflow="fold")
     for part in inspection.fixed:
-        table.add_row(Text(shortened(part.producer)), str(part.channels), Text(part.reason))
+        hint = [Text(part.hint)] if hints else []
+        table.add_row(Text(shortened(part.producer)), str(part.channels), Text(part.reason), *hint)
     return table
 
 
@@ -206,13 +210,8 @@ def bench_table(result: BenchResult) -> Table:
 
 
 def shortened(name: str) -> str:
-    """Drop from an exporter's node name what repeats itself, and its middle where it is still too long.
-
-    `/layer1/layer1.0/conv1/Conv` becomes `layer1.0/conv1/Conv`.
-    """
-    parts = name.strip("/").split("/")
-    pairs = zip(parts, [*parts[1:], ""], strict=True)
-    return elided("/".join(part for part, after in pairs if not after.startswith(f"{part}.")))
+    """Drop from an exporter's node name what repeats itself, and its middle where it is still too long."""
+    return elided(short_name(name))
 
 
 def elided(text: str) -> str:

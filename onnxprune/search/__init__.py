@@ -10,6 +10,7 @@ from onnxprune.search.calibration import calibrated
 from onnxprune.search.candidates import Candidate, Judge, Judgement, Verdict
 from onnxprune.search.environment import Environment
 from onnxprune.search.learned import Task, learn_plan
+from onnxprune.search.limits import Limits
 from onnxprune.search.loop import OnJudgement, SearchConfig, SearchOutcome, search, search_budget
 from onnxprune.search.plan import (
     AGENTS,
@@ -20,12 +21,14 @@ from onnxprune.search.plan import (
     Plan,
     exact,
     find_plan,
+    kept_share,
     limit_of,
     make_plan,
     original_cost,
     out_of_reach,
 )
 from onnxprune.search.problem import Subject, latency_problem, paper_problem
+from onnxprune.search.ratios import GroupRatios, read_ratios
 from onnxprune.search.reach import Probe
 from onnxprune.search.rl_pruner import RlPruner, RlPrunerConfig, rl_pruner_config
 from onnxprune.search.sizes import full_counts, keep_mask
@@ -41,8 +44,10 @@ __all__ = [
     "Candidate",
     "Environment",
     "Evaluator",
+    "GroupRatios",
     "Judge",
     "Judgement",
+    "Limits",
     "OnJudgement",
     "Plan",
     "Probe",
@@ -63,6 +68,7 @@ __all__ = [
     "find_plan",
     "full_counts",
     "keep_mask",
+    "kept_share",
     "latency_problem",
     "learn_plan",
     "limit_of",
@@ -74,6 +80,7 @@ __all__ = [
     "parse_latency",
     "parse_size",
     "ratio_target",
+    "read_ratios",
     "rl_pruner_config",
     "search",
     "search_budget",

@@ -59,6 +59,15 @@ class Admissible:
             )
         )
 
+    def at_least(self, counts: np.ndarray) -> Admissible:
+        """Allow no less than these counts, shape (groups,); the largest ones stay allowed."""
+        return Admissible(
+            tuple(
+                (allowed[0], *(c for c in allowed[1:] if c >= limit))
+                for allowed, limit in zip(self.counts, counts, strict=True)
+            )
+        )
+
     def nearest(self, group: int, count: float) -> int:
         """Return the admissible count closest to `count`, the larger one of two; something stays of each group."""
         return min(self.counts[group], key=lambda c: (c == 0, abs(c - count), -c))

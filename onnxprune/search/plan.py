@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from onnxprune.channels import ChannelMap
 from onnxprune.errors import TargetOutOfReachError
 from onnxprune.search.allocation import CostModel, Problem, fill, global_path, uniform_path
 from onnxprune.search.costs import ShareCost, bytes_cost, macs_cost, parameters_cost
@@ -160,8 +161,13 @@ def exact(problem: Problem, target: Target, counts: np.ndarray) -> float:
     cost = exact_cost(problem, target)
     if cost is not None:
         return cost.total(counts) + (problem.file_overhead_bytes if target.kind == "size" else 0)
-    channels_per_unit = np.array([group.channels_per_unit for group in problem.channels.groups])
-    full = full_counts(problem.channels)
+    return kept_share(problem.channels, counts)
+
+
+def kept_share(channels: ChannelMap, counts: np.ndarray) -> float:
+    """Return the share of the channels that a structure, shape (groups,), keeps."""
+    channels_per_unit = np.array([group.channels_per_unit for group in channels.groups])
+    full = full_counts(channels)
     return float((counts * channels_per_unit).sum() / (full * channels_per_unit).sum())
 
 

@@ -125,7 +125,16 @@ class Sample:
 class RlPruner:
     """The agent: its distribution, and how a stage is sampled."""
 
-    def __init__(self, filters: np.ndarray, per_unit: np.ndarray, paper: PaperCost, config: RlPrunerConfig, seed: int):
+    def __init__(
+        self,
+        filters: np.ndarray,
+        per_unit: np.ndarray,
+        paper: PaperCost,
+        config: RlPrunerConfig,
+        seed: int,
+        *,
+        least: np.ndarray | None = None,
+    ) -> None:
         """Start with shares proportional to the groups' filters.
 
         Args:
@@ -134,7 +143,9 @@ class RlPruner:
             paper: MACs and parameters of structures.
             config: Hyper-parameters.
             seed: Seed of everything drawn.
+            least: Units of each group that always stay, shape (groups,); None: one of each.
         """
+        self._least = np.ones(len(filters), dtype=np.int64) if least is None else least
         self._filters, self._per_unit, self._paper, self._config = filters, per_unit, paper, config
         self._rng = np.random.default_rng(seed)
         self._first = filters / filters.sum()
@@ -201,7 +212,7 @@ class RlPruner:
         return action
 
     def removed(self, counts: np.ndarray, action: np.ndarray) -> np.ndarray:
-        """Take one step: remove filters by an action's shares; one unit of each group always stays.
+        """Take one step: remove filters by an action's shares, down to what always stays of each group.
 
         Filters that rounding leaves over go to the groups with the largest remainders.
         """
@@ -211,7 +222,7 @@ class RlPruner:
         left_over = total - int(filters.sum())
         filters[np.argsort(filters - exact, kind="stable")[:left_over]] += 1
         units = np.maximum(np.round(filters / self._per_unit), (filters > 0) & (self._per_unit > 1))
-        after: np.ndarray = np.maximum(counts - units.astype(np.int64), 1)
+        after: np.ndarray = np.maximum(counts - units.astype(np.int64), self._least)
         return after
 
     def _value(self, counts: np.ndarray, metric: float) -> float:

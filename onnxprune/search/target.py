@@ -105,13 +105,17 @@ def parse_size(text: str | float) -> Target:
     return _parse("size", text, _SIZES)
 
 
-def ratio_target(ratio: float) -> Target:
+def ratio_target(ratio: float, text: str | None = None) -> Target:
     """Make a target of the share of channels to remove, above 0 and below 1.
+
+    Args:
+        ratio: The share.
+        text: How messages and the report call it; None: as a number.
 
     Raises:
         TargetError: It is outside of that.
     """
-    return Target("ratio", float(ratio), False, f"{ratio:g}")
+    return Target("ratio", float(ratio), False, text or f"{ratio:g}")
 
 
 def _parse(kind: TargetKind, text: str | float, units: Mapping[str, float]) -> Target:

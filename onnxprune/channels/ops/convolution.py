@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from onnxprune.channels import hints
 from onnxprune.channels.labels import Labels, dims
 from onnxprune.channels.map import Axis
 from onnxprune.channels.ops.rules import named
@@ -32,7 +33,7 @@ def _convolve(node: ir.Node, labels: Labels, out_axis: int, in_axis: int) -> Non
     sizes = dims(weight)
     reason = f"{named(node)} reads them from a fixed axis"
     for axis in [*x_axes[2:], *w_axes[2:]]:
-        labels.pin(axis, f"{named(node)} slides over this axis")
+        labels.pin(axis, f"{named(node)} slides over this axis", hints.POSITIONS)
     if groups == 1:
         labels.tie(x_axes[1], w_axes[in_axis], reason)
         labels.contract(node, 0, 1)
@@ -54,14 +55,14 @@ def _grouped(node: ir.Node, labels: Labels, x: Axis, groups: int, width: int) ->
     reason = f"{named(node)} works on {groups} groups of {width} channels, some of them fixed"
     if x is None or out is None:
         for axis in (x, out, inner):
-            labels.pin(axis, reason)
+            labels.pin(axis, reason, hints.TIED)
         return None
     in_boxes, out_boxes = x.reshape(groups, -1), out.reshape(groups, -1)
     if whole_groups(groups, width):
         tie_rows(labels, in_boxes, reason)
         tie_rows(labels, out_boxes, reason)
         labels.tie(in_boxes[:, 0], out_boxes[:, 0], reason)
-        labels.pin(inner, f"{named(node)} keeps the width of its groups")
+        labels.pin(inner, f"{named(node)} keeps the width of its groups", hints.WIDTH)
         return out
     tie_rows(labels, in_boxes.T, reason)
     tie_rows(labels, out_boxes.T, reason)
@@ -77,7 +78,7 @@ def _grouped_transpose(node: ir.Node, labels: Labels, x: Axis, groups: int) -> A
     width_out = int(dims(weight)[1] or 1)  # type: ignore[arg-type]
     reason = f"{named(node)} works on {groups} groups, some of them fixed"
     x = labels.tie(x, w_in, reason)
-    labels.pin(w_out, f"{named(node)} keeps the width of its groups")
+    labels.pin(w_out, f"{named(node)} keeps the width of its groups", hints.WIDTH)
     if x is None:
         return None
     boxes = x.reshape(groups, -1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from onnxprune.channels import hints
 from onnxprune.channels.labels import Labels, dims
 from onnxprune.channels.map import Axis
 from onnxprune.channels.ops.rules import as_array, named, positive, size_of
@@ -38,7 +39,7 @@ def _joined(node: ir.Node, labels: Labels, parts: list[tuple[Axis, int | str | N
         size = size_of(axis, dim)
         if size is None:
             for other, _ in parts:
-                labels.pin(other, f"{named(node)} joins them with an axis of dynamic size")
+                labels.pin(other, f"{named(node)} joins them with an axis of dynamic size", hints.SIZES)
             return None
         arrays.append(as_array(axis, size))
     return np.concatenate(arrays)

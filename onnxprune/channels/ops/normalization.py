@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from onnxprune.channels import hints
 from onnxprune.channels.labels import Labels
 from onnxprune.channels.ops.rules import named, positive
 from onnxprune.channels.registry import flow
@@ -18,7 +19,7 @@ def channel_normalization(node: ir.Node, labels: Labels) -> None:
         channel = labels.tie(channel, labels.of(value)[0], f"{named(node)} scales a fixed axis")
     if node.op_type == "InstanceNormalization":
         for axis in axes[2:]:
-            labels.pin(axis, f"{named(node)} takes statistics over this axis")
+            labels.pin(axis, f"{named(node)} takes statistics over this axis", hints.POSITIONS)
     labels.set(node.outputs[0], (axes[0], channel, *axes[2:]))
     for output in node.outputs[1:]:
         labels.set(output, (channel,))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from onnxprune.channels import hints
 from onnxprune.channels.labels import Labels, dims
 from onnxprune.channels.map import Axis
 from onnxprune.channels.ops.rules import axes_argument, named, patch_sizes, positive
@@ -98,7 +99,7 @@ def tile(node: ir.Node, labels: Labels) -> None:
     for position, axis in enumerate(axes):
         count = repeats[position] if repeats is not None else None
         if axis is not None and count is None:
-            labels.pin(axis, f"{named(node)} repeats them a number of times that is not known beforehand")
+            labels.pin(axis, f"{named(node)} repeats them a number of times that is not known beforehand", hints.SIZES)
         out.append(np.tile(axis, count) if axis is not None and count is not None else None)
     labels.set(node.outputs[0], out)
 
@@ -111,7 +112,7 @@ def pixel_shuffle(node: ir.Node, labels: Labels) -> None:
     batch, channels, height, width = dims(value)
     block = node.attributes.get_int("blocksize")
     if not all(isinstance(d, int) for d in (channels, height, width)):
-        labels.pin_all([value], f"{named(node)} regroups axes of dynamic size")
+        labels.pin_all([value], f"{named(node)} regroups axes of dynamic size", hints.SIZES)
         labels.set(node.outputs[0], (None,) * 4)
         return
     c, h, w = int(channels), int(height), int(width)  # type: ignore[arg-type]

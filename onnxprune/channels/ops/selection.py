@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import onnx_ir as ir
 
+from onnxprune.channels import hints
 from onnxprune.channels.labels import Labels, dims
 from onnxprune.channels.map import Axis
 from onnxprune.channels.ops.rules import named, opset, positive, set_constant
@@ -21,7 +22,7 @@ def split(node: ir.Node, labels: Labels) -> None:
     labelled = axes[axis]
     sizes = [dims(output)[axis] if dims(output) else None for output in node.outputs]
     if labelled is not None and not all(isinstance(s, int) for s in sizes):
-        labels.pin(labelled, f"{named(node)} cuts them at places that are not known beforehand")
+        labels.pin(labelled, f"{named(node)} cuts them at places that are not known beforehand", hints.SIZES)
         labelled = None
     start = 0
     for output, size in zip(node.outputs, sizes, strict=True):
@@ -70,7 +71,8 @@ def slice_(node: ir.Node, labels: Labels) -> None:
             continue
         start, end, step = bounds[position] if bounds is not None else (0, 0, 0)
         if step != 1:
-            labels.pin(axis, f"{named(node)} picks them by a step or by bounds that are not known beforehand")
+            why = f"{named(node)} picks them by a step or by bounds that are not known beforehand"
+            labels.pin(axis, why, hints.SIZES if bounds is None else hints.TOGETHER)
             axes[position] = None
         else:
             axes[position] = axis[slice(*slice(start, end).indices(len(axis)))]
@@ -148,7 +150,7 @@ def gather(node: ir.Node, labels: Labels) -> None:
             assert known is not None
             labels.pin(labelled[np.atleast_1d(known.astype(np.int64))], f"{named(node)} picks it out")
         else:
-            labels.pin(labelled, f"{named(node)} picks them by indices that are not known beforehand")
+            labels.pin(labelled, f"{named(node)} picks them by indices that are not known beforehand", hints.SIZES)
     for position, other in enumerate(axes):
         if data.is_initializer() and position != axis and other is not None and len(other) > 1:
             labels.produce(node, data, position)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from onnxprune.channels import hints
 from onnxprune.channels.labels import Labels, dims
 from onnxprune.channels.map import Axis
 from onnxprune.channels.ops.rules import (
@@ -25,7 +26,7 @@ def pooling(node: ir.Node, labels: Labels) -> None:
     """Carry batch and channels; labels on pooled axes are fixed."""
     axes = labels.of(node.inputs[0])
     for axis in axes[2:]:
-        labels.pin(axis, f"{named(node)} pools over this axis")
+        labels.pin(axis, f"{named(node)} pools over this axis", hints.POSITIONS)
     for output in node.outputs:
         labels.set(output, (*axes[:2], *(None for _ in axes[2:])))
     if len(node.outputs) > 1 and (node.outputs[1].uses() or node.outputs[1].is_graph_output()):
@@ -42,7 +43,7 @@ def resizing(node: ir.Node, labels: Labels) -> None:
     for position, axis in enumerate(axes):
         same = after[position] == before[position] if position < len(after) else False
         if axis is not None and not same:
-            labels.pin(axis, f"{named(node)} resizes this axis")
+            labels.pin(axis, f"{named(node)} resizes this axis", hints.POSITIONS)
         out.append(axis if same else None)
     labels.set(node.outputs[0], out)
 
@@ -70,7 +71,7 @@ def pad(node: ir.Node, labels: Labels) -> None:
     axes = list(labels.of(value))
     amounts = _amounts(node, labels.known_ints(node.inputs[1]) if len(node.inputs) > 1 else None, labels, len(axes))
     if amounts is None:
-        labels.pin_all([value], f"{named(node)} pads by amounts that are not known beforehand")
+        labels.pin_all([value], f"{named(node)} pads by amounts that are not known beforehand", hints.SIZES)
         labels.set(node.outputs[0], (None,) * len(axes))
         return
     constant = _mode(node) == "constant"
@@ -79,7 +80,7 @@ def pad(node: ir.Node, labels: Labels) -> None:
         if (before, after) == (0, 0):
             continue
         if size is None or not constant:
-            labels.pin(axes[position], f"{named(node)} pads this axis by its own entries")
+            labels.pin(axes[position], f"{named(node)} pads this axis by its own entries", hints.POSITIONS)
             axes[position] = None
             continue
         inner = as_array(axes[position], size)[max(-before, 0) : size - max(-after, 0)]

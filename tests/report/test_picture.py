@@ -1,0 +1,112 @@
+"""The graph as a picture: well-formed, complete, coloured by group, and placed without overlap."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from onnxprune.errors import OutputError
+from onnxprune.report import inspect_model, page, svg, write_picture
+from onnxprune.report.layout import lay_out
+from onnxprune.report.picture import colour
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def nodes_of(text: str) -> dict[str, tuple[str, list[str]]]:
+    """Titles by their first line, each with the rest and the colours of the node's stripes."""
+    found = {}
+    for element in ElementTree.fromstring(text).iter(f"{SVG}g"):
+        title = element.find(f"{SVG}title")
+        assert title is not None
+        assert title.text is not None
+        first, _, rest = title.text.partition("\n")
+        stripes = [r.attrib["fill"] for r in element.iter(f"{SVG}rect") if r.attrib.get("class") != "frame"]
+        found[first] = rest, stripes
+    return found
+
+
+def test_every_node_is_there_in_the_colour_of_its_group(cnn_path: Path) -> None:
+    nodes = nodes_of(svg(inspect_model(cnn_path)))
+    assert list(nodes) == [
+        *("Conv 'first'", "Relu 'act'", "Conv 'second'", "Conv 'depthwise'"),
+        *("GlobalAveragePool 'pool'", "Flatten 'flat'", "Gemm 'classifier'"),
+    ]
+    for name in ("Conv 'first'", "Relu 'act'"):
+        assert nodes[name] == ("16 channels of group 'first'", ["#ffffff", colour(0)])
+    assert nodes["Conv 'depthwise'"][0] == "24 channels of group 'second' + 1 more"
+    assert colour(1) in nodes["Conv 'depthwise'"][1]
+
+
+def test_what_is_fixed_is_grey_and_says_why(cnn_path: Path) -> None:
+    nodes = nodes_of(svg(inspect_model(cnn_path, keep=["second"])))
+    why, stripes = nodes["Conv 'second'"]
+    assert why == "24 channels fixed: --keep 'second' names it\nwhat would free them: leave out --keep 'second'"
+    assert stripes == nodes["Gemm 'classifier'"][1] == ["#c4c4c4"]
+    assert nodes["Flatten 'flat'"][0] == "no channel that can go passes through"
+
+
+def test_names_are_escaped(tmp_path: Path) -> None:
+    model = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["" : 17]>
+        net (float[1, 2] x) => (float[1, 2] y) { [n] y = Gemm (x, w) }
+    """)
+    model.graph.node[0].name = "</title><script>alert('&')</script>"
+    model.graph.initializer.append(onnx.helper.make_tensor("w", 1, (2, 2), [1.0] * 4))
+    onnx.save(model, tmp_path / "odd.onnx")
+    inspection = inspect_model(tmp_path / "odd.onnx")
+    (name,) = nodes_of(svg(inspection))
+    assert name.startswith("Gemm '</title><script>") or "script" in name
+    assert "<script" not in page(inspection)
+
+
+def test_the_page_needs_no_other_file(cnn_path: Path) -> None:
+    text = page(inspect_model(cnn_path))
+    assert "src=" not in text
+    assert "href=" not in text
+    assert "100.0 % of the MACs" in text
+    assert "nothing: the caller reads them" in text
+
+
+def test_a_picture_that_cannot_be_written(cnn_path: Path, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="does not exist"):
+        write_picture(svg(inspect_model(cnn_path)), tmp_path / "none" / "x.svg")
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> list[list[int]]:
+    count = draw(st.integers(0, 25))
+    return [draw(st.lists(st.integers(0, i - 1), max_size=3, unique=True)) if i else [] for i in range(count)]
+
+
+@given(graphs())
+@settings(max_examples=100, deadline=None, derandomize=True)
+def test_nodes_do_not_overlap_and_edges_go_down(inputs: list[list[int]]) -> None:
+    layout = lay_out(inputs)
+    rows: dict[int, list[float]] = {}
+    for x, row in zip(layout.x, layout.row, strict=True):
+        rows.setdefault(row, []).append(x)
+    for places in rows.values():
+        ordered = sorted(places)
+        assert all(b - a >= 1 - 1e-6 for a, b in zip(ordered, ordered[1:], strict=False))
+    assert min(layout.x, default=0.0) >= 0.0
+    assert sorted((reader, source) for reader, source, _ in layout.edges) == sorted(
+        (reader, source) for reader, sources in enumerate(inputs) for source in sources
+    )
+    for reader, source, bends in layout.edges:
+        assert layout.row[source] < layout.row[reader]
+        assert [row for _, row in bends] == list(range(layout.row[source] + 1, layout.row[reader]))
+
+
+def test_a_chain_is_a_straight_line_and_a_block_is_symmetric() -> None:
+    chain = lay_out([[], [0], [1], [2]])
+    assert chain.x == (0.0, 0.0, 0.0, 0.0)
+    assert chain.row == (0, 1, 2, 3)
+    block = lay_out([[], [0], [1], [0, 2]])
+    assert block.x[0] == pytest.approx(block.x[3])
+    assert block.x[1] == pytest.approx(block.x[2])
