@@ -9,7 +9,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from onnxprune.channels import analyse, prune, verify
+from onnxprune.channels import analyse, hints, prune, verify
 from onnxprune.channels.registry import known_operators
 from onnxprune.graph import load
 from tests.channels.operator_table import ROWS, build
@@ -53,3 +53,30 @@ def test_fixed_channels_say_why(name: str, tmp_path: Path) -> None:
     assert reasons
     operators = {node.op_type for node in build(ROWS[name]).graph.node}
     assert all(reason.split()[0] in operators for reason in reasons)
+
+
+@pytest.mark.parametrize(
+    ("middle", "hint"),
+    [
+        ("b = Softmax<axis = 1>(a)", hints.TOGETHER),
+        ("b = my.Thing(a)", hints.RULE),
+        ("b = Slice(a, start, end, one, start)", hints.SIZES),
+        ("y = Relu(a)\nb = Neg(y)", hints.CALLER),
+    ],
+)
+def test_fixed_channels_say_what_would_free_them(middle: str, hint: str, tmp_path: Path) -> None:
+    proto = onnx.parser.parse_model(
+        f"""<ir_version: 8, opset_import: ["": 17, "my": 1]>
+        net (float[2, 3, 4, 4] x, int64[1] start, int64[1] end) => (float[2, 4, 4, 4] y, float[2, 4, 4, 4] z)
+        <int64[1] one = {{1}}> {{
+            [Conv_0] a = Conv(x, w)
+            {middle}
+            z = Conv(b, v)
+            {"" if "y =" in middle else "y = Identity(z)"}
+        }}"""
+    )
+    for name, shape in {"w": (4, 3, 1, 1), "v": (4, 4, 1, 1)}.items():
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(shape, np.float32), name))
+    onnx.save(proto, tmp_path / "net.onnx")
+    first = analyse(load(tmp_path / "net.onnx")).fixed[0]
+    assert (first.producer, first.channels, first.hint) == ("Conv_0", 4, hint)

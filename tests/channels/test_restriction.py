@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from onnxprune.channels import ChannelMap, analyse, find_branches, prune, restrict, short_name, verify
 from onnxprune.errors import PatternError
-from onnxprune.graph import load
+from onnxprune.graph import load, to_bytes
 from tests.channels.network_strategy import networks
 from tests.residual import residual_cnn
 
@@ -83,10 +83,7 @@ def test_one_unit_map_and_the_other_give_the_same_network(residual: ir.Model) ->
     among_all = np.ones(whole.unit_count, dtype=bool)
     among_all[np.concatenate([group.units for group in whole.groups if group.name != "up1"])] = keep
     small, same = prune(residual, part, keep), prune(residual, whole, among_all)
-    shapes = [
-        [(v.name, v.const_value.shape) for v in m.graph.initializers.values() if v.const_value] for m in (small, same)
-    ]
-    assert shapes[0] == shapes[1]
+    assert to_bytes(small) == to_bytes(same)
 
 
 def test_part_of_an_axis_can_stay(layers: ChannelMap) -> None:
@@ -112,9 +109,8 @@ def test_brackets_of_a_name_match_themselves(layers: ChannelMap) -> None:
 
 @pytest.mark.parametrize("option", ["keep", "only"])
 def test_a_pattern_that_names_nothing_says_what_is_near(layers: ChannelMap, option: str) -> None:
-    with pytest.raises(
-        PatternError, match=rf"--{option} 'layr2\*' names no node .* nearest are 'layer2/conv\[0\]/Conv'"
-    ):
+    message = rf"--{option} 'layr2\*' names no node .* nearest are 'layer2/conv\[0\]/Conv'"
+    with pytest.raises(PatternError, match=message):
         restrict(layers, **{option: ["layr2*"]})
 
 

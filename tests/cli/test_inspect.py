@@ -33,7 +33,50 @@ def test_quiet_prints_the_summary_only(run: Run, model: Path) -> None:
     assert len(run("inspect", model, "-q").stdout.splitlines()) == 4
 
 
-def test_a_model_with_nothing_to_prune_is_no_error(run: Run, tmp_path: Path) -> None:
+def test_verbose_says_what_would_free_the_fixed(run: Run, model: Path) -> None:
+    plain, verbose = run("inspect", model).stdout, run("inspect", model, "-v").stdout
+    assert "what would free them" not in plain
+    assert "nothing: the caller reads them" in verbose
+
+
+def test_keep_and_only(run: Run, model: Path) -> None:
+    kept = json.loads(run("inspect", model, "--json", "--keep", "fir*").stdout)
+    assert [group["name"] for group in kept["groups"]] == ["second"]
+    assert kept["fixed"][0]["hint"] == "leave out --keep 'fir*'"
+    assert kept["coverage"] < 1
+    only = json.loads(run("inspect", model, "--json", "--only", "depthwise").stdout)
+    assert [group["name"] for group in only["groups"]] == ["second"]
+    both = run("inspect", model, "--keep", "fir*", "--only", "first")
+    assert both.exit_code == 2
+    assert "--keep 'fir*' and --only 'first' contradict each other" in both.stderr
+    unknown = run("inspect", model, "--keep", "frist")
+    assert unknown.exit_code == 2
+    assert "the nearest are 'first'" in unknown.stderr
+
+
+def test_pictures(run: Run, model: Path, tmp_path: Path) -> None:
+    result = run("inspect", model, "-q", "--svg", tmp_path / "a.svg", "--html", tmp_path / "a.html")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "a.svg").read_text().startswith("<svg ")
+    assert "<svg " in (tmp_path / "a.html").read_text()
+    refused = run("inspect", model, "--svg", tmp_path / "none" / "a.svg")
+    assert refused.exit_code == 1
+    assert "cannot write" in refused.stderr
+
+
+def test_all_that_is_kept_leaves_nothing_and_says_why(run: Run, model: Path) -> None:
+    result = run("inspect", model, "--keep", "first", "--keep", "second")
+    assert result.exit_code == 3
+    assert "prunable: 0 of " in result.stdout
+    message = " ".join(result.stderr.split())
+    # The commonest reasons first.
+    assert "can be removed: --keep 'second' names it (24 channels); they share channels with 'second'" in message
+    assert "--keep 'first' names it (16 channels). 'onnxprune inspect -v" in message
+    assert "the model's output" not in message
+    assert json.loads(run("inspect", model, "--json", "--keep", "*").stdout)["groups"] == []
+
+
+def test_a_model_with_nothing_to_prune(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "relu.onnx"
     onnx.save(
         onnx.parser.parse_model(
@@ -42,7 +85,8 @@ def test_a_model_with_nothing_to_prune_is_no_error(run: Run, tmp_path: Path) -> 
         path,
     )
     result = run("inspect", path)
-    assert result.exit_code == 0
+    assert result.exit_code == 3
+    assert "there is no channel to remove" in result.stderr
     assert "prunable: 0 of 0 output channels, in 0 groups" in result.stdout
 
 

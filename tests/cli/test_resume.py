@@ -77,3 +77,18 @@ def test_a_finished_run_can_be_taken_up_for_its_result(run: Run, model: Path, tm
     output.unlink()
     assert run("resume", tmp_path / "run").exit_code == 0
     assert output.read_bytes() == content
+
+
+def test_a_restricted_run_is_told_the_same_again(run: Run, model: Path, tmp_path: Path) -> None:
+    output, ratios = tmp_path / "small.onnx", tmp_path / "ratios.json"
+    ratios.write_text('{"second": 0.5}')
+    told = ("prune", model, "--ratios", ratios, "--keep", "fir*", "--max-ratio", "0.6", "-o", output)
+    assert run(*told, "--run-dir", tmp_path / "run").exit_code == 0
+    content = output.read_bytes()
+    output.unlink()
+    assert run("resume", tmp_path / "run").exit_code == 0
+    assert output.read_bytes() == content
+    ratios.write_text('{"second": 0.25}')
+    changed = run("resume", tmp_path / "run")
+    assert changed.exit_code == 1
+    assert "a run cannot change" in changed.stderr

@@ -34,13 +34,28 @@ def test_groups_and_what_they_take_part_in(cnn_path: Path) -> None:
     assert first.parameters == 16 * 27 + 24 * 144
     assert second.parameters == 24 * 144 + 24 * 9 + 240
     assert inspection.cost.macs == inspection.prunable_macs == conv1 + conv2 + depthwise + gemm
-    assert inspection.prunable_share == 1.0
+    assert inspection.coverage == 1.0
 
 
 def test_fixed_channels_have_a_reason(cnn_path: Path) -> None:
     (fixed,) = inspect_model(cnn_path).fixed
     assert (fixed.producer, fixed.channels) == ("classifier", 10)
     assert "output 'scores'" in fixed.reason
+    assert fixed.hint == "nothing: the caller reads them"
+
+
+def test_what_is_kept_is_covered_no_more(cnn_path: Path) -> None:
+    """The first group's MACs go on: what the second convolution reads of it is all that the second group shares."""
+    conv1, conv2, depthwise, gemm = 64 * 16 * 27, 64 * 24 * 144, 64 * 24 * 9, 240
+    content = inspect_model(cnn_path, keep=["depthwise"]).to_dict()
+    assert [group["name"] for group in content["groups"]] == ["first"]
+    assert content["coverage"] == pytest.approx((conv1 + conv2) / (conv1 + conv2 + depthwise + gemm), abs=1e-6)
+    assert content["fixed"][0] == {
+        "producer": "second",
+        "channels": 24,
+        "reason": "they share channels with 'depthwise', which --keep 'depthwise' names",
+        "hint": "leave out --keep 'depthwise'",
+    }
 
 
 def test_part_of_an_axis_counts_in_its_share(tmp_path: Path) -> None:
@@ -89,6 +104,7 @@ def test_tables(cnn_path: Path) -> None:
     assert row(groups_table(inspection), "first") == ["first", "16", "1", "249 k", "94.7 %", "3.89 k"]
     assert row(groups_table(inspection), "second")[0] == "second + 1 more"
     assert rendered(fixed_table(inspection))[1][0] == "classifier"
+    assert row(fixed_table(inspection, hints=True), "classifier")[-1] == "nothing: the caller reads them"
 
 
 def test_loads_neither_torch_nor_onnxruntime(cnn_path: Path) -> None:

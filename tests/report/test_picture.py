@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -61,7 +62,7 @@ def test_names_are_escaped(tmp_path: Path) -> None:
     onnx.save(model, tmp_path / "odd.onnx")
     inspection = inspect_model(tmp_path / "odd.onnx")
     (name,) = nodes_of(svg(inspection))
-    assert name.startswith("Gemm '</title><script>") or "script" in name
+    assert name.startswith("Gemm '</title><script>")
     assert "<script" not in page(inspection)
 
 
@@ -93,7 +94,7 @@ def test_nodes_do_not_overlap_and_edges_go_down(inputs: list[list[int]]) -> None
         rows.setdefault(row, []).append(x)
     for places in rows.values():
         ordered = sorted(places)
-        assert all(b - a >= 1 - 1e-6 for a, b in zip(ordered, ordered[1:], strict=False))
+        assert all(b - a >= 1 - 1e-6 for a, b in pairwise(ordered))
     assert min(layout.x, default=0.0) >= 0.0
     assert sorted((reader, source) for reader, source, _ in layout.edges) == sorted(
         (reader, source) for reader, sources in enumerate(inputs) for source in sources

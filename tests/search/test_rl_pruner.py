@@ -31,6 +31,13 @@ def test_a_step_removes_its_share_and_leaves_one_of_each() -> None:
     assert subject.removed(np.array([100, 300]), np.array([0.33, 0.67])).sum() == 380
 
 
+def test_what_always_stays_stays() -> None:
+    subject = RlPruner(
+        np.array([100, 300]), np.array([1, 1]), NO_COST, RlPrunerConfig(share=0.5), 0, least=np.array([80, 1])
+    )
+    assert subject.removed(np.array([100, 300]), np.array([0.5, 0.5])).tolist() == [80, 200]
+
+
 def test_channels_that_go_together_go_whole() -> None:
     subject = agent([100, 100], [1, 10], share=0.1)
     assert subject.removed(np.array([100, 10]), np.array([0.5, 0.5])).tolist() == [90, 9]

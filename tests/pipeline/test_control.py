@@ -1,0 +1,112 @@
+"""Whole runs that a user restricts: what is kept stays, limits hold, given ratios are what goes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import onnx
+import pytest
+
+import onnxprune
+from onnxprune.errors import NothingToPruneError, PatternError, RunDirectoryError, TargetError, TargetOutOfReachError
+from onnxprune.report import Report
+from tests.pipeline.test_run import pictures
+from tests.residual import residual_cnn
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "residual.onnx"
+    onnx.save(residual_cnn(second=0.05), path)
+    return path
+
+
+def after(report: Report) -> dict[str, int]:
+    return {group.name: group.channels_after for group in report.groups}
+
+
+@pytest.mark.parametrize("allocation", ["global", "uniform", "rl", "rl-pruner"])
+def test_every_allocation_leaves_alone_what_is_kept(model: Path, allocation: str) -> None:
+    report = onnxprune.prune(
+        model,
+        target_macs="70%",
+        data=pictures(100)[0],
+        allocation=allocation,
+        search_budget=4,
+        rl_pruner=["share=0.2", "rounds=1", "samples=2"],
+        importance="l1",
+        round_to=1,
+        keep=["down2"],
+        max_ratio=0.6,
+        min_channels=7,
+    ).report
+    assert set(after(report)) == {"up1", "up2"}
+    assert min(after(report).values()) >= 7
+    assert {fixed.producer: fixed.reason for fixed in report.fixed}["down2"] == "--keep 'down2' names it"
+    assert report.settings["keep"] == ["down2"]
+    assert (report.settings["max_ratio"], report.settings["min_channels"]) == (0.6, 7)
+    assert report.coverage is not None
+    assert 0.5 < report.coverage < 1
+    assert report.target.achieved <= report.target.value
+
+
+def test_with_limits_no_branch_goes_whole(model: Path) -> None:
+    options = {"target_macs": "45%", "data": pictures(200)[0], "round_to": 4, "heal": True, "importance": "l1"}
+    assert after(onnxprune.prune(model, **options).report)["up2"] == 0
+    assert after(onnxprune.prune(model, min_channels=2, **options).report)["up2"] >= 2
+    assert after(onnxprune.prune(model, keep="down2", **options).report)["up2"] > 0
+
+
+def test_limits_put_targets_out_of_reach(model: Path) -> None:
+    with pytest.raises(TargetOutOfReachError):
+        onnxprune.prune(model, target_macs="20%", round_to=1, max_ratio=0.3)
+
+
+def test_nothing_left_to_prune(model: Path) -> None:
+    with pytest.raises(NothingToPruneError, match=r"--keep '\*' names it"):
+        onnxprune.prune(model, target_macs="50%", keep="*")
+    with pytest.raises(PatternError, match="the nearest are"):
+        onnxprune.prune(model, target_macs="50%", only=["nowhere"])
+
+
+def test_given_ratios_are_what_goes(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "shares.json").write_text(json.dumps({"up*": 0.5, "up2": 0.25}))
+    report = onnxprune.prune(model, ratios=tmp_path / "shares.json").report
+    assert after(report) == {"stem": 8, "up1": 8, "up2": 12}
+    assert report.target.kind == "ratio"
+    assert report.target.requested.endswith("shares.json")
+    assert report.target.achieved == pytest.approx(12 / 40) == report.target.value
+    assert report.settings["allocation"] == "ratios"
+    assert report.settings["ratios"] == {"up*": 0.5, "up2": 0.25}
+    assert report.search == ()
+
+
+@pytest.mark.slow
+def test_given_ratios_are_trained(model: Path) -> None:
+    report = onnxprune.compress(model, ratios={"up1": 0.9}, data=pictures(64)[0], epochs=1, batch_size=16).report
+    assert after(report) == {"stem": 8, "up1": 2, "up2": 16}
+    assert report.training is not None
+    assert report.stages == ()
+
+
+def test_ratios_are_a_target_and_say_everything(model: Path) -> None:
+    with pytest.raises(TargetError, match="exactly one target, not ratio and ratios"):
+        onnxprune.prune(model, ratio=0.3, ratios={"up1": 0.5})
+    with pytest.raises(TargetError, match="leave out --allocation and --round-to"):
+        onnxprune.prune(model, ratios={"up1": 0.5}, allocation="global", round_to=8)
+    with pytest.raises(TargetError, match="leave out --stages"):
+        onnxprune.compress(model, ratios={"up1": 0.5}, stages=2)
+
+
+def test_a_run_goes_on_as_it_was_told_only(model: Path, tmp_path: Path) -> None:
+    told = {"ratios": {"up1": 0.5}, "keep": "up2", "run_dir": tmp_path / "run"}
+    first = onnxprune.prune(model, **told)
+    content = first.output.read_bytes()
+    assert onnxprune.prune(model, **told, resume=True).output.read_bytes() == content
+    with pytest.raises(RunDirectoryError, match="was told keep = "):
+        onnxprune.prune(model, **{**told, "keep": ()}, resume=True)
+    with pytest.raises(RunDirectoryError, match="was told target = "):
+        onnxprune.prune(model, **{**told, "ratios": {"up1": 0.25}}, resume=True)
+    with pytest.raises(RunDirectoryError, match="was told limits = "):
+        onnxprune.prune(model, **told, max_ratio=0.9, resume=True)
