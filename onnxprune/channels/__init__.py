@@ -10,11 +10,12 @@ from onnxprune.channels.attention import AttentionUnit
 from onnxprune.channels.branches import Branch, find_branches
 from onnxprune.channels.map import ChannelMap, Contraction, FixedChannels, Group, GroupKind
 from onnxprune.channels.patterns import producer_names, short_name
-from onnxprune.channels.restriction import nothing_left, restrict
+from onnxprune.channels.restriction import UNITS, Restriction, nothing_left, permitted, restrict
 from onnxprune.channels.surgery import embed, prune
 from onnxprune.channels.verification import Verification, verify
 
 __all__ = [
+    "UNITS",
     "AttentionUnit",
     "Branch",
     "ChannelMap",
@@ -22,11 +23,13 @@ __all__ = [
     "FixedChannels",
     "Group",
     "GroupKind",
+    "Restriction",
     "Verification",
     "analyse",
     "embed",
     "find_branches",
     "nothing_left",
+    "permitted",
     "producer_names",
     "prune",
     "restrict",

@@ -8,16 +8,74 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
 
-from onnxprune.channels.map import Axis, ChannelMap, FixedChannels, Group
+from onnxprune.channels.analysis import analyse
+from onnxprune.channels.attention import AttentionUnit
+from onnxprune.channels.map import Axis, ChannelMap, FixedChannels, Group, GroupKind
 from onnxprune.channels.patterns import named_by, producer_names
 from onnxprune.errors import PatternError
 
 _NAMED_BY_NONE = "no --only pattern names it"
+
+
+UNITS: tuple[GroupKind, ...] = ("channels", "mlp", "head-dim", "heads", "embedding")
+"""What may go, from what always may to what is only taken where it is asked for."""
+
+_USUAL_UNITS: frozenset[GroupKind] = frozenset({"channels", "mlp", "head-dim"})
+
+
+@dataclass(frozen=True)
+class Restriction:
+    """What the user wants touched.
+
+    Attributes:
+        keep: Patterns of producers whose channels stay.
+        only: Patterns of producers whose channels may go; none: all.
+        units: What may go; none: channels, hidden units and entries of every head.
+    """
+
+    keep: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    units: tuple[GroupKind, ...] = ()
+
+
+def permitted(model: ir.Model, restriction: Restriction = Restriction()) -> ChannelMap:
+    """Find which channels of a model can go and are allowed to.
+
+    Args:
+        model: A normalised model.
+        restriction: What the user wants touched.
+
+    Raises:
+        PatternError: A pattern names nothing, or two wishes contradict each other.
+    """
+    units: frozenset[GroupKind] = frozenset(restriction.units) or _USUAL_UNITS
+    if {"heads", "head-dim"} <= units:
+        raise PatternError("--unit heads and --unit head-dim contradict each other: a head goes whole, or it does not")
+    attention: AttentionUnit = "heads" if "heads" in units else "head-dim"
+    channels = analyse(model, attention, embedding="embedding" in units)
+    return restrict(_of_kinds(channels, units), restriction.keep, restriction.only)
+
+
+def _of_kinds(channels: ChannelMap, units: frozenset[GroupKind]) -> ChannelMap:
+    """Fix the groups whose units are of no kind that may go."""
+    fixed = {
+        group.index: _fixed(channels, group, f"no --unit names what they are ({group.kind})", f"--unit {group.kind}")
+        for group in channels.groups
+        if group.kind not in units
+    }
+    if not fixed:
+        return channels
+    entries = [entry for each in fixed.values() for entry in each]
+    untouched = channels.untouched | {entry.producer for entry in entries}
+    return replace(
+        _without(channels, fixed), fixed=_in_order(channels, [*channels.fixed, *entries]), untouched=untouched
+    )
 
 
 def restrict(channels: ChannelMap, keep: Sequence[str] = (), only: Sequence[str] = ()) -> ChannelMap:

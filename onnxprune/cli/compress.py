@@ -19,13 +19,12 @@ from onnxprune.cli.options import (
     restriction_options,
     run_dir_option,
     seed_option,
-    stage_options,
     target_options,
-    training_options,
     verbosity_options,
 )
 from onnxprune.cli.running import run
 from onnxprune.cli.sections import EXIT_CODES, SectionCommand
+from onnxprune.cli.training_options import stage_options, training_options
 
 
 @click.command(cls=SectionCommand, epilog=EXIT_CODES, short_help="Prune a model to a target, train it, measure it.")

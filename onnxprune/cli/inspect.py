@@ -38,6 +38,7 @@ def inspect(
     input_shapes: tuple[tuple[str, Sizes], ...],
     keep: tuple[str, ...],
     only: tuple[str, ...],
+    units: tuple[str, ...],
     svg: str | None,
     html: str | None,
     as_json: bool,
@@ -55,10 +56,11 @@ def inspect(
         onnxprune inspect model.onnx --keep 'layer1*' --keep fc
     """
     from onnxprune.channels import nothing_left
+    from onnxprune.pipeline.arguments import restriction
     from onnxprune.report import inspect_model, page, write_picture
     from onnxprune.report import svg as draw_svg
 
-    inspection = inspect_model(model, named_shapes([model], input_shapes), keep=keep, only=only)
+    inspection = inspect_model(model, named_shapes([model], input_shapes), restriction(keep, only, units))
     if as_json:
         click.echo(json.dumps(inspection.to_dict(), indent=2))
     else:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from onnxprune.cli.parameters import DurationType, InputShapeType, SearchBudgetType, StagesType, TargetType
+from onnxprune.cli.parameters import InputShapeType, SearchBudgetType, TargetType
 from onnxprune.cli.sections import SectionOption
 
 VERBOSE = "onnxprune.verbose"
@@ -16,17 +16,23 @@ VERBOSE = "onnxprune.verbose"
 CRITERIA = ("l1", "l2", "reader_l1", "bn_scale", "fpgm", "taylor", "reconstruction", "random")
 """Names of the importance criteria; here too, since importing them would make `--help` slow."""
 
+UNITS = ("channels", "mlp", "head-dim", "heads", "embedding")
+"""Names of what may go; here for the same reason."""
+
 ALLOCATIONS = ("rl", "global", "uniform", "random", "rl-pruner")
 """Names of the allocations and agents; here for the same reason."""
 
 Decorator = Callable[[Any], Any]
 
 
-def _option(section: str, *names: str, **settings: Any) -> Decorator:
+def option(section: str, *names: str, **settings: Any) -> Decorator:
+    """Make an option that stands under a heading of the help text."""
     return click.option(*names, cls=SectionOption, section=section, **settings)
 
 
-def _together(*decorators: Decorator) -> Decorator:
+def together(*decorators: Decorator) -> Decorator:
+    """Make one decorator of several options, in the order given."""
+
     def decorate(function: Any) -> Any:
         # The last decorator applied comes first in the help text.
         for decorator in reversed(decorators):
@@ -54,26 +60,26 @@ def is_verbose() -> bool:
 
 model_argument = click.argument("model", type=click.Path())
 
-target_options = _together(
-    _option(
+target_options = together(
+    option(
         "Target (give one)",
         "--target-latency",
         type=TargetType("latency"),
         help="Latency p50 on the device: 10ms, 500us, 0.01s, or a share of the original's: 60%, 0.5x.",
     ),
-    _option(
+    option(
         "Target (give one)",
         "--target-macs",
         type=TargetType("macs"),
         help="Multiply-accumulates: 500M, 1.2G, or a share: 60%, 0.5x.",
     ),
-    _option(
+    option(
         "Target (give one)",
         "--target-params",
         type=TargetType("params"),
         help="Number of weights: 500k, 12M, or a share: 60%, 0.5x.",
     ),
-    _option(
+    option(
         "Target (give one)",
         "--target-size",
         type=TargetType("size"),
@@ -81,14 +87,14 @@ target_options = _together(
     ),
 )
 
-ratio_option = _option(
+ratio_option = option(
     "Target (give one)",
     "--ratio",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     help="Share of the channels to remove: 0.3.",
 )
 
-ratios_option = _option(
+ratios_option = option(
     "Target (give one)",
     "--ratios",
     type=click.Path(),
@@ -96,8 +102,8 @@ ratios_option = _option(
     help='Share to remove of each group, by patterns of names: a JSON file such as {"layer3*": 0.5}.',
 )
 
-restriction_options = _together(
-    _option(
+restriction_options = together(
+    option(
         "Pruning",
         "--keep",
         multiple=True,
@@ -106,7 +112,7 @@ restriction_options = _together(
         help="Leave the channels of these nodes alone, such as 'layer1*', and all that share channels with them; "
         "may be repeated.",
     ),
-    _option(
+    option(
         "Pruning",
         "--only",
         multiple=True,
@@ -114,10 +120,21 @@ restriction_options = _together(
         show_default="all",
         help="Let channels of these nodes go only; may be repeated.",
     ),
+    option(
+        "Pruning",
+        "--unit",
+        "units",
+        type=click.Choice(UNITS),
+        multiple=True,
+        show_default="channels, mlp, head-dim",
+        help="What may go: channels of convolutions, hidden units (mlp), of attention the same entries of every head "
+        "(head-dim) or whole heads (heads), and the width that LayerNormalizations see (embedding: approximate, it "
+        "has to be trained); may be repeated.",
+    ),
 )
 
-limit_options = _together(
-    _option(
+limit_options = together(
+    option(
         "Pruning",
         "--max-ratio",
         type=click.FloatRange(0, 1, min_open=True, max_open=True),
@@ -125,7 +142,7 @@ limit_options = _together(
         show_default="0.9, or whole branches",
         help="Most that may go of any one group, such as 0.5; no branch goes whole then.",
     ),
-    _option(
+    option(
         "Pruning",
         "--min-channels",
         type=click.IntRange(min=1),
@@ -135,21 +152,21 @@ limit_options = _together(
     ),
 )
 
-picture_options = _together(
-    _option(
+picture_options = together(
+    option(
         "Output",
         "--svg",
         type=click.Path(),
         metavar="FILE",
         help="Draw the graph: groups coloured, fixed channels grey with the reason on hover.",
     ),
-    _option(
+    option(
         "Output", "--html", type=click.Path(), metavar="FILE", help="The same as a page, with the tables; one file."
     ),
 )
 
-output_options = _together(
-    _option(
+output_options = together(
+    option(
         "Output",
         "-o",
         "--output",
@@ -157,7 +174,7 @@ output_options = _together(
         show_default="MODEL with the ending .pruned.onnx",
         help="Where the result goes.",
     ),
-    _option(
+    option(
         "Output",
         "--report",
         type=click.Path(),
@@ -166,7 +183,7 @@ output_options = _together(
     ),
 )
 
-run_dir_option = _option(
+run_dir_option = option(
     "Output",
     "--run-dir",
     type=click.Path(),
@@ -175,14 +192,14 @@ run_dir_option = _option(
     help="Keep here what is needed to go on after a kill (onnxprune resume DIR) and to plot the run.",
 )
 
-heal_option = _option(
+heal_option = option(
     "Pruning",
     "--heal",
     is_flag=True,
     help="Correct the remaining weights in closed form on samples of --data, without training; no labels needed.",
 )
 
-max_drop_option = _option(
+max_drop_option = option(
     "Output",
     "--max-drop",
     type=click.FloatRange(min=0),
@@ -191,36 +208,36 @@ max_drop_option = _option(
     help="Most points of accuracy or agreement that may be lost; beyond it the exit code is 4.",
 )
 
-data_options = _together(
-    _option(
+data_options = together(
+    option(
         "Data",
         "--data",
         metavar="SOURCE",
         show_default="random inputs",
         help="A folder of pictures (subfolders are labels), an .npz file, or package.module:function.",
     ),
-    _option(
+    option(
         "Data",
         "--val",
         metavar="SOURCE",
         show_default="a tenth of --data",
         help="Validation part, used to choose the best epoch.",
     ),
-    _option(
+    option(
         "Data",
         "--test",
         metavar="SOURCE",
         show_default="a tenth of --data",
         help="Test part, used once, for the figures of the report.",
     ),
-    _option(
+    option(
         "Data",
         "--preprocess",
         metavar="SPEC",
         show_default="none",
         help="A preset (imagenet, tf, unit, none) or a JSON file with scale, mean, std, size, layout, color.",
     ),
-    _option(
+    option(
         "Data",
         "--metric",
         metavar="FUNCTION",
@@ -230,7 +247,7 @@ data_options = _together(
     ),
 )
 
-input_shape_option = _option(
+input_shape_option = option(
     "Data",
     "--input-shape",
     "input_shapes",
@@ -241,15 +258,15 @@ input_shape_option = _option(
     "The name may be left out where the model has one input.",
 )
 
-pruning_options = _together(
-    _option(
+pruning_options = together(
+    option(
         "Pruning",
         "--importance",
         type=click.Choice(CRITERIA),
         show_default="reconstruction with --data, reader_l1 without",
         help="What a channel is judged by; reconstruction and taylor need --data.",
     ),
-    _option(
+    option(
         "Pruning",
         "--allocation",
         type=click.Choice(ALLOCATIONS),
@@ -258,7 +275,7 @@ pruning_options = _together(
         "costs least (global); the same share everywhere (uniform); candidates at random (random); "
         "as published, a per cent of the filters at a time, each distilled (rl-pruner).",
     ),
-    _option(
+    option(
         "Pruning",
         "--rl-pruner",
         multiple=True,
@@ -266,21 +283,21 @@ pruning_options = _together(
         show_default="the paper's",
         help="A hyper-parameter of rl-pruner, such as share=0.02; may be repeated. docs/search.md lists them.",
     ),
-    _option(
+    option(
         "Pruning",
         "--search-budget",
         type=SearchBudgetType(),
         show_default="40 to 160 structures, by the network's size",
         help="How long rl and random search: a number of structures (200), or a time (10m).",
     ),
-    _option(
+    option(
         "Pruning",
         "--branches/--no-branches",
         default=True,
         show_default=True,
         help="Let whole residual blocks and branches of concatenations go, where the data says what they are worth.",
     ),
-    _option(
+    option(
         "Pruning",
         "--round-to",
         type=click.IntRange(min=1),
@@ -290,8 +307,8 @@ pruning_options = _together(
     ),
 )
 
-device_options = _together(
-    _option(
+device_options = together(
+    option(
         "Device",
         "--provider",
         default="cpu",
@@ -299,7 +316,7 @@ device_options = _together(
         metavar="NAME",
         help="onnxruntime's execution provider: cpu, cuda, tensorrt, openvino, coreml, dml.",
     ),
-    _option(
+    option(
         "Device",
         "--threads",
         type=click.IntRange(min=1),
@@ -307,7 +324,7 @@ device_options = _together(
         show_default=True,
         help="Threads inside an operator.",
     ),
-    _option(
+    option(
         "Device",
         "--batch",
         type=click.IntRange(min=1),
@@ -317,90 +334,13 @@ device_options = _together(
     ),
 )
 
-training_options = _together(
-    _option(
-        "Training",
-        "--epochs",
-        type=click.IntRange(min=1),
-        metavar="N",
-        show_default="what 2000 steps need, 10 to 60",
-        help="Passes over the training data.",
-    ),
-    _option(
-        "Training",
-        "--batch-size",
-        type=click.IntRange(min=1),
-        metavar="N",
-        show_default="64",
-        help="Samples per training step.",
-    ),
-    _option(
-        "Training",
-        "--learning-rate",
-        type=click.FloatRange(min=0, min_open=True),
-        metavar="RATE",
-        show_default="0.02 for sgd, 0.001 for adamw",
-        help="Highest learning rate; it warms up and then falls along a cosine.",
-    ),
-    _option(
-        "Training",
-        "--optimizer",
-        type=click.Choice(["sgd", "adamw"]),
-        default="sgd",
-        show_default=True,
-        help="Which optimizer.",
-    ),
-    _option(
-        "Training",
-        "--time-budget",
-        type=DurationType(),
-        show_default="no limit",
-        help="Longest training time: 90s, 5m, 1h.",
-    ),
-)
+seed_option = option("Other", "--seed", type=int, default=0, show_default=True, help="Seed of everything random.")
 
-stage_options = _together(
-    _option(
-        "Training",
-        "--features",
-        type=click.FloatRange(min=0),
-        default=0.0,
-        show_default=True,
-        metavar="WEIGHT",
-        help="Weight of the error of what layers inside give, beside the outputs'; 0: outputs only.",
-    ),
-    _option(
-        "Training",
-        "--heal/--no-heal",
-        default=True,
-        show_default=True,
-        help="Correct weights in closed form before candidates are judged and before training.",
-    ),
-    _option(
-        "Training",
-        "--stages",
-        type=StagesType(),
-        default="auto",
-        show_default=True,
-        help="Steps that the target is reached in, each pruned, healed and trained: a number, or auto (by the gap).",
-    ),
-    _option(
-        "Training",
-        "--teacher",
-        type=click.Choice(["original", "previous", "better"]),
-        default="original",
-        show_default=True,
-        help="Whom stages after the first learn from: the original, the stage before, or the better of the two.",
-    ),
-)
+json_option = option("Other", "--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 
-seed_option = _option("Other", "--seed", type=int, default=0, show_default=True, help="Seed of everything random.")
-
-json_option = _option("Other", "--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
-
-verbosity_options = _together(
-    _option("Other", "-q", "--quiet", is_flag=True, help="No progress, no tables: warnings and errors only."),
-    _option(
+verbosity_options = together(
+    option("Other", "-q", "--quiet", is_flag=True, help="No progress, no tables: warnings and errors only."),
+    option(
         "Other",
         "-v",
         "--verbose",

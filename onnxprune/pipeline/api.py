@@ -15,7 +15,7 @@ from onnxprune.pipeline.arguments import (
     block_size,
     check_ratios,
     one_target,
-    patterns,
+    restriction,
     stage_number,
 )
 from onnxprune.pipeline.prepare import InputShapes
@@ -52,6 +52,7 @@ def compress(
     branches: bool = True,
     keep: str | Sequence[str] = (),
     only: str | Sequence[str] = (),
+    units: str | Sequence[str] = (),
     max_ratio: float | None = None,
     min_channels: int | None = None,
     round_to: int | None = None,
@@ -103,6 +104,9 @@ def compress(
             are worth.
         keep: Patterns of names of nodes (`layer1*`) whose channels stay, and with them all that must go together.
         only: Patterns of names of nodes; where there are any, only what they name may lose channels.
+        units: What may go: "channels", "mlp" (hidden units of matrix products), "head-dim" (the same entries of every
+            head of attention), "heads" (whole heads), "embedding" (approximate: what LayerNormalizations see); none:
+            the first three.
         max_ratio: Share of any one group that may go at most; no branch goes whole then.
         min_channels: Channels of any one group that always stay; no branch goes whole then.
         round_to: Keep multiples of this many channels; None: what this device's measured layers ask for.
@@ -160,8 +164,7 @@ def compress(
         search=None if search_budget is None else read_search_budget(search_budget),
         rl_pruner=rl_pruner_config(tuple(rl_pruner)),
         branches=branches,
-        keep=patterns(keep),
-        only=patterns(only),
+        restriction=restriction(keep, only, units),
         limits=Limits(max_ratio, min_channels),
         round_to=block_size(round_to),
         measure=MeasureOptions(provider=provider, threads=threads, batch=batch),
@@ -203,6 +206,7 @@ def prune(
     branches: bool = True,
     keep: str | Sequence[str] = (),
     only: str | Sequence[str] = (),
+    units: str | Sequence[str] = (),
     max_ratio: float | None = None,
     min_channels: int | None = None,
     round_to: int | None = None,
@@ -245,6 +249,9 @@ def prune(
         branches: Whether whole branches may go.
         keep: Patterns of names of nodes whose channels stay.
         only: Patterns of names of nodes; where there are any, only what they name may lose channels.
+        units: What may go: "channels", "mlp" (hidden units of matrix products), "head-dim" (the same entries of every
+            head of attention), "heads" (whole heads), "embedding" (approximate: what LayerNormalizations see); none:
+            the first three.
         max_ratio: Share of any one group that may go at most.
         min_channels: Channels of any one group that always stay.
         round_to: Keep multiples of this many channels; None: what this device's measured layers ask for.
@@ -282,8 +289,7 @@ def prune(
         search=None if search_budget is None else read_search_budget(search_budget),
         rl_pruner=rl_pruner_config(tuple(rl_pruner)),
         branches=branches,
-        keep=patterns(keep),
-        only=patterns(only),
+        restriction=restriction(keep, only, units),
         limits=Limits(max_ratio, min_channels),
         round_to=block_size(round_to),
         measure=MeasureOptions(provider=provider, threads=threads, batch=batch),

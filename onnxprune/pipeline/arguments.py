@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from onnxprune.errors import TargetError
+from onnxprune.channels import UNITS, Restriction
+from onnxprune.errors import PatternError, TargetError
 from onnxprune.search import (
     AGENTS,
     ALLOCATIONS,
@@ -73,6 +74,21 @@ def check_ratios(target: Target | GroupRatios, **others: object) -> None:
 def patterns(given: str | Sequence[str]) -> tuple[str, ...]:
     """Return patterns as a tuple; a single one may be given as it is."""
     return (given,) if isinstance(given, str) else tuple(given)
+
+
+def restriction(
+    keep: str | Sequence[str] = (), only: str | Sequence[str] = (), units: str | Sequence[str] = ()
+) -> Restriction:
+    """Read what the user wants touched.
+
+    Raises:
+        PatternError: There is no such unit.
+    """
+    asked = patterns(units)
+    for unit in asked:
+        if unit not in UNITS:
+            raise PatternError(f"there is no unit '{unit}'; units are {', '.join(UNITS)}")
+    return Restriction(patterns(keep), patterns(only), tuple(unit for unit in UNITS if unit in asked))
 
 
 def allocation_name(name: str | None) -> AllocationName | AgentName | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from onnxprune.channels import ChannelMap, analyse, nothing_left, restrict
+from onnxprune.channels import ChannelMap, Restriction, nothing_left, permitted
 from onnxprune.errors import NothingToPruneError
 from onnxprune.graph import InputSpec, concrete_shapes, input_specs, load, resolve_input_shapes
 
@@ -46,9 +46,7 @@ def read_network(
     path: str | Path,
     input_shapes: InputShapes | None,
     batch: int,
-    *,
-    keep: Sequence[str] = (),
-    only: Sequence[str] = (),
+    restriction: Restriction = Restriction(),
 ) -> Network:
     """Load a model and find its channels.
 
@@ -56,8 +54,7 @@ def read_network(
         path: The .onnx file.
         input_shapes: Sizes of dynamic inputs.
         batch: Samples a run, where the model leaves a choice.
-        keep: Patterns of producers whose channels stay.
-        only: Patterns of producers whose channels may go; none: all.
+        restriction: What the user wants touched.
 
     Raises:
         PatternError: A pattern names nothing, or contradicts another.
@@ -67,7 +64,7 @@ def read_network(
     path = Path(path)
     model = load(path)
     sizes = resolve_input_shapes(model, input_shapes, batch)
-    channels = restrict(analyse(model), keep, only)
+    channels = permitted(model, restriction)
     if channels.unit_count == 0:
         raise NothingToPruneError(nothing_left(path, channels.fixed))
     return Network(path, model, channels, input_specs(model), sizes, concrete_shapes(model, sizes))

@@ -57,7 +57,7 @@ def _run(model: str | Path, settings: Settings, directory: RunDirectory) -> Comp
     started = dt.datetime.now(dt.UTC)
     observer = _Collecting(settings.observer)
     observer.stage("reading the model")
-    network = read_network(model, settings.input_shapes, settings.measure.batch, keep=settings.keep, only=settings.only)
+    network = read_network(model, settings.input_shapes, settings.measure.batch, settings.restriction)
     output = settings.output or network.path.with_name(f"{network.path.stem}.pruned.onnx")
     _check_output(output, network.path)
     if settings.report is not None:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import JsonValue
 
+from onnxprune.channels import Restriction
 from onnxprune.latency import Device, LocalDevice, MeasureOptions
 from onnxprune.pipeline.prepare import InputShapes
 from onnxprune.progress import Observer, SilentObserver
@@ -63,8 +64,7 @@ class Settings:
         heal: Correct weights in closed form, of candidates too, before any training; needs data.
         branches: Whether whole branches may go; needs data, and an allocation that ranks or learns.
         rl_pruner: Hyper-parameters of the agent "rl-pruner".
-        keep: Patterns of producers whose channels stay.
-        only: Patterns of producers whose channels may go; none: all.
+        restriction: What the user wants touched.
         limits: What may go of any one group.
         max_drop: Points of the metric that may be lost.
         seed: Seed of everything.
@@ -95,8 +95,7 @@ class Settings:
     heal: bool = False
     branches: bool = True
     rl_pruner: RlPrunerConfig = field(default_factory=RlPrunerConfig)
-    keep: tuple[str, ...] = ()
-    only: tuple[str, ...] = ()
+    restriction: Restriction = field(default_factory=Restriction)
     limits: Limits = field(default_factory=Limits)
     max_drop: float | None = None
     seed: int = 0

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxprune.channels import ChannelMap, FixedChannels, analyse, restrict
+from onnxprune.channels import ChannelMap, FixedChannels, Restriction, permitted
 from onnxprune.graph import GraphCost, InputSpec, graph_cost, input_specs, load
 from onnxprune.report.assembly import file_bytes
 from onnxprune.report.coverage import Touched, touched_macs
@@ -94,24 +94,21 @@ class Inspection:
 def inspect_model(
     path: str | Path,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
-    *,
-    keep: Sequence[str] = (),
-    only: Sequence[str] = (),
+    restriction: Restriction = Restriction(),
 ) -> Inspection:
     """Load and analyse a model.
 
     Args:
         path: The .onnx file.
         input_shapes: Sizes of dynamic inputs; a dynamic batch counts as 1.
-        keep: Patterns of nodes whose channels stay.
-        only: Patterns of nodes whose channels may go; none: all.
+        restriction: What the user wants touched.
 
     Raises:
         PatternError: A pattern names nothing, or contradicts another.
         ModelError: The file cannot be used, or the size of an input is unknown.
     """
     model = load(path, input_shapes=input_shapes)
-    channels = restrict(analyse(model), keep, only)
+    channels = permitted(model, restriction)
     cost = graph_cost(model, input_shapes)
     macs = touched_macs(model, channels, cost)
     parameters = Touched(channels)

@@ -87,7 +87,22 @@ def test_every_option_arrives(run: Run, calls: Calls) -> None:
             "--features",
             "0.5",
         ),
-        *("--keep", "stem*", "--keep", "fc", "--only", "layer?.*", "--max-ratio", "0.5", "--min-channels", "16"),
+        *(
+            "--keep",
+            "stem*",
+            "--keep",
+            "fc",
+            "--only",
+            "layer?.*",
+            "--unit",
+            "mlp",
+            "--unit",
+            "heads",
+            "--max-ratio",
+            "0.5",
+            "--min-channels",
+            "16",
+        ),
     )
     assert result.exit_code == 0, result.output
     (call,) = calls
@@ -116,7 +131,14 @@ def test_every_option_arrives(run: Run, calls: Calls) -> None:
             "metric": "my.eval:map50",
             "rl_pruner": ("share=0.1", "rounds=2"),
         },
-        **{"keep": ("stem*", "fc"), "only": ("layer?.*",), "max_ratio": 0.5, "min_channels": 16, "ratios": None},
+        **{
+            "keep": ("stem*", "fc"),
+            "only": ("layer?.*",),
+            "max_ratio": 0.5,
+            "min_channels": 16,
+            "ratios": None,
+            "units": ("mlp", "heads"),
+        },
     }
 
 

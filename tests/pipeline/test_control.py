@@ -104,7 +104,7 @@ def test_a_run_goes_on_as_it_was_told_only(model: Path, tmp_path: Path) -> None:
     first = onnxprune.prune(model, **told)
     content = first.output.read_bytes()
     assert onnxprune.prune(model, **told, resume=True).output.read_bytes() == content
-    with pytest.raises(RunDirectoryError, match="was told keep = "):
+    with pytest.raises(RunDirectoryError, match="was told restriction = "):
         onnxprune.prune(model, **{**told, "keep": ()}, resume=True)
     with pytest.raises(RunDirectoryError, match="was told target = "):
         onnxprune.prune(model, **{**told, "ratios": {"up1": 0.25}}, resume=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 import onnx
 import pytest
 
+from onnxprune.channels import Restriction
 from onnxprune.errors import InputShapeError
 from onnxprune.report import fixed_table, groups_table, inspect_model, inspection_lines
 from tests.report.conftest import small_cnn
@@ -47,7 +48,7 @@ def test_fixed_channels_have_a_reason(cnn_path: Path) -> None:
 def test_what_is_kept_is_covered_no_more(cnn_path: Path) -> None:
     """The first group's MACs go on: what the second convolution reads of it is all that the second group shares."""
     conv1, conv2, depthwise, gemm = 64 * 16 * 27, 64 * 24 * 144, 64 * 24 * 9, 240
-    content = inspect_model(cnn_path, keep=["depthwise"]).to_dict()
+    content = inspect_model(cnn_path, restriction=Restriction(keep=("depthwise",))).to_dict()
     assert [group["name"] for group in content["groups"]] == ["first"]
     assert content["coverage"] == pytest.approx((conv1 + conv2) / (conv1 + conv2 + depthwise + gemm), abs=1e-6)
     assert content["fixed"][0] == {

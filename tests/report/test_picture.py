@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from onnxprune.channels import Restriction
 from onnxprune.errors import OutputError
 from onnxprune.report import inspect_model, page, svg, write_picture
 from onnxprune.report.layout import lay_out
@@ -45,7 +46,7 @@ def test_every_node_is_there_in_the_colour_of_its_group(cnn_path: Path) -> None:
 
 
 def test_what_is_fixed_is_grey_and_says_why(cnn_path: Path) -> None:
-    nodes = nodes_of(svg(inspect_model(cnn_path, keep=["second"])))
+    nodes = nodes_of(svg(inspect_model(cnn_path, restriction=Restriction(keep=("second",)))))
     why, stripes = nodes["Conv 'second'"]
     assert why == "24 channels fixed: --keep 'second' names it\nwhat would free them: leave out --keep 'second'"
     assert stripes == nodes["Gemm 'classifier'"][1] == ["#c4c4c4"]
