@@ -14,6 +14,7 @@ from onnxprune.cli.inspect import inspect
 from onnxprune.cli.options import ARGUMENTS, VERBOSE
 from onnxprune.cli.plot import plot
 from onnxprune.cli.prune import prune
+from onnxprune.cli.report import report
 from onnxprune.cli.resume import resume
 from onnxprune.cli.sections import EXIT_CODES
 from onnxprune.errors import OnnxPruneError
@@ -94,5 +95,5 @@ def main() -> None:
     """
 
 
-for _command in (compress, prune, resume, plot, inspect, bench, demo):
+for _command in (compress, prune, resume, plot, report, inspect, bench, demo):
     main.add_command(_command)

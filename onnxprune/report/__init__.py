@@ -13,6 +13,7 @@ from onnxprune.report.inspection import Inspection, inspect_model
 from onnxprune.report.schema import (
     SCHEMA_VERSION,
     ExportCheck,
+    LayerRecord,
     LearningRecord,
     Report,
     StageRecord,
@@ -40,6 +41,7 @@ __all__ = [
     "ExportCheck",
     "Inspection",
     "LatencyFigures",
+    "LayerRecord",
     "LearningRecord",
     "MetricFigures",
     "ModelFigures",
