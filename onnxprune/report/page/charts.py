@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from markupsafe import Markup
@@ -11,19 +12,25 @@ from onnxprune.report.figures import LatencyFigures
 from onnxprune.report.page.chart import Chart, Legend, Table, number, sample, swatch
 from onnxprune.report.page.svg import Frame, drawing, frame, line, mark, padded, tag
 from onnxprune.report.schema import LayerRecord, TrainingRecord
-from onnxprune.report.units import milliseconds, percent
+from onnxprune.report.tables import shortened
+from onnxprune.report.units import interval, milliseconds, percent
 
 _BINS = 110
 _LANE = 92
+_FAR = 1.25
 _STAIRCASE_SIZE = (300, 190)
 _STAIRCASES = 12
+_STAR = mark("star", (9, 9), "chosen", 5)
 _FEWEST_POINTS = 3
+_SMALLEST_SHARE = 0.015
 
 
 def latency_chart(before: LatencyFigures, after: LatencyFigures) -> Chart:
     """Draw the distribution of all runs of the original and of the result, one above the other."""
     samples = [np.concatenate([np.asarray(s) for s in figures.samples_ms]) for figures in (before, after)]
-    low, high = min(s.min() for s in samples), max(figures.p99_ms for figures in (before, after))
+    low = min(float(s.min()) for s in samples)
+    # A few runs that something else interrupted must not press all others together.
+    high = min(max(f.p99_ms for f in (before, after)), _FAR * max(f.p90_ms for f in (before, after)))
     room = max((high - low) * 0.06, high * 0.01)
     size = (480, 2 * _LANE + 62)
     area = frame((max(0.0, low - room), high + room), (0, 1), ("milliseconds a run", ""), size)
@@ -38,8 +45,6 @@ def latency_chart(before: LatencyFigures, after: LatencyFigures) -> Chart:
     )
     if beyond:
         text += f" {beyond} slower runs lie beyond the right edge."
-    rows = [_latency_row(name, f) for name, f in zip(names, (before, after), strict=True)]
-    headers = ("", "p50", "95 % confidence", "p90", "p99", "mean", "spread of sessions", "sessions", "runs")
     legend = (
         Legend(swatch("fill before"), "original"),
         Legend(swatch("fill after"), "result"),
@@ -48,7 +53,7 @@ def latency_chart(before: LatencyFigures, after: LatencyFigures) -> Chart:
     )
     title = "Latency of every run"
     svg = drawing("latency", title, text, parts, size)
-    return Chart("latency", title, text, svg, legend, Table(headers, tuple(rows)))
+    return Chart("latency", title, text, svg, legend, _latency_table(before, after))
 
 
 def _lane(area: Frame, runs: np.ndarray, figures: LatencyFigures, name: str, base: float) -> list[Markup]:
@@ -75,20 +80,18 @@ def _lane(area: Frame, runs: np.ndarray, figures: LatencyFigures, name: str, bas
     ]
 
 
-def _latency_row(name: str, figures: LatencyFigures) -> tuple[str, ...]:
-    low, high = figures.ci95_ms
-    runs = sum(len(session) for session in figures.samples_ms)
-    return (
-        name,
-        milliseconds(figures.p50_ms),
-        f"{milliseconds(low)} to {milliseconds(high)}",
-        milliseconds(figures.p90_ms),
-        milliseconds(figures.p99_ms),
-        milliseconds(figures.mean_ms),
-        percent(figures.spread),
-        str(len(figures.samples_ms)),
-        str(runs),
-    )
+def _latency_table(before: LatencyFigures, after: LatencyFigures) -> Table:
+    rows: list[tuple[str, Callable[[LatencyFigures], str]]] = [
+        ("p50", lambda f: milliseconds(f.p50_ms)),
+        ("95 % confidence", lambda f: interval(*f.ci95_ms)),
+        ("p90", lambda f: milliseconds(f.p90_ms)),
+        ("p99", lambda f: milliseconds(f.p99_ms)),
+        ("mean", lambda f: milliseconds(f.mean_ms)),
+        ("spread of sessions", lambda f: percent(f.spread)),
+        ("sessions", lambda f: str(len(f.samples_ms))),
+        ("runs", lambda f: str(sum(len(session) for session in f.samples_ms))),
+    ]
+    return Table(("", "original", "result"), tuple((name, show(before), show(after)) for name, show in rows))
 
 
 def training_chart(trainings: Sequence[TrainingRecord]) -> Chart | None:
@@ -97,9 +100,8 @@ def training_chart(trainings: Sequence[TrainingRecord]) -> Chart | None:
     values = [value for curve in curves for _, value in curve]
     if len(values) < 2:
         return None
-    area = frame(
-        (0, max(epoch for curve in curves for epoch, _ in curve)), padded(values), ("epoch", "validation metric (%)")
-    )
+    last_epoch = max(epoch for curve in curves for epoch, _ in curve)
+    area = frame((0, last_epoch), padded(values), ("epoch", "validation metric (%)"), whole=True)
     parts = area.axes()
     for index, (training, curve) in enumerate(zip(trainings, curves, strict=True)):
         points = area.points(curve)
@@ -108,9 +110,6 @@ def training_chart(trainings: Sequence[TrainingRecord]) -> Chart | None:
         parts += [mark("circle", point, f"dot {kind}", 2.6) for point in points]
         kept = [point for point, (epoch, _) in zip(points, curve, strict=True) if epoch == training.best_epoch]
         parts += [mark("star", point, "chosen", 7) for point in kept]
-        if len(trainings) > 1 and points:
-            x, y = points[-1]
-            parts.append(tag("text", f"stage {index + 1}", class_="value", x=x - 4, y=y - 9, text_anchor="end"))
     last = trainings[-1]
     text = f"Epoch 0 is the healed network before training; the weights of epoch {last.best_epoch} were kept."
     if last.best_epoch == 0:
@@ -122,35 +121,60 @@ def training_chart(trainings: Sequence[TrainingRecord]) -> Chart | None:
     ]
     title = "Training"
     table = Table(("stage", "epoch", "training loss", "validation metric (%)", "time"), tuple(rows))
-    legend = (Legend(sample(mark("star", (9, 9), "chosen", 5)), "kept"),)
+    legend = [Legend(sample(_STAR), "kept")]
+    if len(trainings) > 1:
+        stages = range(len(trainings))
+        legend += [Legend(sample(mark("circle", (9, 9), f"dot stage-{n % 4}")), f"stage {n + 1}") for n in stages]
     svg = drawing("training", title, text, parts, (area.width, area.height))
-    return Chart("training", title, text, svg, legend, table)
+    return Chart("training", title, text, svg, tuple(legend), table)
 
 
 def staircase_charts(layers: Sequence[LayerRecord]) -> tuple[Chart, ...]:
-    """Draw what the costliest layers take over their output channels, the original's and the result's count marked."""
-    known = [layer for layer in layers if len(layer.staircase) >= _FEWEST_POINTS]
-    costliest = sorted(known, key=lambda layer: -layer.before_ms)[:_STAIRCASES]
-    shown = [layer for layer in known if layer in costliest]
-    return tuple(_staircase(index, layer) for index, layer in enumerate(shown))
+    """Draw what the costliest layers take over their output channels, the original's and the chosen counts marked.
+
+    Layers of one kind were measured once, and stand in one chart.
+    """
+    kinds: dict[object, list[LayerRecord]] = {}
+    for layer in layers:
+        if len(layer.staircase) >= _FEWEST_POINTS:
+            kinds.setdefault((layer.op, layer.channels_before, layer.staircase), []).append(layer)
+    least_ms = _SMALLEST_SHARE * sum(layer.before_ms for layer in layers)
+    costs = sorted((sum(layer.before_ms for layer in same) for same in kinds.values()), reverse=True)
+    least_ms = max([least_ms, *costs[_STAIRCASES - 1 : _STAIRCASES]])
+    shown = [same for same in kinds.values() if sum(layer.before_ms for layer in same) >= least_ms]
+    return tuple(_staircase(index, same) for index, same in enumerate(shown))
 
 
-def _staircase(index: int, layer: LayerRecord) -> Chart:
-    top = max(ms for _, ms in layer.staircase)
-    area = frame((0, layer.channels_before[1]), (0, top * 1.08), ("output channels", "ms"), _STAIRCASE_SIZE)
-    points = area.points(layer.staircase)
+def _staircase(index: int, same: Sequence[LayerRecord]) -> Chart:
+    first = same[0]
+    channels_in, channels_out = first.channels_before
+    stairs = dict(first.staircase)
+    area = frame((0, channels_out), (0, max(stairs.values()) * 1.08), ("output channels", "ms"), _STAIRCASE_SIZE, whole=True)
+    points = area.points(first.staircase)
     parts = [*area.axes(), line(points, "curve stage-0"), *(mark("circle", p, "dot stage-0", 2.2) for p in points)]
-    chosen = 0 if layer.channels_after is None else layer.channels_after[1]
-    parts.append(mark("square", _on(area, layer, layer.channels_before[1]), "mark before", 4.5))
-    if chosen:
-        parts.append(mark("star", _on(area, layer, chosen), "chosen", 6.5))
-    outcome = f"{layer.channels_before[1]} → {chosen} channels" if chosen else "the layer is gone"
-    text = f"At {layer.channels_before[0]} input channels: {outcome}."
-    table = Table(
-        ("output channels", "ms"), tuple((str(count), f"{ms:.4g}") for count, ms in layer.staircase)
-    )
-    svg = drawing(f"stairs-{index}", layer.name, text, parts, _STAIRCASE_SIZE)
-    return Chart(f"stairs-{index}", layer.name, text, svg, (), table)
+    if channels_out in stairs:
+        parts.append(mark("square", area.points([(channels_out, stairs[channels_out])])[0], "mark before", 4.5))
+    chosen = Counter(0 if layer.channels_after is None else layer.channels_after[1] for layer in same)
+    for count in sorted(count for count in chosen if count):
+        x = area.x.at(count)
+        parts.append(tag("line", class_="count", x1=x, x2=x, y1=area.y.start, y2=area.y.stop))
+        if min(stairs) <= count <= channels_out:
+            at = float(np.interp(count, sorted(stairs), [stairs[c] for c in sorted(stairs)]))
+            parts.append(mark("star", area.points([(count, at)])[0], "chosen", 6.5))
+    name = shortened(first.name) + (f" + {len(same) - 1} alike" if len(same) > 1 else "")
+    text = f"{channels_in} channels in; out {channels_out} → {_chosen(chosen)}."
+    table = Table(("output channels", "ms"), tuple((str(count), f"{ms:.4g}") for count, ms in first.staircase))
+    svg = drawing(f"stairs-{index}", name, text, parts, _STAIRCASE_SIZE)
+    return Chart(f"stairs-{index}", name, text, svg, (), table)
+
+
+def _chosen(counts: Counter[int]) -> str:
+    """Write chosen counts: `16 (3 layers), 24`; 0 means that the layer is gone."""
+    parts = []
+    for count, layers in sorted(counts.items(), reverse=True):
+        several = f" ({layers} layers)" if layers > 1 and len(counts) > 1 else ""
+        parts.append((str(count) if count else "gone") + several)
+    return ", ".join(parts)
 
 
 def staircase_legend() -> tuple[Legend, ...]:
@@ -158,11 +182,5 @@ def staircase_legend() -> tuple[Legend, ...]:
     return (
         Legend(sample(mark("circle", (9, 9), "dot stage-0", 3)), "measured"),
         Legend(sample(mark("square", (9, 9), "mark before", 4.5)), "original's count"),
-        Legend(sample(mark("star", (9, 9), "chosen", 5)), "chosen count"),
+        Legend(sample(Markup("").join([tag("line", class_="count", x1=9, x2=9, y1=0, y2=18), _STAR])), "chosen count"),
     )
-
-
-def _on(area: Frame, layer: LayerRecord, count: int) -> tuple[float, float]:
-    """Return where a count lies on the measured line."""
-    counts, ms = zip(*layer.staircase, strict=True)
-    return area.points([(count, float(np.interp(count, counts, ms)))])[0]

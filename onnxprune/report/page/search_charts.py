@@ -10,9 +10,11 @@ from markupsafe import Markup
 
 from onnxprune.report.page.chart import Chart, Legend, Table, sample
 from onnxprune.report.page.svg import Frame, drawing, frame, mark, padded, steps, tag
-from onnxprune.report.schema import JudgedStructure, LearningRecord
+from onnxprune.report.schema import JudgedStructure, LearningRecord, SearchProbe
+from onnxprune.report.units import change, count, percent
 
 _SHAPES = {"global": "diamond", "uniform": "square", "random": "triangle"}
+_FEWEST_PROBES = 3
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def learning_chart(stages: Sequence[StageLearning]) -> Chart:
     """Draw the reward of every structure in the order of judging, and the best so far."""
     every = [judged for stage in stages for judged in stage.judged]
     rewards = [judged.reward for judged in every]
-    area = frame((0, len(every)), _upper(rewards), ("structures judged", "reward (points)"))
+    area = frame((0, len(every)), _upper(rewards), ("structures judged", "reward (points)"), whole=True)
     parts = area.axes()
     parts += _marks(area, [(i + 0.5, j.reward, j) for i, j in enumerate(every)])
     start = 0
@@ -80,17 +82,16 @@ def front_chart(stages: Sequence[StageLearning], unit: str, limit: float, show: 
     every = [judged for stage in stages for judged in stage.judged]
     divisor, prefix = _prefix(max(judged.cost for judged in every))
     costs = [judged.cost / divisor for judged in every]
+    spread = padded(costs, 0.35)
+    near = spread[0] <= limit / divisor <= spread[1]
     area = frame(
-        padded([*costs, limit / divisor]),
+        padded([*costs, limit / divisor] if near else costs),
         _upper([j.metric for j in every]),
         (f"predicted cost ({prefix}{unit})", "metric, untrained (%)"),
     )
-    target = area.x.at(limit / divisor)
-    side = {"x": target - 5, "text_anchor": "end"} if target > area.width / 2 else {"x": target + 5}
     parts = [
         *area.axes(),
-        tag("line", class_="target", x1=target, x2=target, y1=area.y.start, y2=area.y.stop),
-        tag("text", f"target {show(limit)}", class_="value", y=area.y.start - 7, **side),
+        *(_target(area, limit / divisor, show(limit)) if near else []),
         *_marks(area, [(cost, j.metric, j) for cost, j in zip(costs, every, strict=True)]),
         steps(area.points(_front(zip(costs, [j.metric for j in every], strict=True))), "best"),
     ]
@@ -100,6 +101,8 @@ def front_chart(stages: Sequence[StageLearning], unit: str, limit: float, show: 
     text = "Every judged structure by what it costs and what it is worth before training."
     if chosen is not None:
         text += f" Chosen: {show(chosen.cost)} predicted, {chosen.metric:.2f} %."
+    if not near:
+        text += f" The target, {show(limit)}, lies outside: predictions are corrected by measuring."
     title = "What accuracy costs"
     legend = [
         *_sources(every),
@@ -117,6 +120,52 @@ def front_chart(stages: Sequence[StageLearning], unit: str, limit: float, show: 
     )
     svg = drawing("front", title, text, parts, (area.width, area.height))
     return Chart("front", title, text, svg, tuple(legend), table)
+
+
+def _target(area: Frame, limit: float, text: str) -> list[Markup]:
+    x = area.x.at(limit)
+    side = {"x": x - 5, "text_anchor": "end"} if x > area.width / 2 else {"x": x + 5, "text_anchor": "start"}
+    return [
+        tag("line", class_="target", x1=x, x2=x, y1=area.y.start, y2=area.y.stop),
+        tag("text", f"target {text}", class_="value", y=area.y.stop - 3, **side),
+    ]
+
+
+def prediction_chart(probes: Sequence[SearchProbe], unit: str, show: Callable[[float], str]) -> Chart | None:
+    """Draw what was predicted of the structures that the search measured, and what they turned out to cost.
+
+    Args:
+        probes: The measured structures, in order.
+        unit: Unit of the target.
+        show: Writes a cost.
+    """
+    known = [(probe.predicted, probe.measured) for probe in probes if probe.predicted is not None]
+    if len(known) < _FEWEST_PROBES:
+        return None
+    divisor, prefix = _prefix(max(measured for _, measured in known))
+    points = [(predicted / divisor, measured / divisor) for predicted, measured in known]
+    low, high = padded([value for point in points for value in point])
+    area = frame((low, high), (low, high), (f"predicted ({prefix}{unit})", f"measured ({prefix}{unit})"))
+    parts = [*area.axes(), tag("line", class_="divider", x1=area.x.start, y1=area.y.start, x2=area.x.stop, y2=area.y.stop)]
+    parts += [mark("circle", point, "point source-other", 3.2) for point in area.points(points[:-1])]
+    parts.append(mark("star", area.points(points[-1:])[0], "chosen", 7))
+    errors = sorted(abs(measured / predicted - 1) for predicted, measured in known if predicted)
+    text = f"{len(known)} structures were measured whole"
+    text += f"; half of the predictions were within {percent(errors[len(errors) // 2])}." if errors else "."
+    text += " On the dotted line both are the same."
+    rows = [
+        (str(number), "" if p.predicted is None else show(p.predicted), show(p.measured))
+        + ("" if p.predicted is None else change(p.predicted, p.measured), "" if p.macs is None else count(p.macs))
+        for number, p in enumerate(probes, start=1)
+    ]
+    legend = (
+        Legend(sample(mark("circle", (9, 9), "point source-other", 3.2)), "measured by the search"),
+        Legend(sample(mark("star", (9, 9), "chosen", 5)), "the last one"),
+    )
+    title = "Predicted and measured"
+    table = Table(("", "predicted", "measured", "difference", "MACs"), tuple(rows))
+    svg = drawing("predicted", title, text, parts, (area.width, area.height))
+    return Chart("predicted", title, text, svg, legend, table)
 
 
 def stages_of(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 480, 290
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 14, 46
+_LEFT, _RIGHT, _TOP, _BOTTOM = 66, 14, 14, 46
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 
 
@@ -43,12 +43,14 @@ class Scale:
         high: Largest value, above `low`.
         start: Where the smallest value is drawn.
         stop: Where the largest is drawn.
+        whole: Whether only whole numbers mean something.
     """
 
     low: float
     high: float
     start: float
     stop: float
+    whole: bool = False
 
     def at(self, value: float) -> float:
         """Return where a value is drawn; values outside are drawn at the end."""
@@ -60,6 +62,7 @@ class Scale:
         rough = (self.high - self.low) / wanted
         power = 10.0 ** math.floor(math.log10(rough))
         step = next(power * s for s in _STEPS if power * s >= rough * 0.999)
+        step = max(1.0, round(step)) if self.whole else step
         digits = max(0, -math.floor(math.log10(step) + 1e-9))
         if round(step, digits) != round(step, digits + 1):
             digits += 1
@@ -121,6 +124,8 @@ def frame(
     y: tuple[float, float],
     labels: tuple[str, str],
     size: tuple[float, float] = (WIDTH, HEIGHT),
+    *,
+    whole: bool = False,
 ) -> Frame:
     """Lay out a chart.
 
@@ -129,11 +134,12 @@ def frame(
         y: And of the vertical axis.
         labels: What the axes show; an empty second one leaves the vertical axis out.
         size: Width and height of the drawing.
+        whole: Whether the horizontal axis counts.
     """
     width, height = size
     left = _LEFT if labels[1] else _RIGHT
     return Frame(
-        Scale(*widened(*x), left, width - _RIGHT),
+        Scale(*widened(*x), left, width - _RIGHT, whole),
         Scale(*widened(*y), height - _BOTTOM, _TOP),
         *labels,
         width,
@@ -204,7 +210,7 @@ def drawing(key: str, title: str, description: str, parts: Sequence[Markup], siz
         tag("title", title, id=f"{key}-title"),
         tag("desc", description, id=f"{key}-desc"),
         *parts,
-        class_="chart",
+        class_="chart large" if size[0] >= WIDTH else "chart",
         viewBox=f"0 0 {size[0]:g} {size[1]:g}",
         role="img",
         aria_labelledby=f"{key}-title {key}-desc",

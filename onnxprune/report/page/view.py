@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from onnxprune.report.figures import MetricFigures, ModelFile
 from onnxprune.report.page.chart import Chart, Legend, Table
 from onnxprune.report.page.charts import latency_chart, staircase_charts, staircase_legend, training_chart
-from onnxprune.report.page.search_charts import front_chart, learning_chart, stages_of
+from onnxprune.report.page.search_charts import front_chart, learning_chart, prediction_chart, stages_of
 from onnxprune.report.schema import Report, TargetRecord
 from onnxprune.report.tables import shortened
-from onnxprune.report.units import change, count, data_size, milliseconds, percent, points
+from onnxprune.report.units import change, count, data_size, interval, milliseconds, percent, points
 from onnxprune.search.target import TargetKind
 
 _SHOW: Mapping[TargetKind, tuple[str, Callable[[float], str]]] = {
@@ -77,7 +77,6 @@ class View:
         layers: Milliseconds of every layer.
         steps: Seconds of every step.
         fixed: What cannot be removed and why.
-        probes: What the search measured.
         proof: What was proven.
         command: The command line, or None.
         facts: Environment, files and settings, by heading.
@@ -99,7 +98,6 @@ class View:
     layers: BarTable
     steps: BarTable
     fixed: Table
-    probes: Table
     proof: tuple[tuple[str, str], ...]
     command: str | None
     facts: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
@@ -128,7 +126,6 @@ def make_view(report: Report) -> View:
         fixed=Table(
             ("node", "channels", "why"), tuple((shortened(f.producer), str(f.channels), f.reason) for f in report.fixed)
         ),
-        probes=_probes(report),
         proof=proof(report),
         command=report.command,
         facts=_facts(report),
@@ -179,7 +176,7 @@ def glance(report: Report) -> tuple[Bar, ...]:
     rows = []
     if before.latency is not None and after.latency is not None:
         low, high = after.latency.ci95_ms
-        detail = f"95 % confidence {milliseconds(low)} to {milliseconds(high)}"
+        detail = f"95 % confidence {interval(low, high)}"
         rows.append(_glance("latency p50", detail, before.latency.p50_ms, after.latency.p50_ms, milliseconds))
     if after.metric is not None:
         rows.append(_glance_metric(before.metric, after.metric))
@@ -225,11 +222,11 @@ def proof(report: Report) -> tuple[tuple[str, str], ...]:
 def _search(report: Report) -> tuple[Chart, ...]:
     chosen = tuple(group.channels_after for group in report.groups)
     stages = stages_of(report.learning, chosen, [(stage.learning, stage.channels) for stage in report.stages])
-    if not stages:
-        return ()
     _, show = _SHOW[report.target.kind]
     unit = report.target.unit if report.target.kind != "ratio" else "share of the channels"
-    return learning_chart(stages), front_chart(stages, unit, report.target.value, show)
+    predicted = prediction_chart(report.search, unit, show)
+    charts = [learning_chart(stages), front_chart(stages, unit, report.target.value, show)] if stages else []
+    return tuple([*charts, predicted] if predicted is not None else charts)
 
 
 def _channels(report: Report) -> BarTable:
@@ -271,21 +268,6 @@ def _steps(report: Report) -> BarTable:
         for step in report.steps
     ]
     return BarTable(("step", "time", "share"), tuple(rows))
-
-
-def _probes(report: Report) -> Table:
-    _, show = _SHOW[report.target.kind]
-    rows = [
-        (
-            str(number),
-            "" if probe.predicted is None else show(probe.predicted),
-            show(probe.measured),
-            "" if probe.predicted is None else change(probe.predicted, probe.measured),
-            "" if probe.macs is None else count(probe.macs),
-        )
-        for number, probe in enumerate(report.search, start=1)
-    ]
-    return Table(("", "predicted", "measured", "difference", "MACs"), tuple(rows))
 
 
 def _facts(report: Report) -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:
