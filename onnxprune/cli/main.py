@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import click
 
 from onnxprune.cli.bench import bench
+from onnxprune.cli.compare import compare
 from onnxprune.cli.compress import compress
 from onnxprune.cli.demo import demo
 from onnxprune.cli.inspect import inspect
@@ -95,5 +96,5 @@ def main() -> None:
     """
 
 
-for _command in (compress, prune, resume, plot, report, inspect, bench, demo):
+for _command in (compress, prune, resume, plot, report, inspect, bench, compare, demo):
     main.add_command(_command)

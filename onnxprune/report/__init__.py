@@ -7,6 +7,7 @@ latencies. Each turns into JSON and into a table for the terminal. Nothing here 
 
 from onnxprune.report.assembly import model_figures, model_file
 from onnxprune.report.bench import BenchedModel, BenchResult
+from onnxprune.report.comparison import Comparison, OutputDifference, WorstSample
 from onnxprune.report.environment import Environment, environment
 from onnxprune.report.figures import DeviceFigures, LatencyFigures, MetricFigures, ModelFigures, ModelFile
 from onnxprune.report.inspection import Inspection, inspect_model
@@ -36,6 +37,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "BenchResult",
     "BenchedModel",
+    "Comparison",
     "DeviceFigures",
     "Environment",
     "ExportCheck",
@@ -46,10 +48,12 @@ __all__ = [
     "MetricFigures",
     "ModelFigures",
     "ModelFile",
+    "OutputDifference",
     "Report",
     "StageRecord",
     "StepTime",
     "TargetRecord",
+    "WorstSample",
     "bench_table",
     "changes_table",
     "environment",

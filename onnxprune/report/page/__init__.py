@@ -1,6 +1,7 @@
 """A report as one HTML page that opens offline, and as Markdown.
 
-`view` turns a report into what is shown, `charts` draws (inline SVG, no script), and the template puts both on the page.
+`view` turns a report into what is shown, `charts` draws (inline SVG, no script), and the template puts both on the
+page.
 """
 
 from onnxprune.report.page.find import find_report

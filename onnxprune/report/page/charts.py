@@ -70,13 +70,20 @@ def _lane(area: Frame, runs: np.ndarray, figures: LatencyFigures, name: str, bas
     medians = [area.x.at(float(np.median(session))) for session in figures.samples_ms]
     # The label goes to the side where there is room for it.
     right = middle < area.width * 0.6
-    label = {"x": middle + (6 if right else -6), "text_anchor": "start" if right else "end"}
+    at, anchor = (middle + 6, "start") if right else (middle - 6, "end")
     return [
         tag("polygon", class_=f"fill {kind}", points=points),
         tag("line", class_="axis", x1=area.x.start, x2=area.x.stop, y1=base, y2=base),
         *(tag("line", class_="session", x1=x, x2=x, y1=base + 2, y2=base + 8) for x in medians),
         tag("line", class_="p50", x1=middle, x2=middle, y1=base - _LANE + 22, y2=base),
-        tag("text", f"{name}: {milliseconds(figures.p50_ms)}", class_="value", y=base - _LANE + 30, **label),
+        tag(
+            "text",
+            f"{name}: {milliseconds(figures.p50_ms)}",
+            class_="value",
+            x=at,
+            y=base - _LANE + 30,
+            text_anchor=anchor,
+        ),
     ]
 
 
@@ -149,7 +156,9 @@ def _staircase(index: int, same: Sequence[LayerRecord]) -> Chart:
     first = same[0]
     channels_in, channels_out = first.channels_before
     stairs = dict(first.staircase)
-    area = frame((0, channels_out), (0, max(stairs.values()) * 1.08), ("output channels", "ms"), _STAIRCASE_SIZE, whole=True)
+    area = frame(
+        (0, channels_out), (0, max(stairs.values()) * 1.08), ("output channels", "ms"), _STAIRCASE_SIZE, whole=True
+    )
     points = area.points(first.staircase)
     parts = [*area.axes(), line(points, "curve stage-0"), *(mark("circle", p, "dot stage-0", 2.2) for p in points)]
     if channels_out in stairs:

@@ -114,9 +114,7 @@ def front_chart(stages: Sequence[StageLearning], unit: str, limit: float, show: 
     best = dict(_front((cost, metric) for cost, metric, _ in rows))
     table = Table(
         ("on the front: predicted cost", "metric", "found by"),
-        tuple(
-            (show(cost), f"{metric:.2f} %", source) for cost, metric, source in rows if best.get(cost) == metric
-        ),
+        tuple((show(cost), f"{metric:.2f} %", source) for cost, metric, source in rows if best.get(cost) == metric),
     )
     svg = drawing("front", title, text, parts, (area.width, area.height))
     return Chart("front", title, text, svg, tuple(legend), table)
@@ -124,10 +122,10 @@ def front_chart(stages: Sequence[StageLearning], unit: str, limit: float, show: 
 
 def _target(area: Frame, limit: float, text: str) -> list[Markup]:
     x = area.x.at(limit)
-    side = {"x": x - 5, "text_anchor": "end"} if x > area.width / 2 else {"x": x + 5, "text_anchor": "start"}
+    at, anchor = (x - 5, "end") if x > area.width / 2 else (x + 5, "start")
     return [
         tag("line", class_="target", x1=x, x2=x, y1=area.y.start, y2=area.y.stop),
-        tag("text", f"target {text}", class_="value", y=area.y.stop - 3, **side),
+        tag("text", f"target {text}", class_="value", x=at, y=area.y.stop - 3, text_anchor=anchor),
     ]
 
 
@@ -146,7 +144,10 @@ def prediction_chart(probes: Sequence[SearchProbe], unit: str, show: Callable[[f
     points = [(predicted / divisor, measured / divisor) for predicted, measured in known]
     low, high = padded([value for point in points for value in point])
     area = frame((low, high), (low, high), (f"predicted ({prefix}{unit})", f"measured ({prefix}{unit})"))
-    parts = [*area.axes(), tag("line", class_="divider", x1=area.x.start, y1=area.y.start, x2=area.x.stop, y2=area.y.stop)]
+    parts = [
+        *area.axes(),
+        tag("line", class_="divider", x1=area.x.start, y1=area.y.start, x2=area.x.stop, y2=area.y.stop),
+    ]
     parts += [mark("circle", point, "point source-other", 3.2) for point in area.points(points[:-1])]
     parts.append(mark("star", area.points(points[-1:])[0], "chosen", 7))
     errors = sorted(abs(measured / predicted - 1) for predicted, measured in known if predicted)
@@ -154,8 +155,13 @@ def prediction_chart(probes: Sequence[SearchProbe], unit: str, show: Callable[[f
     text += f"; half of the predictions were within {percent(errors[len(errors) // 2])}." if errors else "."
     text += " On the dotted line both are the same."
     rows = [
-        (str(number), "" if p.predicted is None else show(p.predicted), show(p.measured))
-        + ("" if p.predicted is None else change(p.predicted, p.measured), "" if p.macs is None else count(p.macs))
+        (
+            str(number),
+            "" if p.predicted is None else show(p.predicted),
+            show(p.measured),
+            "" if p.predicted is None else change(p.predicted, p.measured),
+            "" if p.macs is None else count(p.macs),
+        )
         for number, p in enumerate(probes, start=1)
     ]
     legend = (
@@ -229,13 +235,21 @@ def _upper(values: Sequence[float]) -> tuple[float, float]:
     """Return the range of the better values: a few hopeless ones must not press all others together."""
     high, low = max(values), float(np.percentile(values, 10))
     room = max((high - low) * 0.25, 0.2)
-    return max(low - room, min(min(values), low) - room), high + room
+    return max(low - room, min(*values, low) - room), high + room
 
 
 def _judged_table(stages: Sequence[StageLearning]) -> Table:
     rows = [
-        (str(stage.number), str(j.round), j.source, f"{j.cost:.4g}", f"{j.metric:.2f}", f"{j.reward:.2f}")
-        + (str(j.samples), f"{j.elapsed_s:.1f} s")
+        (
+            str(stage.number),
+            str(j.round),
+            j.source,
+            f"{j.cost:.4g}",
+            f"{j.metric:.2f}",
+            f"{j.reward:.2f}",
+            str(j.samples),
+            f"{j.elapsed_s:.1f} s",
+        )
         for stage in stages
         for j in stage.judged
     ]

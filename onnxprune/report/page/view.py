@@ -264,7 +264,13 @@ def _steps(report: Report) -> BarTable:
     longest = max((step.seconds for step in report.steps), default=1.0) or 1.0
     total = sum(step.seconds for step in report.steps) or 1.0
     rows = [
-        Bar(step.name, step.name, 0.0, 100 * step.seconds / longest, (_seconds(step.seconds), percent(step.seconds / total)))
+        Bar(
+            step.name,
+            step.name,
+            0.0,
+            100 * step.seconds / longest,
+            (_seconds(step.seconds), percent(step.seconds / total)),
+        )
         for step in report.steps
     ]
     return BarTable(("step", "time", "share"), tuple(rows))
