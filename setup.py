@@ -23,7 +23,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["onnxprune", "onnxprune.*"]),
-    package_data={"onnxprune": ["py.typed"]},
+    package_data={"onnxprune": ["py.typed"], "onnxprune.report.page": ["*.html", "*.css"]},
     install_requires=[
         "onnx>=1.19",
         "onnx-ir>=1.1",
@@ -40,6 +40,8 @@ setup(
         "protobuf>=4.25",
         "safetensors>=0.5",
         "matplotlib>=3.9",
+        "jinja2>=3.1",
+        "markupsafe>=2.1",
     ],
     extras_require={
         "test": ["pytest>=8", "hypothesis>=6.100", "pytest-xdist>=3.5", "packaging>=24", "onnxscript>=0.5"],

@@ -1,14 +1,14 @@
 """onnxprune: make a trained ONNX network meet a latency on the hardware it runs on.
 
-`compress` does the whole of it; `prune` removes channels without training; `bench` compares latencies;
-`inspect_model` says what can be removed. Importing this package loads neither PyTorch nor onnxruntime.
+`compress` does the whole of it; `prune` removes channels without training; `bench` compares latencies, `compare`
+outputs too; `inspect_model` says what can be removed. Importing this package loads neither PyTorch nor onnxruntime.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from onnxprune.errors import OnnxPruneError
-    from onnxprune.pipeline import CompressResult, bench, compress, prune
+    from onnxprune.pipeline import CompressResult, bench, compare, compress, prune
     from onnxprune.report import Inspection, Report, inspect_model
 
 __version__ = "0.1.0"
@@ -17,6 +17,7 @@ _HOME = {
     "OnnxPruneError": "errors",
     "CompressResult": "pipeline",
     "bench": "pipeline",
+    "compare": "pipeline",
     "compress": "pipeline",
     "prune": "pipeline",
     "Inspection": "report",
@@ -30,6 +31,7 @@ __all__ = [
     "OnnxPruneError",
     "Report",
     "bench",
+    "compare",
     "compress",
     "inspect_model",
     "prune",

@@ -5,7 +5,8 @@ OnnxPruneError                 anything a user can cause; exit code 1 unless sai
 │   ├── ModelFileError         missing, a directory, not ONNX, truncated, external data missing or outside its folder
 │   ├── UnsupportedModelError  opset, IR version or construct that onnxprune cannot read
 │   ├── InputShapeError        an input size is unknown or does not fit
-│   └── WeightError            NaN or infinite weights
+│   ├── WeightError            NaN or infinite weights
+│   └── MismatchError          models that are to be compared have different inputs or outputs
 ├── NothingToPruneError        no channel can be removed; exit code 3
 ├── VerificationError          removal did not equal silencing: a defect of onnxprune, nothing is written
 ├── PatternError               --keep, --only or --ratios names nothing, or contradicts itself; exit code 2
@@ -49,6 +50,10 @@ class InputShapeError(ModelError):
 
 class WeightError(ModelError):
     """A weight is NaN or infinite."""
+
+
+class MismatchError(ModelError):
+    """Models that are to be compared have different inputs or outputs."""
 
 
 class NothingToPruneError(OnnxPruneError):

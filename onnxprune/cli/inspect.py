@@ -57,7 +57,7 @@ def inspect(
     """
     from onnxprune.channels import nothing_left
     from onnxprune.pipeline.arguments import restriction
-    from onnxprune.report import inspect_model, page, write_picture
+    from onnxprune.report import inspect_model, picture_page, write_picture
     from onnxprune.report import svg as draw_svg
 
     inspection = inspect_model(model, named_shapes([model], input_shapes), restriction(keep, only, units))
@@ -65,7 +65,7 @@ def inspect(
         click.echo(json.dumps(inspection.to_dict(), indent=2))
     else:
         _print(inspection, quiet=quiet)
-    for path, draw in ((svg, draw_svg), (html, page)):
+    for path, draw in ((svg, draw_svg), (html, picture_page)):
         if path is not None:
             write_picture(draw(inspection), path)
     if not inspection.groups:

@@ -8,12 +8,14 @@ from typing import Any, NoReturn
 import click
 
 from onnxprune.cli.bench import bench
+from onnxprune.cli.compare import compare
 from onnxprune.cli.compress import compress
 from onnxprune.cli.demo import demo
 from onnxprune.cli.inspect import inspect
 from onnxprune.cli.options import ARGUMENTS, VERBOSE
 from onnxprune.cli.plot import plot
 from onnxprune.cli.prune import prune
+from onnxprune.cli.report import report
 from onnxprune.cli.resume import resume
 from onnxprune.cli.sections import EXIT_CODES
 from onnxprune.errors import OnnxPruneError
@@ -94,5 +96,5 @@ def main() -> None:
     """
 
 
-for _command in (compress, prune, resume, plot, inspect, bench, demo):
+for _command in (compress, prune, resume, plot, report, inspect, bench, compare, demo):
     main.add_command(_command)

@@ -10,6 +10,7 @@ from onnxprune.latency.layers import LayerSpec
 from onnxprune.latency.local import LocalDevice
 from onnxprune.latency.options import MeasureOptions
 from onnxprune.latency.prediction import predictor
+from onnxprune.latency.ratio import p50_ratio
 from onnxprune.latency.stats import LatencyStats, summarise
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "MeasureOptions",
     "ModelSource",
     "ProfilingTimer",
+    "p50_ratio",
     "predictor",
     "summarise",
 ]

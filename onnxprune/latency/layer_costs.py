@@ -128,7 +128,7 @@ class LayerCosts:
 
     def cost_ms(self, spec: LayerSpec) -> float:
         """Return the measured cost of a layer at its counts."""
-        key = json.dumps(asdict(spec), separators=(",", ":"))
+        key = _key(spec)
         if key not in self._answers:
             self._answers[key] = self.recall(key, lambda: self._measured_ms(key, spec))
         return self._answers[key]
@@ -140,6 +140,16 @@ class LayerCosts:
             if self.on_measured is not None:
                 self.on_measured(self._unsaved)
         return self._points[key]
+
+    def measured_counts(self, spec: LayerSpec) -> list[tuple[int, float]]:
+        """Return (output channels, ms) of what was measured of a layer at its input channels, by count.
+
+        Where input and output channels are tied, both change.
+        """
+        # Points by key, not by layer: a table holds those of many networks.
+        counts = range(1, spec.channels_out + 1)
+        keys = ((count, _key(spec.at(count if spec.tied else spec.channels_in, count))) for count in counts)
+        return [(count, self._points[key]) for count, key in keys if key in self._points]
 
     def save(self) -> None:
         """Write new points to the table's file; a folder that cannot be written is left alone."""
@@ -226,6 +236,10 @@ def cache_folder() -> Path:
     if "ONNXPRUNE_CACHE" in os.environ:
         return Path(os.environ["ONNXPRUNE_CACHE"])
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "onnxprune"
+
+
+def _key(spec: LayerSpec) -> str:
+    return json.dumps(asdict(spec), separators=(",", ":"))
 
 
 def _read(file: Path) -> dict[str, float]:

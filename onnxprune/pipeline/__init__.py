@@ -5,7 +5,8 @@ sitting. Nothing here decides anything: each step is a function of the package t
 """
 
 from onnxprune.pipeline.api import bench, compress, prune
+from onnxprune.pipeline.comparing import compare
 from onnxprune.pipeline.run import run
 from onnxprune.pipeline.settings import CompressResult, Settings
 
-__all__ = ["CompressResult", "Settings", "bench", "compress", "prune", "run"]
+__all__ = ["CompressResult", "Settings", "bench", "compare", "compress", "prune", "run"]

@@ -1,6 +1,7 @@
 """The run directory: what a run was told, what it observed, and how far its training is.
 
 run.json             what was asked, of which model, with which versions
+report.json          the record of the run, once it has ended
 history.jsonl        every observation, in order (`journal`; docs/search.md defines the figures)
 stage-N/             scores, the healed network and the training's checkpoint of each stage
 """
@@ -25,6 +26,7 @@ from onnxprune.report.environment import Environment
 from onnxprune.report.record import Record
 
 HISTORY = "history.jsonl"
+REPORT = "report.json"
 _RUN = "run.json"
 
 
@@ -80,6 +82,11 @@ class RunDirectory:
 
     path: Path | None = None
     journal: Journal = field(default_factory=Journal)
+
+    @property
+    def report(self) -> Path | None:
+        """Where the record of the run goes; None where nothing is kept."""
+        return None if self.path is None else self.path / REPORT
 
     def stage(self, number: int) -> StageFiles | None:
         """Return the files of a stage, its folder made; None where nothing is kept."""

@@ -17,6 +17,7 @@ from onnxprune.pipeline.stages import StageResult
 from onnxprune.pipeline.structure import Structure
 from onnxprune.pipeline.training import Trained
 from onnxprune.progress import Observer
+from onnxprune.report import LayerRecord
 from onnxprune.search import Target
 from onnxprune.training import DataSplits, Metrics, Predict, collect, evaluate, in_batches_of
 
@@ -41,6 +42,7 @@ class Outcome:
         metrics: Of the original and the result on the test part; None without data.
         warnings: What to keep in mind.
         stages: What every stage made; `structure` and `trained` are the last one's.
+        layers: What each layer costs by itself; empty where layers were not measured.
     """
 
     network: Network
@@ -53,6 +55,7 @@ class Outcome:
     metrics: tuple[Metrics, Metrics] | None
     warnings: tuple[str, ...]
     stages: tuple[StageResult, ...] = ()
+    layers: tuple[LayerRecord, ...] = ()
 
 
 def final_latency(network: Network, file: Path, choice: Choice, bench: Bench) -> tuple[LatencyStats, LatencyStats]:

@@ -10,10 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+import onnx_ir as ir
+
 from onnxprune.errors import DataError, MaxDropExceededError, OutputError
 from onnxprune.graph import load, save
 from onnxprune.pipeline.directory import RunDirectory, make_record, open_directory
 from onnxprune.pipeline.judging import search_length
+from onnxprune.pipeline.layer_figures import layer_records
 from onnxprune.pipeline.measuring import Bench
 from onnxprune.pipeline.outcome import Outcome, evaluate_both, final_latency
 from onnxprune.pipeline.planning import Choice
@@ -23,7 +26,7 @@ from onnxprune.pipeline.settings import CompressResult, Settings, arguments_of, 
 from onnxprune.pipeline.staging import Staging
 from onnxprune.pipeline.summary import make_report
 from onnxprune.progress import Observer
-from onnxprune.report import StepTime, environment, write_report
+from onnxprune.report import LayerRecord, StepTime, environment, write_report
 from onnxprune.search import (
     AGENTS,
     AgentName,
@@ -75,6 +78,7 @@ def _run(model: str | Path, settings: Settings, directory: RunDirectory) -> Comp
         structure = replace(structure, pruned=result)
         trained = None if trained is None else replace(trained, model=result)
         latency = final_latency(network, file, choice, bench)
+        layers = _layers(network, result, settings, bench)
         metrics = evaluate_both(network, file, data, observer) if data is not None else None
         rejection = _rejection(metrics, settings.max_drop)
         if rejection is not None:
@@ -83,14 +87,23 @@ def _run(model: str | Path, settings: Settings, directory: RunDirectory) -> Comp
         save(result, output)
     warnings = tuple(observer.warnings)
     outcome = Outcome(
-        network, choice.target, result, output, structure, trained, latency, metrics, warnings, tuple(results)
+        network, choice.target, result, output, structure, trained, latency, metrics, warnings, tuple(results), layers
     )
     report = make_report(outcome, settings, started, observer.steps())
-    if settings.report is not None:
-        write_report(report, settings.report)
+    for path in (settings.report, directory.report):
+        if path is not None:
+            write_report(report, path)
     if rejection is not None:
         raise MaxDropExceededError(f"{rejection}; the result was written to '{output}' instead")
     return CompressResult(output, report)
+
+
+def _layers(network: Network, result: ir.Model, settings: Settings, bench: Bench) -> tuple[LayerRecord, ...]:
+    """Time the result's layers beside the original's, unless the user's own block made that superfluous."""
+    if settings.round_to is not None:
+        return ()
+    bench.observer.stage("measuring the result's layers")
+    return layer_records(network, result, bench.device.layer_costs(bench.options))
 
 
 class _Collecting:

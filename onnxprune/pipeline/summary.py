@@ -87,6 +87,7 @@ def make_report(outcome: Outcome, settings: Settings, started: dt.datetime, step
         coverage=coverage(network.model, network.channels, costs[0]),
         groups=group_records(network.channels, plan.keep),
         fixed=fixed_records(network.channels),
+        layers=outcome.layers,
         verification=verification_record(outcome.structure.verification),
         export_check=None
         if trained is None

@@ -7,14 +7,16 @@ latencies. Each turns into JSON and into a table for the terminal. Nothing here 
 
 from onnxprune.report.assembly import model_figures, model_file
 from onnxprune.report.bench import BenchedModel, BenchResult
+from onnxprune.report.comparison import Comparison, OutputDifference, WorstSample
 from onnxprune.report.coverage import coverage
 from onnxprune.report.environment import Environment, environment
 from onnxprune.report.figures import DeviceFigures, LatencyFigures, MetricFigures, ModelFigures, ModelFile
 from onnxprune.report.inspection import Inspection, inspect_model
-from onnxprune.report.picture import page, svg, write_picture
+from onnxprune.report.picture import picture_page, svg, write_picture
 from onnxprune.report.schema import (
     SCHEMA_VERSION,
     ExportCheck,
+    LayerRecord,
     LearningRecord,
     Report,
     StageRecord,
@@ -37,19 +39,23 @@ __all__ = [
     "SCHEMA_VERSION",
     "BenchResult",
     "BenchedModel",
+    "Comparison",
     "DeviceFigures",
     "Environment",
     "ExportCheck",
     "Inspection",
     "LatencyFigures",
+    "LayerRecord",
     "LearningRecord",
     "MetricFigures",
     "ModelFigures",
     "ModelFile",
+    "OutputDifference",
     "Report",
     "StageRecord",
     "StepTime",
     "TargetRecord",
+    "WorstSample",
     "bench_table",
     "changes_table",
     "coverage",
@@ -61,7 +67,7 @@ __all__ = [
     "model_figures",
     "model_file",
     "outcome_lines",
-    "page",
+    "picture_page",
     "read_report",
     "summary_table",
     "svg",

@@ -64,7 +64,7 @@ def svg(inspection: Inspection) -> str:
     return "\n".join(lines) + "\n"
 
 
-def page(inspection: Inspection) -> str:
+def picture_page(inspection: Inspection) -> str:
     """Write a page with the picture, the groups, and what is fixed, why, and what would free it."""
     title = html.escape(f"{Path(inspection.path).name}: what can be pruned")
     summary = (

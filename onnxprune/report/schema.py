@@ -95,6 +95,28 @@ class ExportCheck(Record):
     max_abs: float
 
 
+class LayerRecord(Record):
+    """What a convolution or matrix product costs by itself on the device.
+
+    Attributes:
+        name: Name of the node.
+        op: "Conv", "ConvTranspose" or "MatMul".
+        channels_before: Its input and output channels in the original.
+        channels_after: And in the result; null where the layer is gone.
+        before_ms: What it takes alone, with the conversions of layout around it.
+        after_ms: And in the result; null where the layer is gone.
+        staircase: Output channels and ms of every count that was measured, at the original's input channels.
+    """
+
+    name: str
+    op: str
+    channels_before: tuple[int, int]
+    channels_after: tuple[int, int] | None
+    before_ms: float
+    after_ms: float | None
+    staircase: tuple[tuple[int, float], ...] = ()
+
+
 class TrainingEpoch(Record):
     """One epoch of training.
 
@@ -239,6 +261,7 @@ class Report(Record):
         coverage: Share of the original's MACs that removable channels take part in, 0 to 1.
         groups: Every group of removable channels.
         fixed: Every producer with channels that cannot be removed.
+        layers: What each layer costs by itself; empty where layers were not measured.
         verification: Proof that removing equalled silencing.
         export_check: ONNX against PyTorch; null without training.
         training: How it was trained; null without training.
@@ -269,6 +292,7 @@ class Report(Record):
     coverage: float | None = None
     groups: tuple[GroupRecord, ...] = ()
     fixed: tuple[FixedRecord, ...] = ()
+    layers: tuple[LayerRecord, ...] = ()
     verification: VerificationRecord
     export_check: ExportCheck | None = None
     training: TrainingRecord | None = None

@@ -13,6 +13,12 @@ def milliseconds(value_ms: float) -> str:
     return f"{_three_digits(value_ms)} ms"
 
 
+def interval(low_ms: float, high_ms: float) -> str:
+    """Both ends of a range of milliseconds: `0.223 to 0.231 ms`."""
+    low, high = milliseconds(low_ms), milliseconds(high_ms)
+    return f"{low.removesuffix(' ms')} to {high}" if high.endswith(" ms") else f"{low} to {high}"
+
+
 def count(value: float) -> str:
     """Three significant digits and a decimal prefix: `4.09 G`, `25.5 M`, `812`."""
     return _prefixed(value, _COUNTS, "")

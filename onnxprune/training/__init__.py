@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from onnxprune.training.config import DistillConfig, EpochRecord, OnEpoch, TrainingHistory
 from onnxprune.training.dataset import Batch, Dataset, DataSplits
+from onnxprune.training.divergence import Divergence, diverge
 from onnxprune.training.metrics import Metrics, Predict, check_labels, collect, evaluate, in_batches_of, sized
 from onnxprune.training.preprocess import PRESETS, Preprocess, load_preprocess
-from onnxprune.training.sources import DataSpec, open_data
-from onnxprune.training.synthetic import synthetic_data
+from onnxprune.training.sources import DataSpec, open_data, open_samples
+from onnxprune.training.synthetic import synthetic_data, synthetic_samples
 from onnxprune.training.task import MetricFunction, TaskMetric, read_metric
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ __all__ = [
     "DataSplits",
     "Dataset",
     "DistillConfig",
+    "Divergence",
     "EpochRecord",
     "MetricFunction",
     "Metrics",
@@ -42,6 +44,7 @@ __all__ = [
     "check_labels",
     "collect",
     "distil",
+    "diverge",
     "evaluate",
     "in_batches_of",
     "kept_rows",
@@ -49,10 +52,12 @@ __all__ = [
     "match_statistics",
     "module_predict",
     "open_data",
+    "open_samples",
     "read_metric",
     "reestimate_batchnorm",
     "sized",
     "synthetic_data",
+    "synthetic_samples",
 ]
 
 _NEED_TORCH = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,14 @@ class Source(Protocol):
         Returns:
             One array an input of the model, in its order, each of shape (n, ...).
         """
+
+
+@runtime_checkable
+class NamedSource(Source, Protocol):
+    """Samples that have names."""
+
+    def name(self, row: int) -> str:
+        """Return the name of a sample, such as its file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +112,10 @@ class Dataset:
                 return
             labels = None if self.labels is None else self.labels[positions]
             yield Batch(self.source.fetch(self.rows[positions]), labels, positions)
+
+    def name(self, position: int) -> str | None:
+        """Return the name of the sample at a position, such as its file; None where samples have none."""
+        return self.source.name(int(self.rows[position])) if isinstance(self.source, NamedSource) else None
 
     def select(self, positions: IntArray) -> Dataset:
         """Return the samples at these positions as a dataset of their own."""

@@ -60,6 +60,10 @@ class ImageFolder:
         values = normalise_pixels(pixels, self._preprocess, axis) if self._preprocess.changes_values else pixels
         return (np.ascontiguousarray(values, self._dtype),)
 
+    def name(self, row: int) -> str:
+        """Return the file of a picture."""
+        return str(self._paths[row])
+
     def _pixels(self, row: int) -> AnyArray:
         """Return one picture, cut to size, shape (height, width, channels), uint8."""
         if row in self._cache:

@@ -77,6 +77,26 @@ def open_data(
     return DataSplits(full["train"], full["val"], full["test"], notes)
 
 
+def open_samples(
+    spec: DataSpec,
+    inputs: Sequence[InputSpec],
+    input_shapes: Mapping[str, Sequence[int]],
+    preprocess: Preprocess | None,
+) -> Dataset:
+    """Open data as one part: all of it, or its test part where it comes in parts.
+
+    Args:
+        spec: Where the data is.
+        inputs: What the model takes.
+        input_shapes: Concrete size of every input, batch included.
+        preprocess: What is done to the values, as for `open_data`.
+
+    Raises:
+        DataError: The data is missing, unreadable, or does not fit the model.
+    """
+    return _one_part(_read(spec, ModelInputs(tuple(inputs), input_shapes, preprocess), None), "test")
+
+
 def _read(spec: DataSpec, wanted: ModelInputs, classes: Sequence[str] | None) -> dict[str, Dataset]:
     if isinstance(spec, str | Path):
         return _read_named(spec, wanted, classes)

@@ -85,8 +85,22 @@ def synthetic_data(
         seed: Seed of the samples and of the split.
         fractions: Shares of train, validation and test.
     """
-    source = RandomSource(tuple(inputs), dict(input_shapes), n, seed)
-    data = Dataset(source, np.arange(n), synthetic=True, origin="synthetic inputs")
-    note = "no data given: random inputs stand in, so figures say how far outputs agree on noise, no more"
+    data = synthetic_samples(inputs, input_shapes, n, seed)
     train, val, test = cut(data, fractions, seed)
-    return DataSplits(train, val, test, (note,))
+    return DataSplits(train, val, test, data.notes)
+
+
+def synthetic_samples(
+    inputs: Sequence[InputSpec], input_shapes: Mapping[str, Sequence[int]], n: int, seed: int
+) -> Dataset:
+    """Make random inputs in one part; a note says what they are worth.
+
+    Args:
+        inputs: What the model takes.
+        input_shapes: Concrete size of every input, batch included.
+        n: Number of samples.
+        seed: Seed of the samples.
+    """
+    source = RandomSource(tuple(inputs), dict(input_shapes), n, seed)
+    note = "no data given: random inputs stand in, so figures say how far outputs agree on noise, no more"
+    return Dataset(source, np.arange(n), synthetic=True, origin="synthetic inputs", notes=(note,))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from onnxprune.channels import Restriction
 from onnxprune.errors import OutputError
-from onnxprune.report import inspect_model, page, svg, write_picture
+from onnxprune.report import inspect_model, picture_page, svg, write_picture
 from onnxprune.report.layout import lay_out
 from onnxprune.report.picture import colour
 
@@ -64,11 +64,11 @@ def test_names_are_escaped(tmp_path: Path) -> None:
     inspection = inspect_model(tmp_path / "odd.onnx")
     (name,) = nodes_of(svg(inspection))
     assert name.startswith("Gemm '</title><script>")
-    assert "<script" not in page(inspection)
+    assert "<script" not in picture_page(inspection)
 
 
 def test_the_page_needs_no_other_file(cnn_path: Path) -> None:
-    text = page(inspect_model(cnn_path))
+    text = picture_page(inspect_model(cnn_path))
     assert "src=" not in text
     assert "href=" not in text
     assert "100.0 % of the MACs" in text

@@ -1,0 +1,91 @@
+"""`onnxprune compare`: what two models give for the same samples, and what they cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from onnxprune.cli.options import device_options, input_shape_option, json_option, seed_option, verbosity_options
+from onnxprune.cli.printing import print_lines, print_tables
+from onnxprune.cli.sections import EXIT_CODES, SectionCommand, SectionOption
+from onnxprune.cli.shapes import Sizes, named_shapes
+
+
+@click.command(cls=SectionCommand, epilog=EXIT_CODES, short_help="Compare the outputs and the cost of two models.")
+@click.argument("first", type=click.Path())
+@click.argument("second", type=click.Path())
+@click.option(
+    "--data",
+    cls=SectionOption,
+    section="Data",
+    metavar="SOURCE",
+    show_default="random inputs",
+    help="A folder of pictures (subfolders are labels), an .npz file, or package.module:function; "
+    "of data in parts the test part.",
+)
+@click.option(
+    "--preprocess",
+    cls=SectionOption,
+    section="Data",
+    metavar="SPEC",
+    show_default="none",
+    help="A preset (imagenet, tf, unit, none) or a JSON file.",
+)
+@click.option(
+    "--samples",
+    cls=SectionOption,
+    section="Data",
+    type=click.IntRange(min=1),
+    metavar="N",
+    show_default="all; 256 random inputs",
+    help="Most samples to compare on.",
+)
+@input_shape_option
+@device_options
+@click.option(
+    "--sessions",
+    cls=SectionOption,
+    section="Device",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    help="Fresh sessions of each model.",
+)
+@click.option(
+    "--worst",
+    cls=SectionOption,
+    section="Output",
+    type=click.IntRange(min=0),
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="How many of the samples that differ the most are listed.",
+)
+@json_option
+@seed_option
+@verbosity_options
+def compare(
+    first: str,
+    second: str,
+    input_shapes: tuple[tuple[str, Sizes], ...],
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Compare SECOND with FIRST, which take and give the same: outputs on the same samples, sizes, and latency.
+
+    Top-1 needs labels; agreement, divergence and errors do not. Latency is measured interleaved.
+    """
+    from onnxprune import pipeline
+    from onnxprune.cli.observer import make_observer
+    from onnxprune.report.comparison_tables import comparison_lines, comparison_tables
+
+    shapes = named_shapes([first, second], input_shapes)
+    with make_observer(quiet=quiet) as observer:
+        result = pipeline.compare(first, second, input_shapes=shapes, observer=observer, **options)
+    if as_json:
+        click.echo(result.to_json(), nl=False)
+        return
+    print_tables(*comparison_tables(result))
+    print_lines(["", *comparison_lines(result)])

@@ -1,0 +1,54 @@
+"""`onnxprune report`: a run's report as a page or as Markdown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from onnxprune.cli.options import verbosity_options
+from onnxprune.cli.printing import print_lines
+from onnxprune.cli.sections import EXIT_CODES, SectionCommand, SectionOption
+
+
+@click.command(cls=SectionCommand, epilog=EXIT_CODES, short_help="Show a run's report as a page that opens offline.")
+@click.argument("source", metavar="DIR|REPORT.json", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    cls=SectionOption,
+    section="Output",
+    type=click.Path(path_type=Path),
+    show_default="the report with the ending .html; for Markdown the standard output",
+    help="Where the page goes.",
+)
+@click.option(
+    "--markdown",
+    "as_markdown",
+    cls=SectionOption,
+    section="Output",
+    is_flag=True,
+    help="Write a short Markdown text instead, for the summary of a CI job.",
+)
+@verbosity_options
+def report(source: Path, output: Path | None, as_markdown: bool, quiet: bool) -> None:
+    """Show what a run did: figures before and after, latency, channels, layers, search, training, environment.
+
+    Takes a report, or the folder that holds one: a --run-dir, or where a result was written. The page is one file that
+    loads nothing, for the screen (light or dark), a phone, or paper.
+    """
+    from onnxprune.report import page, read_report
+
+    file = page.find_report(source)
+    record = read_report(file)
+    if as_markdown:
+        text = page.markdown_summary(record)
+        if output is None:
+            click.echo(text, nl=False)
+            return
+    else:
+        text = page.html_page(record)
+    output = output or file.with_suffix(".html")
+    page.write_text(text, output)
+    if not quiet:
+        print_lines([f"wrote {output}"])

@@ -1,0 +1,46 @@
+"""What each layer costs on its own, in the original and in the result, for the report."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from onnxprune.channels import ChannelMap, analyse
+from onnxprune.graph import concrete_shapes
+from onnxprune.latency import LayerCosts, LayerSpec
+from onnxprune.pipeline.prepare import Network
+from onnxprune.report import LayerRecord
+from onnxprune.search.problem import Shapes, layer_spec
+
+_DIGITS_MS = 4
+
+
+def layer_records(network: Network, result: ir.Model, table: LayerCosts) -> tuple[LayerRecord, ...]:
+    """Time the layers of the original and of the result, each alone, in the original's order.
+
+    Args:
+        network: The original.
+        result: The smaller model.
+        table: The device's; most of the original's layers stand in it already.
+    """
+    before = _specs(network.model, network.shapes, network.channels)
+    after = _specs(result, concrete_shapes(result, network.input_shapes), analyse(result))
+    records = tuple(_record(name, spec, after.get(name), table) for name, spec in before.items())
+    table.save()
+    return records
+
+
+def _specs(model: ir.Model, shapes: Shapes, channels: ChannelMap) -> dict[str, LayerSpec]:
+    found = ((str(node.name), layer_spec(node, shapes, channels)) for node in model.graph)
+    return {name: spec for name, spec in found if spec is not None}
+
+
+def _record(name: str, before: LayerSpec, after: LayerSpec | None, table: LayerCosts) -> LayerRecord:
+    return LayerRecord(
+        name=name,
+        op=before.op,
+        channels_before=(before.channels_in, before.channels_out),
+        channels_after=None if after is None else (after.channels_in, after.channels_out),
+        before_ms=round(table.cost_ms(before), _DIGITS_MS),
+        after_ms=None if after is None else round(table.cost_ms(after), _DIGITS_MS),
+        staircase=tuple((count, round(ms, _DIGITS_MS)) for count, ms in table.measured_counts(before)),
+    )
