@@ -114,8 +114,8 @@ def _translate(axis: np.ndarray, unit_of_label: np.ndarray, signature: np.ndarra
     present = units[units >= 0]
     if len(present) == 0:
         return None
-    key = rng.integers(0, 2**64, dtype=np.uint64)
-    signature += np.bincount(present, minlength=len(signature)).astype(np.uint64) * key
+    # Only the units present are touched, so that the analysis stays linear in the size of the graph.
+    np.add.at(signature, present, rng.integers(0, 2**64, dtype=np.uint64))
     return units
 
 
