@@ -6,10 +6,12 @@ its family; importing this package registers them all.
 
 from onnxprune.channels.ops import (
     convolution,
+    einsum,
     elementwise,
     layout,
     matmul,
     normalization,
+    recurrent,
     reduction,
     reshaping,
     selection,
@@ -18,10 +20,12 @@ from onnxprune.channels.ops import (
 
 __all__ = [
     "convolution",
+    "einsum",
     "elementwise",
     "layout",
     "matmul",
     "normalization",
+    "recurrent",
     "reduction",
     "reshaping",
     "selection",

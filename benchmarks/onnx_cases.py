@@ -1,0 +1,303 @@
+"""Every model of ONNX's own backend tests through load, analysis, removal of 30 %, surgery and verification.
+
+    python benchmarks/onnx_cases.py
+
+Four ways: as they are; with the node tests' further inputs made weights; and with the node between two matrix products,
+which bring forth and read its second axis, or its last, so that what its rule leaves free is really removed. Writes
+benchmarks/results/onnx_cases.json and docs/onnx-cases.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import tempfile
+import warnings
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx.backend.test
+from onnx import TensorProto, helper, numpy_helper
+
+from onnxprune.channels import ChannelMap, analyse, prune, verify
+from onnxprune.errors import ModelError, OnnxPruneError, UnsupportedModelError, VerificationError
+from onnxprune.graph import load
+
+SHARE = 0.3
+MODES = ("as they are", "inputs as weights", "second axis free", "last axis free")
+CATEGORIES = ("pruned", "nothing prunable", "refused", "not run", "wrong", "crash")
+_DATA = Path(onnx.backend.test.__file__).parent / "data"
+_FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16}
+_NUMBERS = _FLOATS | {TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL, TensorProto.INT8, TensorProto.UINT8}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One model of the tests.
+
+    Attributes:
+        name: What ONNX calls it.
+        kind: Its kind of test: node, simple, light, pytorch-converted, pytorch-operator.
+        model: The model.
+        inputs: Arrays of the first data set by input name, as far as they are plain arrays.
+    """
+
+    name: str
+    kind: str
+    model: onnx.ModelProto
+    inputs: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a case.
+
+    Attributes:
+        name: The case.
+        kind: Its kind.
+        mode: Which of the ways it was treated.
+        category: One of `CATEGORIES`.
+        why: The reason or the error; empty where it was pruned.
+        units: How many units there are.
+        removed: How many were removed.
+    """
+
+    name: str
+    kind: str
+    mode: str
+    category: str
+    why: str = ""
+    units: int = 0
+    removed: int = 0
+
+
+def cases() -> Iterator[Case]:
+    """Yield every case whose model ships with the onnx package, node tests first."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from onnx.backend.test.case.node import collect_testcases
+
+        for case in collect_testcases(None):
+            yield Case(case.name, "node", case.model, _arrays(case.model, case.data_sets[0][0]))
+    for kind in ("simple", "pytorch-converted", "pytorch-operator"):
+        for path in sorted((_DATA / kind).glob("*/model.onnx")):
+            yield Case(path.parent.name, kind, onnx.load(path), {})
+    for path in sorted((_DATA / "light").glob("*.onnx")):
+        yield Case(path.stem, "light", onnx.load(path), {})
+
+
+def _arrays(model: onnx.ModelProto, data: list[object]) -> dict[str, np.ndarray]:
+    given: dict[str, np.ndarray] = {}
+    for value, item in zip(model.graph.input, data, strict=False):
+        if isinstance(item, TensorProto):
+            given[value.name] = numpy_helper.to_array(item)
+        elif isinstance(item, (np.ndarray, np.generic)):
+            given[value.name] = np.asarray(item)
+    return given
+
+
+def variant(case: Case, mode: str) -> onnx.ModelProto | None:
+    """Return a case's model as a mode treats it, None where the mode changes nothing about it."""
+    if mode == MODES[0]:
+        return case.model
+    if case.kind != "node":
+        return None
+    model = onnx.ModelProto()
+    model.CopyFrom(case.model)
+    if mode == MODES[1]:
+        return model if _fill(model, case, floats_only=True) else None
+    _fill(model, case, floats_only=False)
+    return model if _surround(model, 1 if mode == MODES[2] else -1) else None
+
+
+def _fill(model: onnx.ModelProto, case: Case, *, floats_only: bool) -> int:
+    """Make inputs other than the first initializers, and say how many."""
+    graph, changed = model.graph, 0
+    for value in list(graph.input)[1:]:
+        kind = value.type.tensor_type.elem_type
+        array = case.inputs.get(value.name)
+        if array is None or (floats_only and (kind not in _FLOATS or array.ndim == 0)):
+            continue
+        tensor = numpy_helper.from_array(array, value.name)
+        if tensor.data_type != kind:
+            continue
+        graph.initializer.append(tensor)
+        graph.input.remove(value)
+        changed += 1
+    return changed
+
+
+def _surround(model: onnx.ModelProto, axis: int) -> bool:
+    """Put a matrix product along an axis before the first input and behind each output."""
+    graph = model.graph
+    if len(graph.input) != 1 or model.opset_import[0].version < 7:
+        return False
+    entry = graph.input[0].type.tensor_type
+    sizes = [d.dim_value for d in entry.shape.dim]
+    if entry.elem_type not in _FLOATS or len(sizes) < 2 or sizes[axis] < 2 or 0 in sizes:
+        return False
+    rng = np.random.default_rng(0)
+    name = graph.input[0].name
+    before = _product(graph, "surround_x", name, sizes, axis, sizes[axis], entry.elem_type, rng)
+    graph.input[0].name = "surround_x"
+    entry.elem_type = TensorProto.FLOAT
+    inside, behind = list(graph.node), list[onnx.NodeProto]()
+    outputs = list(graph.output)
+    for output in outputs:
+        kind = output.type.tensor_type
+        shape = [d.dim_value for d in kind.shape.dim]
+        if output.type.HasField("tensor_type") and kind.elem_type in _NUMBERS and len(shape) > 1 and shape[axis] > 1:
+            target = f"surround_{output.name}"
+            behind += _product(graph, output.name, target, shape, axis, 3, TensorProto.FLOAT, rng)
+            graph.output.remove(output)
+            graph.output.append(helper.make_tensor_value_info(target, TensorProto.FLOAT, None))
+    del graph.node[:]
+    graph.node.extend([*before, *inside, *behind])
+    return bool(behind)
+
+
+def _product(
+    graph: onnx.GraphProto,
+    source: str,
+    target: str,
+    sizes: list[int],
+    axis: int,
+    width: int,
+    kind: int,
+    rng: np.random.Generator,
+) -> list[onnx.NodeProto]:
+    """Multiply along an axis by a weight with `width` columns."""
+    rank = len(sizes)
+    order = [i for i in range(rank) if i != axis % rank] + [axis % rank]
+    back = list(np.argsort(order))
+    weight = f"{target}.weight"
+    graph.initializer.append(
+        numpy_helper.from_array(rng.standard_normal((sizes[axis], width)).astype(np.float32), weight)
+    )
+    steps = [
+        ("Cast", [source], {"to": TensorProto.FLOAT}),
+        ("Transpose", [f"{target}.0"], {"perm": order}),
+        ("MatMul", [f"{target}.1", weight], {}),
+        ("Transpose", [f"{target}.2"], {"perm": back}),
+        ("Cast", [f"{target}.3"], {"to": kind}),
+    ]
+    return [
+        helper.make_node(op, inputs, [f"{target}.{i}" if i < len(steps) - 1 else target], f"{target}.node{i}", **kw)
+        for i, (op, inputs, kw) in enumerate(steps)
+    ]
+
+
+def run(case: Case, mode: str, model: onnx.ModelProto, folder: Path) -> Outcome:
+    """Take one model through everything; nothing is raised."""
+    path = folder / "model.onnx"
+    onnx.save(model, path)
+
+    def outcome(category: str, why: object = "", units: int = 0, removed: int = 0) -> Outcome:
+        return Outcome(case.name, case.kind, mode, category, str(why).replace(str(path), "model.onnx"), units, removed)
+
+    try:
+        graph = load(path)
+    except ModelError as error:
+        return outcome("refused", error)
+    except Exception as error:
+        return outcome("crash", f"load: {error!r}")
+    try:
+        channels = analyse(graph)
+        keep = kept(channels, seed=zlib.crc32(case.name.encode()))
+        if keep.all():
+            return outcome("nothing prunable", _why_nothing(model, channels), channels.unit_count)
+        pruned = prune(graph, channels, keep)
+        verify(graph, channels, keep, pruned)
+    except UnsupportedModelError as error:
+        return outcome("not run", error, channels.unit_count)
+    except (VerificationError, OnnxPruneError) as error:
+        return outcome("wrong", error, channels.unit_count)
+    except Exception as error:
+        return outcome("crash", repr(error))
+    return outcome("pruned", units=channels.unit_count, removed=int((~keep).sum()))
+
+
+def kept(channels: ChannelMap, seed: int) -> np.ndarray:
+    """Choose which units stay: in each group 70 %, at random, at least one."""
+    rng = np.random.default_rng(seed)
+    keep = np.ones(channels.unit_count, dtype=bool)
+    for group in channels.groups:
+        count = min(max(1, round(group.size * SHARE)), group.size - 1)
+        keep[rng.choice(group.units, count, replace=False)] = False
+    return keep
+
+
+def _why_nothing(model: onnx.ModelProto, channels: ChannelMap) -> str:
+    if channels.unit_count:
+        return "groups of a single unit"
+    reasons = [re.sub(r" ?'[^']*'", "", fixed.reason) for fixed in channels.fixed]
+    unknown = [reason for reason in reasons if "does not know" in reason]
+    if reasons:
+        return (unknown or reasons)[0]
+    if not any(tensor.data_type in _FLOATS and max(tensor.dims, default=0) > 1 for tensor in model.graph.initializer):
+        return "no weights"
+    return "no operator whose weights bring channels forth"
+
+
+def table(outcomes: list[Outcome]) -> str:
+    """Write the page of results."""
+    lines = [
+        "# ONNX's own backend tests",
+        "",
+        f"Every model of `onnx.backend.test` that ships with onnx {onnx.__version__} is loaded and analysed, 30 % of",
+        "each group's units are removed (at random, at least one, and at least one stays), and the removal is verified",
+        "in onnxruntime. Most node tests are a single operator whose inputs and outputs are the model's own, so nothing",
+        "can go there. The other three ways change that: the further float inputs become weights; and the operator",
+        "stands between two matrix products, which bring forth and read its second axis, or its last, while all its",
+        "further inputs are constants. `python benchmarks/onnx_cases.py` writes this page.",
+        "",
+        "| | " + " | ".join(MODES) + " |",
+        "|---|" + "---:|" * len(MODES),
+    ]
+    count = Counter((o.category, o.mode) for o in outcomes)
+    lines += [f"| {c} | " + " | ".join(str(count[c, m]) for m in MODES) + " |" for c in CATEGORIES]
+    lines.append("| all | " + " | ".join(str(sum(count[c, m] for c in CATEGORIES)) for m in MODES) + " |")
+    lines += ["", "*Not run*: onnxruntime has no kernel for the original model, or cannot run it on random inputs."]
+    for category in ("nothing prunable", "refused", "not run", "wrong", "crash"):
+        reasons = Counter(_short(o.why) for o in outcomes if o.category == category)
+        if reasons:
+            lines += ["", f"## {category.capitalize()}: the commonest reasons", "", "| cases | reason |", "|---:|---|"]
+            lines += [f"| {n} | {reason} |" for reason, n in reasons.most_common(20)]
+    return "\n".join(lines) + "\n"
+
+
+def _short(why: str) -> str:
+    text = " ".join(re.sub(r"'[^']*'", "...", why).split())
+    return text.replace("|", "/")[:150]
+
+
+def main() -> None:
+    """Run every case in every way and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/onnx_cases.json"))
+    parser.add_argument("--page", type=Path, default=Path("docs/onnx-cases.md"))
+    parser.add_argument("--only", default="", help="cases whose name contains this; nothing is written")
+    options = parser.parse_args()
+    outcomes: list[Outcome] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for case in cases():
+            for mode in MODES if options.only in case.name else ():
+                model = variant(case, mode)
+                if model is not None:
+                    outcomes.append(run(case, mode, model, Path(folder)))
+                    if options.only or outcomes[-1].category in ("wrong", "crash"):
+                        print(outcomes[-1], flush=True)
+    print(Counter((o.mode, o.category) for o in outcomes))
+    if not options.only:
+        options.out.write_text(json.dumps([asdict(outcome) for outcome in outcomes], indent=0) + "\n")
+        options.page.write_text(table(outcomes))
+
+
+if __name__ == "__main__":
+    main()
