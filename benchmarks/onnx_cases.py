@@ -2,7 +2,7 @@
 
     python benchmarks/onnx_cases.py
 
-Four ways: as they are; with the node tests' further inputs made weights; and with the node between two matrix products,
+Five ways: as they are; converted to an opset that is not refused; with the node tests' further inputs made weights; and with the node between two matrix products,
 which bring forth and read its second axis, or its last, so that what its rule leaves free is really removed. Writes
 benchmarks/results/onnx_cases.json and docs/onnx-cases.md.
 """
@@ -23,14 +23,18 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx.backend.test
+import onnx.version_converter
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxprune.channels import ChannelMap, analyse, prune, verify
 from onnxprune.errors import ModelError, OnnxPruneError, UnsupportedModelError, VerificationError
 from onnxprune.graph import load
+from onnxprune.graph.load import MAX_IR_VERSION, OPSETS
 
 SHARE = 0.3
-MODES = ("as they are", "inputs as weights", "second axis free", "last axis free")
+_OLD_BECOME = 13
+_WIDEST = 1024
+MODES = ("as they are", "opset converted", "inputs as weights", "second axis free", "last axis free")
 CATEGORIES = ("pruned", "nothing prunable", "refused", "not run", "wrong", "crash")
 _DATA = Path(onnx.backend.test.__file__).parent / "data"
 _FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16}
@@ -106,14 +110,41 @@ def variant(case: Case, mode: str) -> onnx.ModelProto | None:
     """Return a case's model as a mode treats it, None where the mode changes nothing about it."""
     if mode == MODES[0]:
         return case.model
-    if case.kind != "node":
-        return None
-    model = onnx.ModelProto()
-    model.CopyFrom(case.model)
+    model = _at_a_supported_opset(case.model)
     if mode == MODES[1]:
-        return model if _fill(model, case, floats_only=True) else None
-    _fill(model, case, floats_only=False)
-    return model if _surround(model, 1 if mode == MODES[2] else -1) else None
+        return model if model is not None and model is not case.model else None
+    if model is None or case.kind == "light":
+        return None
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    if mode == MODES[2]:
+        return changed if _fill(changed, case, floats_only=True) else None
+    _fill(changed, case, floats_only=False)
+    return changed if _surround(changed, 1 if mode == MODES[3] else -1) else None
+
+
+def _at_a_supported_opset(model: onnx.ModelProto) -> onnx.ModelProto | None:
+    """Convert a model whose opset is refused; None where ONNX has no conversion."""
+    version = next((entry.version for entry in model.opset_import if entry.domain == ""), OPSETS.start)
+    if version in OPSETS:
+        return model
+    if version < OPSETS.start:
+        try:
+            return onnx.version_converter.convert_version(model, _OLD_BECOME)
+        except (RuntimeError, onnx.version_converter.ConvertError):
+            return None
+    newest = OPSETS.stop - 1
+    nodes = [node for node in model.graph.node if node.domain == ""]
+    # Operators that are as they were in the older set need no conversion.
+    if any(onnx.defs.get_schema(node.op_type, version).since_version > newest for node in nodes):
+        return None
+    older = onnx.ModelProto()
+    older.CopyFrom(model)
+    older.ir_version = min(older.ir_version, MAX_IR_VERSION)
+    for entry in older.opset_import:
+        if entry.domain == "":
+            entry.version = newest
+    return older
 
 
 def _fill(model: onnx.ModelProto, case: Case, *, floats_only: bool) -> int:
@@ -140,7 +171,7 @@ def _surround(model: onnx.ModelProto, axis: int) -> bool:
         return False
     entry = graph.input[0].type.tensor_type
     sizes = [d.dim_value for d in entry.shape.dim]
-    if entry.elem_type not in _FLOATS or len(sizes) < 2 or sizes[axis] < 2 or 0 in sizes:
+    if entry.elem_type not in _FLOATS or len(sizes) < 2 or not 2 <= sizes[axis] <= _WIDEST or 0 in sizes:
         return False
     rng = np.random.default_rng(0)
     name = graph.input[0].name
@@ -236,7 +267,7 @@ def kept(channels: ChannelMap, seed: int) -> np.ndarray:
 def _why_nothing(model: onnx.ModelProto, channels: ChannelMap) -> str:
     if channels.unit_count:
         return "groups of a single unit"
-    reasons = [re.sub(r" ?'[^']*'", "", fixed.reason) for fixed in channels.fixed]
+    reasons = [re.sub(r" '[^']*'", "", fixed.reason) for fixed in channels.fixed]
     unknown = [reason for reason in reasons if "does not know" in reason]
     if reasons:
         return (unknown or reasons)[0]
@@ -253,9 +284,9 @@ def table(outcomes: list[Outcome]) -> str:
         f"Every model of `onnx.backend.test` that ships with onnx {onnx.__version__} is loaded and analysed, 30 % of",
         "each group's units are removed (at random, at least one, and at least one stays), and the removal is verified",
         "in onnxruntime. Most node tests are a single operator whose inputs and outputs are the model's own, so nothing",
-        "can go there. The other three ways change that: the further float inputs become weights; and the operator",
+        "can go there. Three ways change that: the further float inputs become weights; and the operator",
         "stands between two matrix products, which bring forth and read its second axis, or its last, while all its",
-        "further inputs are constants. `python benchmarks/onnx_cases.py` writes this page.",
+        "further inputs are constants. Where the opset is refused they start from the converted model. `python benchmarks/onnx_cases.py` writes this page.",
         "",
         "| | " + " | ".join(MODES) + " |",
         "|---|" + "---:|" * len(MODES),
@@ -273,7 +304,7 @@ def table(outcomes: list[Outcome]) -> str:
 
 
 def _short(why: str) -> str:
-    text = " ".join(re.sub(r"'[^']*'", "...", why).split())
+    text = " ".join(re.sub(r"(?<!\w)'[^']*'", "...", why).split())
     return text.replace("|", "/")[:150]
 
 

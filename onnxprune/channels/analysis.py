@@ -39,7 +39,9 @@ def _flow(node: ir.Node, labels: Labels) -> None:
     has_subgraph = any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values())
     if rule is None or unknown_rank or has_subgraph:
         what = f"{node.domain + ':' if node.domain else ''}{node.op_type} '{node.name}'"
-        if unknown_rank and rule is not None:
+        if has_subgraph:
+            reason = f"{what} has subgraphs, and what they read stays as it is"
+        elif unknown_rank and rule is not None:
             reason = f"{what} has a tensor of unknown rank, '{unknown_rank[0].name}'"
         else:
             reason = f"{what} is an operator the analysis does not know"

@@ -186,25 +186,29 @@ def _mask(model: ir.Model, node: ir.Node, index: int, axis: int, mask: np.ndarra
 
 def _run(model: ir.Model, feeds: Mapping[str, np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
     """Run a model and return the named values, whether they are outputs or not."""
-    import onnxruntime as ort
+    with tempfile.TemporaryDirectory(prefix="onnxprune-") as folder:
+        path = Path(folder) / "model.onnx"
+        save_beside(_with_outputs(model, names), path)
+        try:
+            return _run_file(path, feeds, names, "ORT_ENABLE_BASIC")
+        except Exception:
+            # Some of onnxruntime's rewrites break models that it runs as they are.
+            try:
+                return _run_file(path, feeds, names, "ORT_DISABLE_ALL")
+            except Exception as error:
+                raise UnsupportedModelError(f"onnxruntime cannot run the model: {error}") from error
 
-    model = _with_outputs(model, names)
+
+def _run_file(path: Path, feeds: Mapping[str, np.ndarray], names: Sequence[str], level: str) -> list[np.ndarray]:
+    import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.log_severity_level = 4
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, level)
     # Packed copies of the weights would double the memory, for a single run.
     options.add_session_config_entry("session.disable_prepacking", "1")
-    with tempfile.TemporaryDirectory(prefix="onnxprune-") as folder:
-        path = Path(folder) / "model.onnx"
-        save_beside(model, path)
-        try:
-            session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-            results = [np.asarray(output) for output in session.run(list(names), dict(feeds))]
-        except Exception as error:
-            raise UnsupportedModelError(f"onnxruntime cannot run the model: {error}") from error
-        del session
-    return results
+    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return [np.asarray(output) for output in session.run(list(names), dict(feeds))]
 
 
 def _with_outputs(model: ir.Model, names: Sequence[str]) -> ir.Model:

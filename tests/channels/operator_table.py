@@ -236,6 +236,9 @@ ROWS: dict[str, Row] = {
     ),
     "Split": Row("p, q = Split<axis = 1>(h, z)\na = Concat<axis = 1>(q, p)", constants={"z": ints(3, 5)}),
     "Split evenly": Row("p, q = Split<axis = 1, num_outputs = 2>(h)\na = Add(p, q)", units=4, read=4),
+    "Split off a fixed part": Row(
+        "d = Concat<axis = 1>(x, h)\np, a = Split<axis = -3>(d, z)", constants={"z": ints(3, 8)}
+    ),
     "Split 2": Row("p, q = Split<axis = 1, split = [2, 6]>(h)\na = Concat<axis = 1>(q, p)", opset=11),
     "Gather": Row("a = Gather<axis = 1>(h, i)", constants={"i": ints(7, 1, 1, -2)}, read=4),
     "Gather one": Row(
@@ -307,6 +310,11 @@ ROWS: dict[str, Row] = {
     ),
     "Einsum with a moved weight": Row(
         't = Transpose(w)\na = Einsum<equation = "cd,nchw->ndhw">(t, h)', units=20, constants={"w": (12, 8)}, read=12
+    ),
+    "Einsum over two axes that can both go": Row(
+        'e = Conv(x, v)\nb = Einsum<equation = "nchw,nkhw->nck">(h, e)\ny = Einsum<equation = "nck,ckd->nd">(b, u)',
+        units=8 + 6,
+        constants={"v": (6, 3, 1, 1), "u": (8, 6, 5)},
     ),
     "Einsum over two axes": Row(
         'r = Reshape(c, f)\nb = Einsum<equation = "ngchw,gcd->ndhw">(r, w)\na = Relu(b)',
