@@ -2,9 +2,9 @@
 
     python benchmarks/onnx_cases.py
 
-Five ways: as they are; converted to an opset that is not refused; with the node tests' further inputs made weights; and with the node between two matrix products,
-which bring forth and read its second axis, or its last, so that what its rule leaves free is really removed. Writes
-benchmarks/results/onnx_cases.json and docs/onnx-cases.md.
+Five ways: as they are; converted to an opset that is not refused; with further inputs made weights; and between two
+matrix products, which bring forth and read the second axis, or the last, so that what the operator's rule leaves free
+is really removed. Writes benchmarks/results/onnx_cases.json and docs/onnx-cases.md.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import onnx.version_converter
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxprune.channels import ChannelMap, analyse, prune, verify
-from onnxprune.errors import ModelError, OnnxPruneError, UnsupportedModelError, VerificationError
+from onnxprune.errors import ModelError, OnnxPruneError
 from onnxprune.graph import load
 from onnxprune.graph.load import MAX_IR_VERSION, OPSETS
 
@@ -173,9 +173,9 @@ def _surround(model: onnx.ModelProto, axis: int) -> bool:
     sizes = [d.dim_value for d in entry.shape.dim]
     if entry.elem_type not in _FLOATS or len(sizes) < 2 or not 2 <= sizes[axis] <= _WIDEST or 0 in sizes:
         return False
-    rng = np.random.default_rng(0)
     name = graph.input[0].name
-    before = _product(graph, "surround_x", name, sizes, axis, sizes[axis], entry.elem_type, rng)
+    weight = _weight(graph, "surround_x.weight", sizes[axis], sizes[axis])
+    before = _product("surround_x", name, weight, _with_last(axis, len(sizes)), entry.elem_type)
     graph.input[0].name = "surround_x"
     entry.elem_type = TensorProto.FLOAT
     inside, behind = list(graph.node), list[onnx.NodeProto]()
@@ -185,7 +185,8 @@ def _surround(model: onnx.ModelProto, axis: int) -> bool:
         shape = [d.dim_value for d in kind.shape.dim]
         if output.type.HasField("tensor_type") and kind.elem_type in _NUMBERS and len(shape) > 1 and shape[axis] > 1:
             target = f"surround_{output.name}"
-            behind += _product(graph, output.name, target, shape, axis, 3, TensorProto.FLOAT, rng)
+            weight = _weight(graph, f"{target}.weight", shape[axis], 3)
+            behind += _product(output.name, target, weight, _with_last(axis, len(shape)), TensorProto.FLOAT)
             graph.output.remove(output)
             graph.output.append(helper.make_tensor_value_info(target, TensorProto.FLOAT, None))
     del graph.node[:]
@@ -193,24 +194,19 @@ def _surround(model: onnx.ModelProto, axis: int) -> bool:
     return bool(behind)
 
 
-def _product(
-    graph: onnx.GraphProto,
-    source: str,
-    target: str,
-    sizes: list[int],
-    axis: int,
-    width: int,
-    kind: int,
-    rng: np.random.Generator,
-) -> list[onnx.NodeProto]:
-    """Multiply along an axis by a weight with `width` columns."""
-    rank = len(sizes)
-    order = [i for i in range(rank) if i != axis % rank] + [axis % rank]
+def _weight(graph: onnx.GraphProto, name: str, height: int, width: int) -> str:
+    array = np.random.default_rng(zlib.crc32(name.encode())).standard_normal((height, width))
+    graph.initializer.append(numpy_helper.from_array(array.astype(np.float32), name))
+    return name
+
+
+def _with_last(axis: int, rank: int) -> list[int]:
+    return [i for i in range(rank) if i != axis % rank] + [axis % rank]
+
+
+def _product(source: str, target: str, weight: str, order: list[int], kind: int) -> list[onnx.NodeProto]:
+    """Multiply along the last axis of an order of axes by a weight."""
     back = list(np.argsort(order))
-    weight = f"{target}.weight"
-    graph.initializer.append(
-        numpy_helper.from_array(rng.standard_normal((sizes[axis], width)).astype(np.float32), weight)
-    )
     steps = [
         ("Cast", [source], {"to": TensorProto.FLOAT}),
         ("Transpose", [f"{target}.0"], {"perm": order}),
@@ -228,30 +224,27 @@ def run(case: Case, mode: str, model: onnx.ModelProto, folder: Path) -> Outcome:
     """Take one model through everything; nothing is raised."""
     path = folder / "model.onnx"
     onnx.save(model, path)
-
-    def outcome(category: str, why: object = "", units: int = 0, removed: int = 0) -> Outcome:
-        return Outcome(case.name, case.kind, mode, category, str(why).replace(str(path), "model.onnx"), units, removed)
-
+    units = removed = 0
     try:
         graph = load(path)
-    except ModelError as error:
-        return outcome("refused", error)
-    except Exception as error:
-        return outcome("crash", f"load: {error!r}")
-    try:
         channels = analyse(graph)
+        units = channels.unit_count
         keep = kept(channels, seed=zlib.crc32(case.name.encode()))
-        if keep.all():
-            return outcome("nothing prunable", _why_nothing(model, channels), channels.unit_count)
-        pruned = prune(graph, channels, keep)
-        verify(graph, channels, keep, pruned)
-    except UnsupportedModelError as error:
-        return outcome("not run", error, channels.unit_count)
-    except (VerificationError, OnnxPruneError) as error:
-        return outcome("wrong", error, channels.unit_count)
+        removed = int((~keep).sum())
+        if removed:
+            verify(graph, channels, keep, prune(graph, channels, keep))
+        category, why = ("pruned", "") if removed else ("nothing prunable", _why_nothing(model, channels))
     except Exception as error:
-        return outcome("crash", repr(error))
-    return outcome("pruned", units=channels.unit_count, removed=int((~keep).sum()))
+        category, why = _failure(error, units), str(error) if isinstance(error, OnnxPruneError) else repr(error)
+    return Outcome(case.name, case.kind, mode, category, why.replace(str(path), "model.onnx"), units, removed)
+
+
+def _failure(error: Exception, units: int) -> str:
+    if not isinstance(error, OnnxPruneError):
+        return "crash"
+    if isinstance(error, ModelError) and not units:
+        return "refused"
+    return "not run" if isinstance(error, ModelError) else "wrong"
 
 
 def kept(channels: ChannelMap, seed: int) -> np.ndarray:
@@ -282,11 +275,12 @@ def table(outcomes: list[Outcome]) -> str:
         "# ONNX's own backend tests",
         "",
         f"Every model of `onnx.backend.test` that ships with onnx {onnx.__version__} is loaded and analysed, 30 % of",
-        "each group's units are removed (at random, at least one, and at least one stays), and the removal is verified",
-        "in onnxruntime. Most node tests are a single operator whose inputs and outputs are the model's own, so nothing",
-        "can go there. Three ways change that: the further float inputs become weights; and the operator",
-        "stands between two matrix products, which bring forth and read its second axis, or its last, while all its",
-        "further inputs are constants. Where the opset is refused they start from the converted model. `python benchmarks/onnx_cases.py` writes this page.",
+        "each group's units are removed (at random, at least one, and at least one stays), and the removal is",
+        "verified in onnxruntime. Most are a single operator whose inputs and outputs are the model's own, so nothing",
+        "can go. Three ways change that: the further float inputs of node tests become weights; and the model stands",
+        "between two matrix products, which bring forth and read its second axis, or its last, while all its further",
+        "inputs are constants. Where the opset is refused, these start from the converted model.",
+        "`python benchmarks/onnx_cases.py` writes this page.",
         "",
         "| | " + " | ".join(MODES) + " |",
         "|---|" + "---:|" * len(MODES),

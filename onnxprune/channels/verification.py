@@ -80,11 +80,11 @@ def verify(
     expected = _run(silence(model, channels, keep), feeds, compared)
     try:
         actual = _run(pruned, feeds, compared)
-    except UnsupportedModelError as error:
+    except UnsupportedModelError as reason:
         raise VerificationError(
             f"onnxruntime runs the original but not the pruned model, which is a defect of onnxprune: nothing was "
-            f"written; please report the model's architecture ({error})"
-        ) from error
+            f"written; please report the model's architecture ({reason})"
+        ) from reason
     worst = Verification(0.0, "", tolerance)
     for name, want, got in zip(compared, expected, actual, strict=True):
         error = relative_error(want, got, floor=_scale_floor(model, name))

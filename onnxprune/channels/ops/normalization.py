@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from onnxprune.channels.labels import Labels, dims
+from onnxprune.channels.labels import Labels
 from onnxprune.channels.map import Axis
 from onnxprune.channels.ops.rules import grouped_in_rows, named, positive
 from onnxprune.channels.registry import Removal, flow, resize
@@ -54,8 +54,11 @@ def group_normalization(node: ir.Node, labels: Labels) -> None:
     channel = grouped_in_rows(labels, axes[1], groups, reason)
     for value in node.inputs[1:3]:
         # One scale a group before opset 21, one a channel since.
-        per_group = channel is not None and dims(value) == (groups,) != (len(channel),)  # type: ignore[arg-type]
-        labels.tie(channel[:: len(channel) // groups] if per_group else channel, labels.of(value)[0], reason)
+        of_value = labels.of(value)[0]
+        per_group = channel is not None and of_value is not None and len(of_value) < len(channel)
+        labels.tie(
+            channel[:: len(channel) // groups] if channel is not None and per_group else channel, of_value, reason
+        )
     labels.set(node.outputs[0], (axes[0], channel, *(None for _ in axes[2:])))
 
 

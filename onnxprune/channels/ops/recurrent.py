@@ -20,12 +20,13 @@ from onnxprune.channels.registry import Removal, flow, resize
 
 _GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 _PEEPHOLES = 3
+_INPUTS = 8
 
 
 @flow(*_GATES)
 def recurrence(node: ir.Node, labels: Labels) -> None:
     """Tie a hidden unit's entries wherever they are, and input channels with the weight's."""
-    x, w, r, bias, _, *states = (*node.inputs, *(None for _ in range(8 - len(node.inputs))))
+    x, w, r, bias, _, initial_h, initial_c, peepholes = [*node.inputs, *[None] * (_INPUTS - len(node.inputs))]
     gates = _GATES[node.op_type]
     reason = f"{named(node)} reads them from a fixed axis"
     for axis in labels.of(x)[:2]:
@@ -34,10 +35,10 @@ def recurrence(node: ir.Node, labels: Labels) -> None:
     labels.contract(node, 0, 2)
     stuck = f"{named(node)} has hidden units some of whose entries are fixed"
     hidden = labels.of(r)[2]
-    for value, blocks in ((w, gates), (r, gates), (bias, 2 * gates), (states[2], _PEEPHOLES)):
+    for value, blocks in ((w, gates), (r, gates), (bias, 2 * gates), (peepholes, _PEEPHOLES)):
         if value is not None:
             hidden = _tie_gates(labels, hidden, labels.of(value)[1], blocks, stuck)
-    for value in states[:2]:
+    for value in (initial_h, initial_c):
         if value is not None:
             hidden = labels.tie(hidden, labels.of(value)[2], stuck)
     labels.contract(node, 2, 2)

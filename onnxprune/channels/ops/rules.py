@@ -11,7 +11,6 @@ from onnxprune.channels.labels import FIXED, Axes, Labels, dims
 from onnxprune.channels.map import Axis
 from onnxprune.graph.shape_values import add_initializer
 
-
 _MOVES = frozenset({"Transpose", "Cast", "Identity", "DequantizeLinear", "Reshape"})
 
 
