@@ -54,11 +54,10 @@ def group_normalization(node: ir.Node, labels: Labels) -> None:
     channel = grouped_in_rows(labels, axes[1], groups, reason)
     for value in node.inputs[1:3]:
         # One scale a group before opset 21, one a channel since.
-        of_value = labels.of(value)[0]
-        per_group = channel is not None and of_value is not None and len(of_value) < len(channel)
-        labels.tie(
-            channel[:: len(channel) // groups] if channel is not None and per_group else channel, of_value, reason
-        )
+        met, of_value = channel, labels.of(value)[0]
+        if met is not None and of_value is not None and len(of_value) < len(met):
+            met = met[:: len(met) // groups]
+        labels.tie(met, of_value, reason)
     labels.set(node.outputs[0], (axes[0], channel, *(None for _ in axes[2:])))
 
 

@@ -26,7 +26,9 @@ _INPUTS = 8
 @flow(*_GATES)
 def recurrence(node: ir.Node, labels: Labels) -> None:
     """Tie a hidden unit's entries wherever they are, and input channels with the weight's."""
-    x, w, r, bias, _, initial_h, initial_c, peepholes = [*node.inputs, *[None] * (_INPUTS - len(node.inputs))]
+    inputs: list[ir.Value | None] = list(node.inputs)
+    inputs += [None] * (_INPUTS - len(inputs))
+    x, w, r, bias, _, initial_h, initial_c, peepholes = inputs
     gates = _GATES[node.op_type]
     reason = f"{named(node)} reads them from a fixed axis"
     for axis in labels.of(x)[:2]:
