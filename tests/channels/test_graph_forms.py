@@ -16,6 +16,7 @@ from onnxprune.graph import input_specs, load, output_names
 
 SHAPES = {"w": (8, 3, 1, 1), "v": (8, 8, 1, 1), "u": (8, 8, 1, 1), "z": (5, 8, 1, 1)}
 CONSTANTS = {
+    "flip": np.array([1, 1, 1, -1, 1, 1, 1, 1], np.float32)[:, None, None],
     "steps": np.int64(3),
     "yes": np.bool_(True),
     "t": np.linspace(0.2, 0.9, 8, dtype=np.float32)[:, None, None],
