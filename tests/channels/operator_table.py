@@ -261,6 +261,11 @@ ROWS: dict[str, Row] = {
     ),
     "Resize": Row('a = Resize<mode = "nearest">(h, , k)', constants={"k": np.array([1, 1, 2, 2], np.float32)}),
     "Resize to sizes": Row('a = Resize<mode = "linear">(h, , , k)', constants={"k": ints(2, 8, 9, 9)}),
+    "GridSample": Row("a = GridSample(h, g)", constants={"g": (2, 6, 6, 2)}),
+    "RoiAlign": Row(
+        "a = RoiAlign<output_height = 2, output_width = 2>(h, g, i)", constants={"g": (3, 4), "i": ints(0, 1, 1)}
+    ),
+    "MaxRoiPool": Row("a = MaxRoiPool<pooled_shape = [2, 2]>(h, g)", constants={"g": np.array([[0, 0, 0, 4, 4]], "f")}),
     "Upsample": Row("a = Upsample(h, k)", constants={"k": np.array([1, 1, 2, 2], np.float32)}, opset=9),
     "Pad": Row("a = Pad(h, p)", constants={"p": ints(0, 0, 1, 1, 0, 0, 1, 1)}),
     "Pad channels": Row("a = Pad(h, p)", constants={"p": ints(0, 2, 0, 0, 0, 3, 0, 0)}, read=13),
@@ -344,6 +349,14 @@ ROWS: dict[str, Row] = {
         "p = LSTM<hidden_size = 6>(b, w, r, , , i, i)\nd = Squeeze(p, one_)\ny = MatMul(d, u)",
         units=8 + 6,
         constants=STEPS_CONSTANTS | {"w": (1, 24, 8), "r": (1, 24, 6), "six": ints(6), "u": (6, 5)},
+    ),
+    "LSTM twice from the same zeros": Row(
+        STEPS + "p = LSTM<hidden_size = 6>(b, w, r, , , i, i)\nd = Squeeze(p, one_)\n"
+        "q = LSTM<hidden_size = 6>(d, w2, r2, , , i, i)\ne = Squeeze(q, one_)\ny = MatMul(e, u)",
+        units=8 + 6 + 6,
+        constants=STEPS_CONSTANTS
+        | {"i": np.zeros((1, 2, 6), "f"), "w": (1, 24, 8), "r": (1, 24, 6), "w2": (1, 24, 6), "r2": (1, 24, 6)}
+        | {"u": (6, 5)},
     ),
     "GRU": Row(
         STEPS
