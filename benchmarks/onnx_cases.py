@@ -320,7 +320,8 @@ def main() -> None:
                         print(outcomes[-1], flush=True)
     print(Counter((o.mode, o.category) for o in outcomes))
     if not options.only:
-        options.out.write_text(json.dumps([asdict(outcome) for outcome in outcomes], indent=0) + "\n")
+        rows = [json.dumps({k: v for k, v in asdict(outcome).items() if v}) for outcome in outcomes]
+        options.out.write_text("[\n" + ",\n".join(rows) + "\n]\n")
         options.page.write_text(table(outcomes))
 
 
