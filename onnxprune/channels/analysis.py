@@ -44,7 +44,9 @@ def _flow(node: ir.Node, labels: Labels) -> None:
     has_subgraph = any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values())
     if rule is None or unknown_rank or has_subgraph:
         what = f"{node.domain + ':' if node.domain else ''}{node.op_type} '{node.name}'"
-        if unknown_rank and rule is not None:
+        if has_subgraph:
+            reason, hint = f"{what} has subgraphs, and what they read stays as it is", hints.SUBGRAPH
+        elif unknown_rank and rule is not None:
             reason, hint = f"{what} has a tensor of unknown rank, '{unknown_rank[0].name}'", hints.RANK
         else:
             reason, hint = f"{what} is an operator the analysis does not know", hints.RULE
@@ -119,8 +121,8 @@ def _translate(axis: np.ndarray, unit_of_label: np.ndarray, signature: np.ndarra
     present = units[units >= 0]
     if len(present) == 0:
         return None
-    key = rng.integers(0, 2**64, dtype=np.uint64)
-    signature += np.bincount(present, minlength=len(signature)).astype(np.uint64) * key
+    # Only the units present are touched, so that the analysis stays linear in the size of the graph.
+    np.add.at(signature, present, rng.integers(0, 2**64, dtype=np.uint64))
     return units
 
 

@@ -136,9 +136,16 @@ class Labels:
         """Record that `node` sums over an axis of an activation."""
         self.contractions.append(Contraction(str(node.name), input_index, axis))
 
-    def produce(self, node: ir.Node, weight: ir.Value | None, axis: int) -> None:
-        """Record that the labels on an axis of `weight` are the output channels of `node`."""
-        labels = self.of(weight)[axis]
+    def produce(self, node: ir.Node, weight: ir.Value | None, axis: int, channels: Axis = None) -> None:
+        """Record that the labels on an axis of `weight` are the output channels of `node`.
+
+        Args:
+            node: What brings the channels forth.
+            weight: Its weight.
+            axis: The axis of the weight.
+            channels: One label an output channel, where the axis holds several entries for each.
+        """
+        labels = self.of(weight)[axis] if channels is None else channels
         if labels is not None and weight is not None:
             self.producers.append((str(node.name), str(weight.name), axis, labels))
 

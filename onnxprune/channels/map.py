@@ -99,7 +99,7 @@ class ChannelMap:
     def axis(self, value: str, axis: int) -> Axis:
         """Return the units on one axis of a value, None where they are all fixed or the value is unknown."""
         axes = self.axes.get(value, ())
-        return axes[axis] if axis < len(axes) else None
+        return axes[axis] if -len(axes) <= axis < len(axes) else None
 
     def group_of_unit(self) -> np.ndarray:
         """Return the group index of every unit, shape (units,)."""

@@ -3,9 +3,9 @@
 requires  a model as read from a file
 ensures   functions are inlined; constants are initializers; no Identity of an initializer is left; initializers are
           no graph inputs; per-channel constants that an exporter merged because their values were equal
-          are separate again; shape arithmetic that is static is folded;
-          transposes of the last two axes are one node; every node and value has a unique name; shapes
-          are inferred; nothing that no output needs is left
+          are separate again; initial states that are zero are left out; shape arithmetic that is static is folded;
+          transposes of the last two axes are one node; every node and value has a unique name; shapes are inferred;
+          nothing that no output needs is left
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from onnx_ir.passes.common import (
 from onnxprune.graph.shape_values import fold_shape_values
 from onnxprune.graph.shapes import infer_shapes
 from onnxprune.graph.transposes import join_transposes
+from onnxprune.graph.zero_states import drop_zero_states
 
 
 def normalise(model: ir.Model) -> ir.Model:
@@ -35,6 +36,8 @@ def normalise(model: ir.Model) -> ir.Model:
     NameFixPass()(model)
     _name_nodes(model)
     _skip_identities_of_initializers(model)
+    if drop_zero_states(model):
+        RemoveUnusedNodesPass()(model)
     _share_nothing_with_outputs(model)
     _believe_the_weights(model)
     _forget_meaningless_sizes(model)

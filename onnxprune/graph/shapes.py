@@ -13,6 +13,9 @@ from onnxprune.errors import InputShapeError
 # Data of initializers up to this size (bytes) stays in the copy: Reshape targets, Resize scales, Slice bounds.
 _SMALL_BYTES = 1024
 
+# ONNX defines these by functions and infers no shape for them.
+_UNINFERRED = frozenset({"GroupNormalization", "MeanVarianceNormalization"})
+
 Dims = tuple[int | str | None, ...]
 
 
@@ -97,6 +100,14 @@ def _dims(tensor_type: onnx.TypeProto.Tensor) -> Dims | None:
     return tuple(d.dim_value if d.HasField("dim_value") else (d.dim_param or None) for d in tensor_type.shape.dim)
 
 
+def _stand_in(node: ir.Node) -> onnx.NodeProto:
+    """Serialise a node; what ONNX infers nothing for and keeps its input's shape becomes an Identity."""
+    proto = ir.serde.serialize_node(node)
+    if node.domain == "" and node.op_type in _UNINFERRED and proto.input and proto.output:
+        return onnx.helper.make_node("Identity", proto.input[:1], proto.output[:1], name=proto.name)
+    return proto
+
+
 def _light_proto(model: ir.Model) -> onnx.ModelProto:
     """Serialise the model with its large initializers as inputs, and without shapes known before."""
     graph = onnx.GraphProto(name=model.graph.name or "graph")
@@ -112,7 +123,7 @@ def _light_proto(model: ir.Model) -> onnx.ModelProto:
             graph.input.append(
                 onnx.helper.make_tensor_value_info(str(value.name), int(tensor.dtype), list(tensor.shape.numpy()))
             )
-    graph.node.extend(ir.serde.serialize_node(node) for node in model.graph)
+    graph.node.extend(_stand_in(node) for node in model.graph)
     graph.output.extend(ir.serde.serialize_value(value) for value in model.graph.outputs)
     opsets = [onnx.helper.make_opsetid(domain, version) for domain, version in model.opset_imports.items()]
     return onnx.ModelProto(ir_version=max(model.ir_version, 4), graph=graph, opset_import=opsets)

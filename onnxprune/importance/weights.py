@@ -11,7 +11,10 @@ import onnx_ir as ir
 from onnxprune.channels import ChannelMap
 
 # The inputs of each contraction that can be its weight.
-_WEIGHT_INPUTS = {"Conv": {1}, "ConvTranspose": {1}, "Gemm": {0, 1}, "MatMul": {0, 1}}
+_WEIGHT_INPUTS = {
+    **{"Conv": {1}, "ConvTranspose": {1}, "Gemm": {0, 1}, "MatMul": {0, 1}, "Einsum": {0, 1, 2, 3}},
+    **{"RNN": {1, 2}, "GRU": {1, 2}, "LSTM": {1, 2}},
+}
 _MOVES = {"Transpose", "Cast", "Identity", "Reshape", "DequantizeLinear"}
 
 

@@ -213,9 +213,37 @@ def repeated(b: Builder) -> None:
     b.now(b.add("Conv", [middle, weight]), channels, pixels)
 
 
+def einsum(b: Builder) -> None:
+    """A product over channels, with the weight in front or behind."""
+    name, channels, pixels = b.end
+    width = b.number(2, 8)
+    if b.pick(True, False):
+        out = b.add("Einsum", [name, b.constant((channels, width))], equation="nchw,cd->ndhw")
+    else:
+        out = b.add("Einsum", [b.constant((width, channels)), name], equation="dc,nchw->ndhw")
+    b.now(out, width, pixels)
+
+
+def recurrence(b: Builder) -> None:
+    """A recurrence over the pixels, one way or both, with or without biases and a state to start from."""
+    name, channels, pixels = b.end
+    op, gates = b.pick(("LSTM", 4), ("GRU", 3), ("RNN", 1))
+    ways, hidden = b.number(1, 2), b.number(2, 5)
+    flat = b.add("Reshape", [name, b.constant(np.array([0, channels, pixels**2]))])
+    steps = b.add("Transpose", [flat], perm=[2, 0, 1])
+    inputs = [steps, b.constant((ways, gates * hidden, channels)), b.constant((ways, gates * hidden, hidden))]
+    if b.pick(True, False):
+        inputs.append(b.constant((ways, 2 * gates * hidden)))
+    direction = "bidirectional" if ways == 2 else b.pick("forward", "reverse")
+    out = b.add(op, inputs, hidden_size=hidden, direction=direction)
+    turned = b.add("Transpose", [out], perm=[2, 1, 3, 0])
+    b.now(b.add("Reshape", [turned, b.constant(np.array([0, -1, pixels, pixels]))]), ways * hidden, pixels)
+
+
 BLOCKS = (
     convolution, convolution, grouped, transposed, normalization, activation, addition, concatenation, splitting,
     slicing, shuffle, excitation, padding, resampling, channels_last, repeated,
+    einsum, recurrence,
 )  # fmt: skip
 
 

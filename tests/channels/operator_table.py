@@ -75,6 +75,10 @@ REDUCTIONS = (
 )  # fmt: skip
 SCALE = {"t": np.linspace(0.2, 0.9, 8, dtype=np.float32).reshape(8, 1, 1)}
 
+# The channels become what a recurrence reads at each of 36 steps.
+STEPS = "t = Reshape(h, s0)\nb = Transpose<perm = [2, 0, 1]>(t)\n"
+STEPS_CONSTANTS: dict[str, object] = {"s0": ints(2, 8, 36), "zero_": ints(0), "one_": ints(1)}
+
 ROWS: dict[str, Row] = {
     **{op: Row(f"a = {op}(h)") for op in UNARY},
     **{op: Row(f"b = {op}(h, half)\na = Cast<to = 1>(b)") for op in COMPARISONS},
@@ -126,6 +130,27 @@ ROWS: dict[str, Row] = {
     ),
     "LayerNormalization of rows": Row("a = LayerNormalization(h, g)", constants={"g": (6,)}),
     "RMSNormalization": Row("a = RMSNormalization(h, g)", constants={"g": (6,)}, opset=23),
+    "BatchNormalization in training, over channels": Row(
+        "b = Transpose<perm = [0, 2, 3, 1]>(h)\nd, e, f = BatchNormalization<training_mode = 1>(b, g, k, m, v)\n"
+        "a = Transpose<perm = [0, 3, 1, 2]>(d)",
+        units=0,
+        constants={"g": (6,), "k": (6,), "m": (6,), "v": np.ones(6, np.float32)},
+    ),
+    "GroupNormalization": Row(
+        "a = GroupNormalization<num_groups = 4>(h, g, b)", units=4, constants={"g": (8,), "b": (8,)}, opset=21
+    ),
+    "GroupNormalization 18": Row(
+        "a = GroupNormalization<num_groups = 2>(h, g, b)", units=2, constants={"g": (2,), "b": (2,)}
+    ),
+    "GroupNormalization of single channels": Row(
+        "a = GroupNormalization<num_groups = 8>(h, g, b)", constants={"g": (8,), "b": (8,)}
+    ),
+    "MeanVarianceNormalization": Row("a = MeanVarianceNormalization(h)"),
+    "MeanVarianceNormalization of channels": Row("a = MeanVarianceNormalization<axes = [1]>(h)", units=0),
+    "LpNormalization": Row("a = LpNormalization<axis = 3>(h)"),
+    "LpNormalization of channels": Row("a = LpNormalization<axis = 1>(h)", units=0),
+    "Dropout in training": Row("a = Dropout(h, half, t)", units=0, constants={"t": np.bool_(True)}),
+    "Dropout in evaluation": Row("a = Dropout(h, half, t)", constants={"t": np.bool_(False)}),
     "LRN": Row("a = LRN<size = 3>(h)", units=0),
     "QuantizeLinear": Row(
         "b = QuantizeLinear(h, q, z)\na = DequantizeLinear(b, q, z)",
@@ -180,7 +205,13 @@ ROWS: dict[str, Row] = {
         constants={"n": ints(2), "m": ints(-1, 6)},
     ),
     "Size": Row("b = Size(h)\nd = Cast<to = 1>(b)\ne = Div(d, d)\na = Mul(h, e)"),
-    "ConstantOfShape": Row("b = Shape(h)\nd = ConstantOfShape(b)\na = Add(h, d)", units=0),
+    "ConstantOfShape": Row("b = Shape(h)\nd = ConstantOfShape(b)\na = Add(h, d)"),
+    "ConstantOfShape as a weight": Row(
+        "d = ConstantOfShape<value = float[1] {0.5}>(f)\na = Conv(h, d)",
+        units=8 + 64,
+        constants={"f": ints(64, 8, 1, 1)},
+        read=64,
+    ),
     "Range": Row(
         "b = Range(zero, six, unit)\nd = Cast<to = 1>(b)\na = Add(h, d)",
         constants={"zero": np.int64(0), "six": np.int64(6), "unit": np.int64(1)},
@@ -205,6 +236,9 @@ ROWS: dict[str, Row] = {
     ),
     "Split": Row("p, q = Split<axis = 1>(h, z)\na = Concat<axis = 1>(q, p)", constants={"z": ints(3, 5)}),
     "Split evenly": Row("p, q = Split<axis = 1, num_outputs = 2>(h)\na = Add(p, q)", units=4, read=4),
+    "Split off a fixed part": Row(
+        "d = Concat<axis = 1>(x, h)\np, a = Split<axis = -3>(d, z)", constants={"z": ints(3, 8)}
+    ),
     "Split 2": Row("p, q = Split<axis = 1, split = [2, 6]>(h)\na = Concat<axis = 1>(q, p)", opset=11),
     "Gather": Row("a = Gather<axis = 1>(h, i)", constants={"i": ints(7, 1, 1, -2)}, read=4),
     "Gather one": Row(
@@ -227,6 +261,11 @@ ROWS: dict[str, Row] = {
     ),
     "Resize": Row('a = Resize<mode = "nearest">(h, , k)', constants={"k": np.array([1, 1, 2, 2], np.float32)}),
     "Resize to sizes": Row('a = Resize<mode = "linear">(h, , , k)', constants={"k": ints(2, 8, 9, 9)}),
+    "GridSample": Row("a = GridSample(h, g)", constants={"g": (2, 6, 6, 2)}),
+    "RoiAlign": Row(
+        "a = RoiAlign<output_height = 2, output_width = 2>(h, g, i)", constants={"g": (3, 4), "i": ints(0, 1, 1)}
+    ),
+    "MaxRoiPool": Row("a = MaxRoiPool<pooled_shape = [2, 2]>(h, g)", constants={"g": np.array([[0, 0, 0, 4, 4]], "f")}),
     "Upsample": Row("a = Upsample(h, k)", constants={"k": np.array([1, 1, 2, 2], np.float32)}, opset=9),
     "Pad": Row("a = Pad(h, p)", constants={"p": ints(0, 0, 1, 1, 0, 0, 1, 1)}),
     "Pad channels": Row("a = Pad(h, p)", constants={"p": ints(0, 2, 0, 0, 0, 3, 0, 0)}, read=13),
@@ -268,5 +307,85 @@ ROWS: dict[str, Row] = {
     ),
     "SpaceToDepth": Row("a = SpaceToDepth<blocksize = 2>(h)", read=32),
     "Attention": Row("a = Attention(h, h, h)", opset=23),
-    "Einsum": Row('b = Einsum<equation = "nchw->nc">(h)\ny = MatMul(b, w)', units=0, constants={"w": (8, 5)}),
+    "Einsum": Row('b = Einsum<equation = "nchw->nc">(h)\ny = MatMul(b, w)', constants={"w": (8, 5)}),
+    "Einsum that sums over channels": Row(
+        'b = Einsum<equation = "nchw->nhw">(h)\na = Unsqueeze(b, u)', constants={"u": ints(1)}, read=1
+    ),
+    "Einsum with a weight": Row(
+        'a = Einsum<equation = "nchw, cd -> ndhw">(h, w)', units=20, constants={"w": (8, 12)}, read=12
+    ),
+    "Einsum with a moved weight": Row(
+        't = Transpose(w)\na = Einsum<equation = "cd,nchw->ndhw">(t, h)', units=20, constants={"w": (12, 8)}, read=12
+    ),
+    "Einsum over two axes that can both go": Row(
+        'e = Conv(x, v)\nb = Einsum<equation = "nchw,nkhw->nck">(h, e)\ny = Einsum<equation = "nck,ckd->nd">(b, u)',
+        units=8 + 6,
+        constants={"v": (6, 3, 1, 1), "u": (8, 6, 5)},
+    ),
+    "Einsum over two axes": Row(
+        'r = Reshape(c, f)\nb = Einsum<equation = "ngchw,gcd->ndhw">(r, w)\na = Relu(b)',
+        units=12 + 4,
+        constants={"f": ints(2, 4, 2, 6, 6), "w": (4, 2, 12)},
+        read=12,
+    ),
+    "Einsum that scales": Row('a = Einsum<equation = "nchw,c->nchw">(h, w)', constants={"w": (8,)}),
+    "Einsum of two activations": Row(
+        'b = Einsum<equation = "nchw,nkhw->nck">(h, c)\na = Einsum<equation = "nck,nkhw->nchw">(b, h)'
+    ),
+    "Einsum with a diagonal": Row('a = Einsum<equation = "nchw,cc->nchw">(h, w)', units=0, constants={"w": (8, 8)}),
+    "Einsum with an ellipsis": Row('a = Einsum<equation = "...w,wv->...v">(h, w)', units=0, constants={"w": (6, 6)}),
+    "LSTM": Row(
+        STEPS + "p, q, o = LSTM<hidden_size = 6>(b, w, r, v, , i, j, k)\nd = Squeeze(p, one_)\nz = Squeeze(o, zero_)\n"
+        "e = Add(d, z)\ny = MatMul(e, u)",
+        units=8 + 6,
+        constants=STEPS_CONSTANTS
+        | {"w": (1, 24, 8), "r": (1, 24, 6), "v": (1, 48), "i": (1, 2, 6), "j": (1, 2, 6), "k": (1, 18), "u": (6, 5)},
+    ),
+    "LSTM whose states are outputs": Row(
+        STEPS + "p, q, y = LSTM<hidden_size = 6>(b, w, r)",
+        constants=STEPS_CONSTANTS | {"w": (1, 24, 8), "r": (1, 24, 6)},
+    ),
+    "LSTM from zeros": Row(
+        STEPS + "sb = Shape(b)\nn = Gather(sb, one_)\nz = Concat<axis = 0>(one_, n, six)\ni = ConstantOfShape(z)\n"
+        "p = LSTM<hidden_size = 6>(b, w, r, , , i, i)\nd = Squeeze(p, one_)\ny = MatMul(d, u)",
+        units=8 + 6,
+        constants=STEPS_CONSTANTS | {"w": (1, 24, 8), "r": (1, 24, 6), "six": ints(6), "u": (6, 5)},
+    ),
+    "LSTM twice from the same zeros": Row(
+        STEPS + "p = LSTM<hidden_size = 6>(b, w, r, , , i, i)\nd = Squeeze(p, one_)\n"
+        "q = LSTM<hidden_size = 6>(d, w2, r2, , , i, i)\ne = Squeeze(q, one_)\ny = MatMul(e, u)",
+        units=8 + 6 + 6,
+        constants=STEPS_CONSTANTS
+        | {"i": np.zeros((1, 2, 6), "f"), "w": (1, 24, 8), "r": (1, 24, 6), "w2": (1, 24, 6), "r2": (1, 24, 6)}
+        | {"u": (6, 5)},
+    ),
+    "GRU": Row(
+        STEPS
+        + "p, q = GRU<hidden_size = 6, linear_before_reset = 1>(b, w, r, v)\nd = Squeeze(q, zero_)\ny = MatMul(d, u)",
+        units=8 + 6,
+        constants=STEPS_CONSTANTS | {"w": (1, 18, 8), "r": (1, 18, 6), "v": (1, 36), "u": (6, 5)},
+    ),
+    "GRU both ways": Row(
+        STEPS + 'p = GRU<hidden_size = 6, direction = "bidirectional">(b, w, r, v)\n'
+        "n = Transpose<perm = [0, 2, 1, 3]>(p)\nd = Reshape(n, m)\ny = MatMul(d, u)",
+        units=8 + 6,
+        constants=STEPS_CONSTANTS | {"w": (2, 18, 8), "r": (2, 18, 6), "v": (2, 36), "u": (12, 5), "m": ints(0, 0, -1)},
+    ),
+    "RNN": Row(
+        STEPS + "p = RNN<hidden_size = 6>(b, w, r)\nd = Squeeze(p, one_)\ny = MatMul(d, u)",
+        units=8 + 6,
+        constants=STEPS_CONSTANTS | {"w": (1, 6, 8), "r": (1, 6, 6), "u": (6, 5)},
+    ),
+    "RNN by batches": Row(
+        "t = Reshape(h, s0)\nb = Transpose<perm = [0, 2, 1]>(t)\np = RNN<hidden_size = 6, layout = 1>(b, w, r)\n"
+        "d = Squeeze(p, two_)\ny = MatMul(d, u)",
+        units=8 + 6,
+        constants={"s0": ints(2, 8, 36), "two_": ints(2), "w": (1, 6, 8), "r": (1, 6, 6), "u": (6, 5)},
+    ),
+    "RNN over channels": Row(
+        "t = Reshape(h, s0)\nb = Transpose<perm = [1, 0, 2]>(t)\np = RNN<hidden_size = 6>(b, w, r)\n"
+        "d = Squeeze(p, one_)\ny = MatMul(d, u)",
+        units=6,
+        constants={"s0": ints(2, 8, 36), "one_": ints(1), "w": (1, 6, 36), "r": (1, 6, 6), "u": (6, 5)},
+    ),
 }

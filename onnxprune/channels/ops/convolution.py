@@ -8,7 +8,7 @@ import onnx_ir as ir
 from onnxprune.channels import hints
 from onnxprune.channels.labels import Labels, dims
 from onnxprune.channels.map import Axis
-from onnxprune.channels.ops.rules import named
+from onnxprune.channels.ops.rules import named, tie_rows
 from onnxprune.channels.registry import Removal, flow, resize
 
 
@@ -93,13 +93,6 @@ def whole_groups(groups: int, width: int) -> bool:
     ones (ShuffleNet v1, AlexNet) have no group to spare.
     """
     return 2 * groups >= width
-
-
-def tie_rows(labels: Labels, boxes: np.ndarray, reason: str) -> None:
-    """Tie the entries of each row, shape (rows, columns), with the row's first."""
-    if boxes.shape[1] > 1:
-        first = np.repeat(boxes[:, :1], boxes.shape[1] - 1, axis=1)
-        labels.tie(first.reshape(-1), boxes[:, 1:].reshape(-1), reason)
 
 
 @resize("Conv", "ConvTranspose")

@@ -8,8 +8,8 @@ import onnx_ir as ir
 from onnxprune.channels import hints
 from onnxprune.channels.labels import Labels, dims
 from onnxprune.channels.map import Axis
-from onnxprune.channels.ops.rules import as_array, named, positive, size_of
-from onnxprune.channels.registry import flow
+from onnxprune.channels.ops.rules import as_array, named, patch_sizes, positive, size_of
+from onnxprune.channels.registry import Removal, flow, resize
 
 
 @flow("Concat")
@@ -45,7 +45,29 @@ def _joined(node: ir.Node, labels: Labels, parts: list[tuple[Axis, int | str | N
     return np.concatenate(arrays)
 
 
-@flow("Shape", "Size", "ConstantOfShape", "Range", "RandomNormal", "RandomUniform", "EyeLike", "Constant")
+@flow("ConstantOfShape")
+def constant_of_shape(node: ir.Node, labels: Labels) -> None:
+    """Give the axes whose size is known labels of their own: equal entries, of which any number may go."""
+    target = labels.known(node.inputs[0])
+    sizes = dims(node.outputs[0]) if target is None else tuple(target.flat)
+    known = target is not None
+    labels.set(
+        node.outputs[0],
+        [labels.fresh(size) if known and isinstance(size, int) and size > 1 else None for size in sizes],
+    )
+
+
+@resize("ConstantOfShape")
+def filled_shape(node: ir.Node, removal: Removal) -> None:
+    """Rewrite the entries of the shape that name a removed size."""
+    entries = removal.known.get(str(node.inputs[0].name)) if node.inputs[0] is not None else None
+    if entries is None:
+        return
+    kept = {axis: removal.kept(node.outputs[0], axis) for axis in range(len(entries))}
+    patch_sizes(node, 0, entries, {axis: int(mask.sum()) for axis, mask in kept.items() if mask is not None})
+
+
+@flow("Shape", "Size", "Range", "RandomNormal", "RandomUniform", "EyeLike", "Constant")
 def sizes_only(node: ir.Node, labels: Labels) -> None:
     """Label nothing: the result follows from sizes, which the graph computes anew."""
     for output in node.outputs:

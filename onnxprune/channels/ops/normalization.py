@@ -6,21 +6,28 @@ import onnx_ir as ir
 
 from onnxprune.channels import hints
 from onnxprune.channels.labels import Labels
-from onnxprune.channels.ops.rules import named, positive
-from onnxprune.channels.registry import flow
+from onnxprune.channels.map import Axis
+from onnxprune.channels.ops.rules import grouped_in_rows, named, positive
+from onnxprune.channels.registry import Removal, flow, resize
 
 
 @flow("BatchNormalization", "InstanceNormalization")
 def channel_normalization(node: ir.Node, labels: Labels) -> None:
-    """Tie scale, bias, mean and variance with the channel axis; every channel has its own statistics."""
+    """Tie scale, bias, mean and variance with the channel axis; every channel has its own statistics.
+
+    InstanceNormalization, and BatchNormalization in training, take them over the other axes, which are so fixed.
+    """
     axes = labels.of(node.inputs[0])
     channel = axes[1]
     for value in node.inputs[1:]:
         channel = labels.tie(channel, labels.of(value)[0], f"{named(node)} scales a fixed axis")
-    if node.op_type == "InstanceNormalization":
-        for axis in axes[2:]:
+    others: list[Axis] = [axes[0], *axes[2:]]
+    trains = node.attributes.get_int("training_mode", 0)
+    if node.op_type == "InstanceNormalization" or trains:
+        for axis in others if trains else others[1:]:
             labels.pin(axis, f"{named(node)} takes statistics over this axis", hints.POSITIONS)
-    labels.set(node.outputs[0], (axes[0], channel, *axes[2:]))
+        others = [None if trains else axes[0], *(None for _ in axes[2:])]
+    labels.set(node.outputs[0], (others[0], channel, *others[1:]))
     for output in node.outputs[1:]:
         labels.set(output, (channel,))
 
@@ -39,11 +46,60 @@ def layer_normalization(node: ir.Node, labels: Labels) -> None:
             labels.embedded.append(tied)
         labels.set(node.outputs[0], (*axes[:first], tied))
         return
+    hint = hints.EMBEDDING if first == len(axes) - 1 else hints.TOGETHER
     for axis in axes[first:]:
-        labels.pin(axis, f"{named(node)} takes statistics over all of them")
-    labels.pin_all(node.inputs[1:], f"{named(node)} takes statistics over all of them")
+        labels.pin(axis, f"{named(node)} takes statistics over all of them", hint)
+    labels.pin_all(node.inputs[1:], f"{named(node)} takes statistics over all of them", hint)
     for output in node.outputs:
         labels.set(output, (*axes[:first], *(None for _ in axes[first:])))
+
+
+@flow("GroupNormalization")
+def group_normalization(node: ir.Node, labels: Labels) -> None:
+    """Tie the channels of each group: the statistics of a group see all of them, so whole groups go."""
+    axes = labels.of(node.inputs[0])
+    groups = node.attributes.get_int("num_groups")
+    reason = f"{named(node)} normalises {groups} groups, some of them fixed"
+    for axis in axes[2:]:
+        labels.pin(axis, f"{named(node)} takes statistics over this axis", hints.POSITIONS)
+    channel = grouped_in_rows(labels, axes[1], groups, reason)
+    for value in node.inputs[1:3]:
+        # One scale a group before opset 21, one a channel since.
+        met, of_value = channel, labels.of(value)[0]
+        if met is not None and of_value is not None and len(of_value) < len(met):
+            met = met[:: len(met) // groups]
+        labels.tie(met, of_value, reason)
+    labels.set(node.outputs[0], (axes[0], channel, *(None for _ in axes[2:])))
+
+
+@resize("GroupNormalization")
+def normalised_groups(node: ir.Node, removal: Removal) -> None:
+    """Lower the number of groups."""
+    kept = removal.kept(node.inputs[0], 1)
+    if kept is not None:
+        groups = node.attributes.get_int("num_groups")
+        remaining = int(kept.reshape(groups, -1).any(axis=1).sum())
+        node.attributes["num_groups"] = ir.AttrInt64("num_groups", remaining)
+
+
+@flow("MeanVarianceNormalization")
+def mean_variance(node: ir.Node, labels: Labels) -> None:
+    """Fix the axes that statistics are taken over."""
+    axes = list(labels.of(node.inputs[0]))
+    for position in node.attributes.get_ints("axes", (0, 2, 3)):
+        labels.pin(axes[position], f"{named(node)} takes statistics over this axis")
+        axes[position] = None
+    labels.set(node.outputs[0], axes)
+
+
+@flow("LpNormalization")
+def lp_normalization(node: ir.Node, labels: Labels) -> None:
+    """Fix the axis whose norm divides its entries."""
+    axes = list(labels.of(node.inputs[0]))
+    axis = node.attributes.get_int("axis", -1)
+    labels.pin(axes[axis], f"{named(node)} divides by a norm over this axis")
+    axes[axis] = None
+    labels.set(node.outputs[0], axes)
 
 
 @flow("LRN")

@@ -11,6 +11,8 @@ from onnxprune.channels.labels import FIXED, Axes, Labels, dims
 from onnxprune.channels.map import Axis
 from onnxprune.graph.shape_values import add_initializer
 
+_MOVES = frozenset({"Transpose", "Cast", "Identity", "DequantizeLinear", "Reshape"})
+
 
 def named(node: ir.Node) -> str:
     """Return how messages call a node: its operator and name."""
@@ -75,6 +77,31 @@ def carry(node: ir.Node, labels: Labels) -> None:
     source = labels.of(node.inputs[0])
     for output in node.outputs:
         labels.set(output, source)
+
+
+def tie_rows(labels: Labels, boxes: np.ndarray, reason: str) -> None:
+    """Tie the entries of each row, shape (rows, columns), with the row's first."""
+    if boxes.shape[1] > 1:
+        first = np.repeat(boxes[:, :1], boxes.shape[1] - 1, axis=1)
+        labels.tie(first.reshape(-1), boxes[:, 1:].reshape(-1), reason)
+
+
+def grouped_in_rows(labels: Labels, axis: Axis, groups: int, reason: str) -> Axis:
+    """Tie the entries of each of the equally large groups that an axis consists of."""
+    if axis is None:
+        return None
+    tie_rows(labels, axis.reshape(groups, -1), reason)
+    return axis
+
+
+def is_constant(value: ir.Value) -> bool:
+    """Say whether a value is a weight, or computed from one weight by moves such as a Transpose."""
+    while not value.is_initializer():
+        producer = value.producer()
+        if producer is None or producer.op_type not in _MOVES or producer.inputs[0] is None:
+            return False
+        value = producer.inputs[0]
+    return True
 
 
 def set_constant(node: ir.Node, index: int, array: np.ndarray) -> None:

@@ -37,8 +37,7 @@ def split(node: ir.Node, labels: Labels) -> None:
 @resize("Split")
 def split_sizes(node: ir.Node, removal: Removal) -> None:
     """State each part's size: parts that were equal need not stay so."""
-    rank = len(removal.channels.axes.get(str(node.outputs[0].name), ()))
-    axis = positive(node.attributes.get_int("axis", 0), rank)
+    axis = positive(node.attributes.get_int("axis", 0), len(dims(node.outputs[0])))
     if removal.kept(node.inputs[0], axis) is None:
         return
     sizes = [_part_size(output, axis, removal) for output in node.outputs]
@@ -106,7 +105,7 @@ def slice_bounds(node: ir.Node, removal: Removal) -> None:
         entries = removal.known.get(str(value.name)) if value is not None else None
         return [int(e) for e in entries.flat] if entries is not None else None
 
-    rank = len(removal.channels.axes.get(str(node.outputs[0].name), ()))
+    rank = len(dims(node.outputs[0]))
     bounds = _bounds(node, ints, rank)
     if bounds is None:
         return

@@ -34,6 +34,17 @@ def pooling(node: ir.Node, labels: Labels) -> None:
         labels.pin(axes[1], f"{named(node)} returns indices that count channels")
 
 
+@flow("GridSample", "RoiAlign", "MaxRoiPool")
+def sampling(node: ir.Node, labels: Labels) -> None:
+    """Carry channels: where is looked is the same for all of them; labels on the other axes are fixed."""
+    axes = labels.of(node.inputs[0])
+    reason = f"{named(node)} samples along this axis"
+    for axis in (axes[0], *axes[2:]):
+        labels.pin(axis, reason)
+    labels.pin_all(node.inputs[1:], reason)
+    labels.set(node.outputs[0], (None, axes[1], *(None for _ in axes[2:])))
+
+
 @flow("Resize", "Upsample")
 def resizing(node: ir.Node, labels: Labels) -> None:
     """Carry the axes whose size stays; labels on resized axes are fixed."""

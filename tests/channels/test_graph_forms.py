@@ -1,0 +1,141 @@
+"""Forms a graph can have: subgraphs, several inputs and outputs, shared weights, initializers that are inputs too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx import numpy_helper
+
+from onnxprune.channels import ChannelMap, analyse, prune, verify
+from onnxprune.errors import VerificationError
+from onnxprune.graph import input_specs, load, output_names
+
+SHAPES = {"w": (8, 3, 1, 1), "v": (8, 8, 1, 1), "u": (8, 8, 1, 1), "z": (5, 8, 1, 1)}
+CONSTANTS = {
+    "flip": np.array([1, 1, 1, -1, 1, 1, 1, 1], np.float32)[:, None, None],
+    "steps": np.int64(3),
+    "yes": np.bool_(True),
+    "t": np.linspace(0.2, 0.9, 8, dtype=np.float32)[:, None, None],
+}
+# From `a`, which `body` makes of the channels `h`, to `y`; `h` is made of the channels `b`.
+FORMS = {
+    "If": (
+        "d = ReduceMax<keepdims = 0>(x)\nq = Less(d, d)\na = If (q) <\n"
+        "then_branch = g () => (float[2, 8, 4, 4] o) { o = Neg(h) },\n"
+        "else_branch = e () => (float[2, 8, 4, 4] p) { p = Relu(h) }>",
+        8,
+    ),
+    "If around weights": (
+        "d = ReduceMax<keepdims = 0>(x)\nq = Less(d, d)\na = If (q) <\n"
+        "then_branch = g () => (float[2, 8, 4, 4] o) { o = Conv(h, u) },\n"
+        "else_branch = e () => (float[2, 8, 4, 4] p) { p = Relu(h) }>",
+        8,
+    ),
+    "Loop": (
+        "a = Loop (steps, yes, h) <body = l (int64 i, bool c, float[2, 8, 4, 4] s) => (bool k, float[2, 8, 4, 4] o) "
+        "{ k = Identity(c)\nm = Mul(b, t)\no = Add(s, m) }>",
+        0,
+    ),
+    "Scan": (
+        "a, f = Scan <num_scan_inputs = 1, body = l (float[2, 8, 4, 4] s, float[8, 4, 4] e) => "
+        "(float[2, 8, 4, 4] o, float[8, 4, 4] p) { p = Relu(e)\no = Add(s, p) }> (h, b)",
+        0,
+    ),
+    "the same weight twice": ("k = Conv(h, u)\nr = Relu(k)\na = Conv(r, u)", 8 + 8),
+}
+
+
+def network(body: str, folder: Path, inputs: str = "") -> tuple[ir.Model, ChannelMap]:
+    proto = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["": 17]>
+        net (float[2, 3, 4, 4] x{inputs}) => (float[2, 5, 4, 4] y) {{
+            b = Conv(x, w)
+            r_ = Relu(b)
+            h = Conv(r_, v)
+            {body}
+            y = Conv(a, z)
+        }}""")
+    rng = np.random.default_rng(0)
+    arrays = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in SHAPES.items()} | CONSTANTS
+    proto.graph.initializer.extend(numpy_helper.from_array(np.asarray(a), name) for name, a in arrays.items())
+    onnx.save(proto, folder / "net.onnx")
+    model = load(folder / "net.onnx")
+    return model, analyse(model)
+
+
+def remove_some(model: ir.Model, channels: ChannelMap) -> ir.Model:
+    keep = np.random.default_rng(1).random(channels.unit_count) < 0.6
+    for group in channels.groups:
+        keep[group.units[0]] = True
+    pruned = prune(model, channels, keep)
+    verify(model, channels, keep, pruned)
+    return pruned
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_what_is_outside_can_go(name: str, tmp_path: Path) -> None:
+    body, units = FORMS[name]
+    model, channels = network(body, tmp_path)
+    assert channels.unit_count == units
+    remove_some(model, channels)
+
+
+def test_what_a_subgraph_reads_says_so(tmp_path: Path) -> None:
+    _, channels = network(FORMS["If"][0], tmp_path)
+    (fixed,) = (f for f in channels.fixed if f.channels == 8)
+    assert fixed.reason.startswith("If '")
+    assert fixed.reason.endswith("has subgraphs, and what they read stays as it is")
+
+
+def test_initializers_that_are_inputs_too_are_weights(tmp_path: Path) -> None:
+    model, channels = network("a = Relu(h)", tmp_path, ", float[8, 3, 1, 1] w, float[8, 8, 1, 1] v")
+    assert [spec.name for spec in input_specs(model)] == ["x"]
+    assert channels.unit_count == 16
+    remove_some(model, channels)
+
+
+def test_several_inputs_and_outputs(tmp_path: Path) -> None:
+    proto = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["": 17]>
+        net (float[2, 3, 4, 4] x, float[2, 3, 4, 4] x2) => (float[2, 5, 4, 4] y, float[2, 8, 4, 4] y2) {
+            a = Conv(x, w)
+            b = Conv(x2, w2)
+            s = Add(a, b)
+            r = Relu(s)
+            y = Conv(r, z)
+            k = Conv(r, v)
+            l = Relu(k)
+            y2 = Conv(l, u)
+        }""")
+    rng = np.random.default_rng(0)
+    for name, shape in (SHAPES | {"w2": (8, 3, 1, 1)}).items():
+        proto.graph.initializer.append(numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32), name))
+    onnx.save(proto, tmp_path / "net.onnx")
+    model = load(tmp_path / "net.onnx")
+    channels = analyse(model)
+    assert channels.unit_count == 8 + 8
+    pruned = remove_some(model, channels)
+    assert output_names(pruned) == ("y", "y2")
+    assert [spec.shape for spec in input_specs(pruned)] == [(2, 3, 4, 4)] * 2
+
+
+def test_a_channel_that_is_not_a_number_is_silenced_too(tmp_path: Path) -> None:
+    model, channels = network("p = Abs(h)\no = Mul(p, flip)\na = Sqrt(o)", tmp_path)
+    keep = np.ones(channels.unit_count, dtype=bool)
+    units = channels.axis("a", 1)
+    assert units is not None
+    keep[units[3]] = False
+    assert verify(model, channels, keep, prune(model, channels, keep)).passed
+
+
+def test_a_pruned_model_that_does_not_run_is_a_defect(tmp_path: Path) -> None:
+    model, channels = network("a = Relu(h)", tmp_path)
+    keep = np.ones(channels.unit_count, dtype=bool)
+    broken = prune(model, channels, keep)
+    value = broken.graph.initializers["z"]
+    value.const_value = ir.tensor(np.zeros((5, 7, 1, 1), np.float32), name="z")
+    value.shape = ir.Shape((5, 7, 1, 1))
+    with pytest.raises(VerificationError, match="runs the original but not the pruned model"):
+        verify(model, channels, keep, broken)
