@@ -7,7 +7,14 @@ from typing import Any
 
 import click
 
-from onnxprune.cli.parameters import DurationType, InputShapeType, SearchBudgetType, StagesType, TargetType
+from onnxprune.cli.parameters import (
+    DeviceType,
+    DurationType,
+    InputShapeType,
+    SearchBudgetType,
+    StagesType,
+    TargetType,
+)
 from onnxprune.cli.sections import SectionOption
 
 VERBOSE = "onnxprune.verbose"
@@ -233,18 +240,25 @@ pruning_options = _together(
 device_options = _together(
     _option(
         "Device",
-        "--provider",
-        default="cpu",
+        "--device",
+        type=DeviceType(),
+        default="local",
         show_default=True,
+        help="Where latency is measured: local, ssh://user@host?python=PATH, either with ?provider=NAME&threads=N, "
+        "or a name from onnxprune.toml.",
+    ),
+    _option(
+        "Device",
+        "--provider",
         metavar="NAME",
-        help="onnxruntime's execution provider: cpu, cuda, tensorrt, openvino, coreml, dml.",
+        show_default="the device's, else cpu",
+        help="onnxruntime's execution provider: cpu, cuda, tensorrt, openvino, coreml, dml, xnnpack, qnn, ...",
     ),
     _option(
         "Device",
         "--threads",
         type=click.IntRange(min=1),
-        default=1,
-        show_default=True,
+        show_default="the device's, else 1",
         help="Threads inside an operator.",
     ),
     _option(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from onnxprune.errors import TargetError
 from onnxprune.graph import graph_cost, load, random_inputs, resolve_input_shapes
-from onnxprune.latency import LocalDevice, MeasureOptions
+from onnxprune.latency import DeviceSpec, choose, opened
 from onnxprune.pipeline.prepare import InputShapes
 from onnxprune.pipeline.run import run
 from onnxprune.pipeline.settings import TEACHERS, CompressResult, Settings, TeacherName
@@ -51,8 +52,9 @@ def compress(
     rl_pruner: Sequence[str] = (),
     branches: bool = True,
     round_to: int | None = None,
-    provider: str = "cpu",
-    threads: int = 1,
+    device: str = "local",
+    provider: str | None = None,
+    threads: int | None = None,
     batch: int = 1,
     epochs: int | None = None,
     batch_size: int | None = None,
@@ -97,8 +99,10 @@ def compress(
         branches: Whether whole residual blocks and branches of concatenations may go, where the data says what they
             are worth.
         round_to: Keep multiples of this many channels; None: what this device's measured layers ask for.
-        provider: onnxruntime's execution provider.
-        threads: Threads inside an operator.
+        device: Where latency is measured: `local`, `ssh://user@host?python=PATH`, either with `provider=` and
+            `threads=`, or a name from `onnxprune.toml`; see docs/devices.md.
+        provider: onnxruntime's execution provider; None: the device's, else `cpu`.
+        threads: Threads inside an operator; None: the device's, else 1.
         batch: Samples per run that latency is measured with.
         epochs: Passes over the training data.
         batch_size: Samples per optimizer step.
@@ -135,6 +139,7 @@ def compress(
         time_budget_s=time_budget,
         seed=seed,
     )
+    spec, measure = choose(device, provider, threads, batch)
     settings = Settings(
         target=_one_target(target_latency, target_macs, target_params, target_size),
         output=_path(output),
@@ -150,7 +155,7 @@ def compress(
         rl_pruner=rl_pruner_config(tuple(rl_pruner)),
         branches=branches,
         round_to=_round_to(round_to),
-        measure=MeasureOptions(provider=provider, threads=threads, batch=batch),
+        measure=measure,
         training=training,
         heal=heal and allocation != "rl-pruner",
         stages=_stages(stages),
@@ -163,7 +168,7 @@ def compress(
         command=command,
         observer=observer or SilentObserver(),
     )
-    return run(model, settings)
+    return _run_on(spec, model, settings)
 
 
 def prune(
@@ -187,8 +192,9 @@ def prune(
     rl_pruner: Sequence[str] = (),
     branches: bool = True,
     round_to: int | None = None,
-    provider: str = "cpu",
-    threads: int = 1,
+    device: str = "local",
+    provider: str | None = None,
+    threads: int | None = None,
     batch: int = 1,
     heal: bool = False,
     max_drop: float | None = None,
@@ -224,8 +230,10 @@ def prune(
         rl_pruner: Hyper-parameters of the allocation `rl-pruner`, as `name=value`; see `search.RlPrunerConfig`.
         branches: Whether whole branches may go.
         round_to: Keep multiples of this many channels; None: what this device's measured layers ask for.
-        provider: onnxruntime's execution provider.
-        threads: Threads inside an operator.
+        device: Where latency is measured: `local`, `ssh://user@host?python=PATH`, either with `provider=` and
+            `threads=`, or a name from `onnxprune.toml`; see docs/devices.md.
+        provider: onnxruntime's execution provider; None: the device's, else `cpu`.
+        threads: Threads inside an operator; None: the device's, else 1.
         batch: Samples per run.
         heal: Correct the weights in closed form on the data's samples; labels are not needed.
         max_drop: Points of the metric that may be lost.
@@ -242,6 +250,7 @@ def prune(
     Raises:
         OnnxPruneError: See `onnxprune.errors`; nothing is written but for `MaxDropExceededError`.
     """
+    spec, measure = choose(device, provider, threads, batch)
     settings = Settings(
         target=_one_target(target_latency, target_macs, target_params, target_size, ratio),
         output=_path(output),
@@ -257,7 +266,7 @@ def prune(
         rl_pruner=rl_pruner_config(tuple(rl_pruner)),
         branches=branches,
         round_to=_round_to(round_to),
-        measure=MeasureOptions(provider=provider, threads=threads, batch=batch),
+        measure=measure,
         heal=heal,
         max_drop=max_drop,
         seed=seed,
@@ -267,15 +276,16 @@ def prune(
         command=command,
         observer=observer or SilentObserver(),
     )
-    return run(model, settings)
+    return _run_on(spec, model, settings)
 
 
 def bench(
     models: Sequence[str | Path],
     *,
     input_shapes: InputShapes | None = None,
-    provider: str = "cpu",
-    threads: int = 1,
+    device: str = "local",
+    provider: str | None = None,
+    threads: int | None = None,
     batch: int = 1,
     sessions: int = 5,
     seed: int = 0,
@@ -286,8 +296,10 @@ def bench(
     Args:
         models: The `.onnx` files.
         input_shapes: Sizes of dynamic inputs by name.
-        provider: onnxruntime's execution provider.
-        threads: Threads inside an operator.
+        device: Where latency is measured: `local`, `ssh://user@host?python=PATH`, either with `provider=` and
+            `threads=`, or a name from `onnxprune.toml`; see docs/devices.md.
+        provider: onnxruntime's execution provider; None: the device's, else `cpu`.
+        threads: Threads inside an operator; None: the device's, else 1.
         batch: Samples per run.
         sessions: Fresh sessions per model.
         seed: Seed of the inputs.
@@ -297,10 +309,8 @@ def bench(
         OnnxPruneError: A model cannot be read or run.
     """
     observer = observer or SilentObserver()
-    device, options = (
-        LocalDevice(),
-        MeasureOptions(provider=provider, threads=threads, batch=batch, sessions=sessions),
-    )
+    spec, options = choose(device, provider, threads, batch)
+    options = replace(options, sessions=sessions)
     paths = {str(path): Path(path) for path in models}
     loaded = {name: load(path) for name, path in paths.items()}
     shapes = {name: resolve_input_shapes(model, input_shapes, batch) for name, model in loaded.items()}
@@ -313,7 +323,11 @@ def bench(
         observer.advance(steps - done)
         done = steps
 
-    stats = device.measure(paths, feeds, options, on_progress)
+    with opened(spec, observer.warn) as target:
+        stats = target.measure(paths, feeds, options, on_progress)
+        figures = device_figures(target, options)
+        for note in target.take_notes():
+            observer.warn(note)
     benched = []
     for name, model in loaded.items():
         cost = graph_cost(model, shapes[name])
@@ -330,9 +344,14 @@ def bench(
     return BenchResult(
         onnxprune_version=env.packages.get("onnxprune", "unknown"),
         environment=env,
-        device=device_figures(device, options),
+        device=figures,
         models=tuple(benched),
     )
+
+
+def _run_on(spec: DeviceSpec, model: str | Path, settings: Settings) -> CompressResult:
+    with opened(spec, settings.observer.warn) as device:
+        return run(model, replace(settings, device=device))
 
 
 def _one_target(
