@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from onnxprune.errors import DeviceError
-from onnxprune.latency.remote.process import ConnectionLostError, RequestError, RunnerProcess
+from onnxprune.latency.remote.process import ConnectionLostError, RunnerProcess
 from onnxprune.latency.remote.ssh import Target
 
 # A request that ends the connection this often is what ends it: the device runs out of memory, say.
 _TRIES = 3
-_PAUSES_S = (0.5, 2.0, 5.0, 15.0, 30.0)
+_PAUSES_S = (0.2, 2.0, 5.0, 15.0, 30.0)
 
 
 class Upload:
@@ -69,8 +69,6 @@ class Link:
                 return process.ask(request, self.target.limit_s)
             except ConnectionLostError:
                 self._forget()
-            except RequestError:
-                raise
             except DeviceError:
                 # It may still be busy with what it did not answer.
                 self._forget()
@@ -93,15 +91,15 @@ class Link:
 
         What a lost connection left is removed by one that is made for it.
         """
-        if self._left and self._process is None:
-            try:
-                self._process = self._swept(RunnerProcess(self.target))
-            except (DeviceError, ConnectionLostError):
-                return False
-        if self._process is None:
-            return True
         process, self._process = self._process, None
-        return process.end()
+        if process is not None and not process.end():
+            self._left.append(process.left)
+        if not self._left:
+            return True
+        try:
+            return self._new().end()
+        except (DeviceError, ConnectionLostError):
+            return False
 
     def _put(self, process: RunnerProcess, upload: Upload) -> None:
         if upload.key not in process.present:
@@ -110,23 +108,33 @@ class Link:
             process.present.add(upload.key)
 
     def _connected(self) -> RunnerProcess:
-        if self._process is not None:
-            return self._process
-        # The first time, what is wrong is wrong for good; later the network may come back.
-        for pause_s in _PAUSES_S if self.lost else ():
-            try:
-                self._process = self._swept(RunnerProcess(self.target))
-            except (DeviceError, ConnectionLostError):
-                self._sleep(pause_s)
-            else:
-                return self._process
-        self._process = self._swept(RunnerProcess(self.target))
+        if self._process is None:
+            self._process = self._again() if self.lost else self._new()
         return self._process
 
-    def _swept(self, process: RunnerProcess) -> RunnerProcess:
-        """End what earlier connections left there, before it disturbs what is measured next."""
+    def _again(self) -> RunnerProcess:
+        """Connect once more: the network, or the device, may take a while to come back."""
+        problem: Exception = ConnectionLostError()
+        for pause_s in _PAUSES_S:
+            self._sleep(pause_s)
+            try:
+                return self._new()
+            except (DeviceError, ConnectionLostError) as error:
+                problem = error
+        raise DeviceError(
+            f"device 'ssh://{self.target.address}' lost its connection and {len(_PAUSES_S)} attempts to make it again "
+            f"failed: {str(problem) or 'it is lost at once'}"
+        )
+
+    def _new(self) -> RunnerProcess:
+        """Connect, and end what earlier connections left there, before it disturbs what is measured next."""
+        process = RunnerProcess(self.target)
         if self._left:
-            process.ask({"do": "sweep", "left": self._left}, self.target.limit_s)
+            try:
+                process.ask({"do": "sweep", "left": self._left}, self.target.limit_s)
+            except BaseException:
+                process.end(wait_s=0.0)
+                raise
             self._left = []
         return process
 
