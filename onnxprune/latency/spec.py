@@ -57,7 +57,9 @@ def read_spec(text: str) -> DeviceSpec:
         if not _is_spec(text):
             raise DeviceError(f"device '{named}' of onnxprune.toml: '{text}' is neither local nor ssh://...")
     place, _, query = text.partition("?")
-    kind = "ssh" if place.startswith("ssh://") else "local"
+    kind = "ssh" if place.startswith("ssh://") else place
+    if kind not in _KEYS:
+        raise DeviceError(f"device '{text}' cannot be understood; write local or ssh://user@host:port?key=value")
     values = _values(text, kind, query)
     options = {key.removeprefix(_OPTION): value for key, value in values.items() if key.startswith(_OPTION)}
     provider = values.get("provider")

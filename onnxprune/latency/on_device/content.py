@@ -29,7 +29,9 @@ def _normal(told: Mapping[str, Any]) -> Any:
     pool = np.roll(np.random.default_rng(0).standard_normal(_POOL), told["seed"]) * told["std"] + told["mean"]
     brain = told["dtype"] == "bfloat16"
     values = np.clip(pool, told["low"], told["high"]).astype("float32" if brain else told["dtype"])
-    values[np.abs(values) < np.finfo(values.dtype).tiny] = 0
+    tiny = np.finfo(values.dtype).tiny
+    # Not 0: something may be divided by what is positive.
+    values = np.where(np.abs(values) < tiny, np.copysign(tiny, values), values)
     return (values.view("uint32") >> 16).astype("uint16").tobytes() if brain else values.tobytes()
 
 

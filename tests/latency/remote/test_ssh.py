@@ -45,9 +45,10 @@ def test_a_remote_measurement_has_the_form_of_a_local_one(server: Server) -> Non
         assert device.fingerprint(options) == LocalDevice().fingerprint(options)
         assert device.name.startswith("ssh://")
         assert len(list(server.remote.iterdir())) == 1
-    assert {name: [len(runs) for runs in stats.samples_ms] for name, stats in result.items()} == dict.fromkeys(
-        "ab", [4, 4, 4]
-    )
+    assert {name: [len(runs) for runs in stats.samples_ms] for name, stats in result.items()} == {
+        "a": [4, 4, 4],
+        "b": [4, 4, 4],
+    }
     assert all(0 < stats.p50_ms < 1e3 for stats in result.values())
     assert seen == [(2, 6), (4, 6), (6, 6)]
     assert server.left() == []
@@ -141,7 +142,7 @@ def test_a_model_and_a_provider_that_do_not_run_there_are_named(server: Server) 
     with opened(choose(server.spec())[0]) as device:
         with pytest.raises(DeviceError, match=r"onnxruntime [\d.]+ cannot load model 'odd' on CPU.* there: .*NoSuchOp"):
             device.measure({"odd": one_op("NoSuchOp")}, {"odd": FEEDS}, SHORT)
-        with pytest.raises(DeviceError, match="there has no provider 'coreml'; it has .*CPUExecutionProvider"):
+        with pytest.raises(DeviceError, match=r"there has no provider 'coreml'; it has .*CPUExecutionProvider"):
             device.measure({"a": one_op()}, {"a": FEEDS}, MeasureOptions(provider="coreml"))
         with pytest.raises(DeviceError, match="cannot run model 'a'"):
             device.measure({"a": one_op()}, {"a": {"x": np.ones((1, 5), np.float32)}}, SHORT)
