@@ -350,6 +350,8 @@ def bench(
 
 
 def _run_on(spec: DeviceSpec, model: str | Path, settings: Settings) -> CompressResult:
+    if spec.target is not None:
+        settings.observer.stage("connecting to the device")
     with opened(spec, settings.observer.warn) as device:
         return run(model, replace(settings, device=device))
 

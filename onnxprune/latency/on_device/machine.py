@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import glob
+import math
 import os
 import platform
 import re
 import shutil
 import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
+_CPUS = "sys/devices/system/cpu"
 _CPU_FIELDS = ("model name", "cpu family", "model", "stepping", "cache size")
 _ARM_FIELDS = ("CPU implementer", "CPU part", "CPU variant", "CPU revision")
 # The instruction sets that onnxruntime picks its kernels by.
@@ -48,10 +50,10 @@ def facts(provider: str, threads: int) -> dict[str, object]:
 
 def cpu_model(root: str = "/") -> str:
     """Return the CPU's (and the board's) model and the instruction sets that decide which kernels run."""
-    text = _read(root, "proc/cpuinfo").split("\n\n")[0]
+    text = _read(Path(root) / "proc/cpuinfo").split("\n\n")[0]
     pairs = (line.partition(":") for line in text.splitlines())
     info = {key.strip(): value.strip() for key, _, value in pairs}
-    board = _read(root, "proc/device-tree/model").strip("\0\n ")
+    board = _read(Path(root) / "proc/device-tree/model").strip("\0\n ")
     fields = [info[field] for field in (*_CPU_FIELDS, *_ARM_FIELDS) if field in info]
     parts = ([board] if board else []) + fields or [platform.processor() or "unknown"]
     flags = info.get("flags", info.get("Features", "")).split()
@@ -75,51 +77,48 @@ class Watch:
 
     def __init__(self, root: str = "/") -> None:
         """Begin to watch the system whose `proc` and `sys` lie below `root`."""
-        self._root = root
+        self._root = Path(root)
         self._start = self._now()
-
-    def _now(self) -> tuple[float, float, float, int]:
-        counts = [_read(self._root, path) for path in self._files("thermal_throttle/core_throttle_count")]
-        throttled = sum(int(count) for count in counts if count.strip().isdigit())
-        return time.monotonic(), self._busy_s(), sum(os.times()[:4]), throttled
-
-    def _busy_s(self) -> float:
-        fields = _read(self._root, "proc/stat").split("\n", 1)[0].split()[1:9]
-        if len(fields) < 8:
-            return float("nan")
-        user, nice, system, _idle, _wait, irq, softirq, steal = (int(field) for field in fields)
-        return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
-
-    def _files(self, name: str) -> list[str]:
-        base = os.path.join(self._root, "sys/devices/system/cpu/cpu[0-9]*")  # noqa: PTH118
-        return [os.path.relpath(path, self._root) for path in glob.glob(os.path.join(base, name))]  # noqa: PTH118,PTH207
-
-    def _mhz(self, name: str) -> float | None:
-        values = [_read(self._root, path).strip() for path in self._files("cpufreq/" + name)]
-        return max((int(value) / 1e3 for value in values if value.isdigit()), default=None)
 
     def stop(self) -> dict[str, Any]:
         """Return what was seen; None where the system does not tell."""
         now = self._now()
-        elapsed, busy, own, throttled = (after - before for after, before in zip(now, self._start))  # noqa: B905
-        zones = glob.glob(os.path.join(self._root, "sys/class/thermal/thermal_zone*/temp"))  # noqa: PTH118,PTH207
-        heat = [_read(self._root, os.path.relpath(zone, self._root)).strip() for zone in zones]
-        flags = _read(self._root, "sys/devices/platform/soc/soc:firmware/get_throttled").strip()
+        elapsed, busy, own, throttled = (now[i] - self._start[i] for i in range(len(now)))
+        flags = _read(self._root / "sys/devices/platform/soc/soc:firmware/get_throttled").strip()
         return {
             "elapsed_s": elapsed,
-            "others_s": None if busy != busy else max(busy - own, 0.0),  # noqa: PLR0124
-            "celsius": max((int(value) / 1e3 for value in heat if value.lstrip("-").isdigit()), default=None),
-            "mhz": self._mhz("scaling_cur_freq"),
-            "limit_mhz": self._mhz("scaling_max_freq"),
-            "full_mhz": self._mhz("cpuinfo_max_freq"),
-            "throttle_events": throttled,
+            "others_s": None if math.isnan(busy) else max(busy - own, 0.0),
+            "celsius": self._largest("sys/class/thermal", "thermal_zone*/temp"),
+            "mhz": self._largest(_CPUS, "cpu[0-9]*/cpufreq/scaling_cur_freq"),
+            "limit_mhz": self._largest(_CPUS, "cpu[0-9]*/cpufreq/scaling_max_freq"),
+            "full_mhz": self._largest(_CPUS, "cpu[0-9]*/cpufreq/cpuinfo_max_freq"),
+            "throttle_events": int(throttled),
             "firmware_flags": int(flags, 16) if re.fullmatch("(0x)?[0-9a-fA-F]+", flags) else 0,
         }
 
+    def _now(self) -> tuple[float, float, float, float]:
+        """Return the time, seconds that all cores were busy, seconds that this process was, and times throttled."""
+        throttled = sum(self._numbers(_CPUS, "cpu[0-9]*/thermal_throttle/core_throttle_count"))
+        return time.monotonic(), self._busy_s(), sum(os.times()[:4]), throttled
 
-def _read(root: str, path: str) -> str:
+    def _busy_s(self) -> float:
+        fields = _read(self._root / "proc/stat").split("\n", 1)[0].split()[1:9]
+        if len(fields) < 8:
+            return math.nan
+        user, nice, system, _idle, _wait, irq, softirq, steal = (int(field) for field in fields)
+        return float(user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+    def _largest(self, folder: str, files: str) -> float | None:
+        """Return the largest number in some files, in thousands."""
+        return max((number / 1e3 for number in self._numbers(folder, files)), default=None)
+
+    def _numbers(self, folder: str, files: str) -> list[int]:
+        texts = (_read(path).strip() for path in (self._root / folder).glob(files))
+        return [int(text) for text in texts if re.fullmatch("-?[0-9]+", text)]
+
+
+def _read(path: Path) -> str:
     try:
-        with open(os.path.join(root, path), encoding="utf-8", errors="replace") as file:  # noqa: PTH118,PTH123
-            return file.read()
+        return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""

@@ -18,6 +18,7 @@ import tempfile
 import types
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ _ERRORS_ONLY = 3
 _CPU = "CPUExecutionProvider"
 
 
-class Refused(Exception):  # noqa: N818
+class RefusedError(Exception):
     """A request that cannot be done; `kind` tells the other side what to say, `name` of which model."""
 
     def __init__(self, kind: str, text: str, name: str = "") -> None:
@@ -49,7 +50,7 @@ class Served:
 
         self._name = name
         if options.provider not in ort.get_available_providers():
-            raise Refused("provider", ", ".join(ort.get_available_providers()), name)
+            raise RefusedError("provider", ", ".join(ort.get_available_providers()), name)
         settings = ort.SessionOptions()
         settings.log_severity_level = _ERRORS_ONLY
         settings.intra_op_num_threads = options.threads
@@ -63,16 +64,16 @@ class Served:
                 source, settings, providers=providers + [_CPU] * (options.provider != _CPU), enable_fallback=0
             )
         except Exception as error:
-            raise Refused("load", str(error), self._name) from error
+            raise RefusedError("load", str(error), self._name) from error
         if options.provider not in self._session.get_providers():
-            raise Refused("dropped", ", ".join(self._session.get_providers()), name)
+            raise RefusedError("dropped", ", ".join(self._session.get_providers()), name)
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> None:
         """Run once."""
         try:
             self._session.run(None, feeds)
         except Exception as error:
-            raise Refused("run", str(error), self._name) from error
+            raise RefusedError("run", str(error), self._name) from error
 
     def end_profile(self) -> object:
         """Stop profiling and return the file."""
@@ -82,32 +83,33 @@ class Served:
 class Service:
     """Answers requests."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: Path) -> None:
         """Keep files in a folder."""
         self._folder = folder
         self._feeds: dict[str, dict[str, np.ndarray]] = {}
 
     def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Do what a request says; raises `Refused`."""
+        """Do what a request says; raises `RefusedError`."""
         do: Callable[[Mapping[str, Any]], dict[str, Any]] = getattr(self, "_do_" + request["do"])
         try:
             return do(request)
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            raise Refused("space" if full else "files", f"{self._folder}: {error.strerror}") from error
+            raise RefusedError("space" if full else "files", f"{self._folder}: {error.strerror}") from error
         except MemoryError as error:
-            raise Refused("memory", "") from error
+            raise RefusedError("memory", "") from error
 
     def _do_facts(self, request: Mapping[str, Any]) -> dict[str, Any]:
         return {"facts": facts(request["provider"], request["threads"])}
 
     def _do_put(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Write the next segments of a model's file."""
-        path = os.path.join(self._folder, request["model"], request["file"])  # noqa: PTH118
-        if not os.path.abspath(path).startswith(self._folder + os.sep):  # noqa: PTH100
-            raise Refused("files", "'{}' lies outside the model's folder".format(request["file"]))
-        os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103,PTH120
-        with open(path, "wb" if request["first"] else "ab") as file:  # noqa: PTH123
+        folder = self._folder / request["model"]
+        path = (folder / request["file"]).resolve()
+        if folder not in path.parents:
+            raise RefusedError("files", "'{}' lies outside the model's folder".format(request["file"]))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb" if request["first"] else "ab") as file:
             for segment in request["segments"]:
                 write_segment(file, segment)
         return {}
@@ -118,8 +120,9 @@ class Service:
 
     def _do_keep(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Forget what is not in the list."""
-        for name in set(os.listdir(self._folder)) - set(request["keys"]):  # noqa: PTH208
-            shutil.rmtree(os.path.join(self._folder, name), ignore_errors=True)  # noqa: PTH118
+        for folder in self._folder.iterdir():
+            if folder.name not in request["keys"]:
+                shutil.rmtree(folder, ignore_errors=True)
         self._feeds = {key: feeds for key, feeds in self._feeds.items() if key in request["keys"]}
         return {}
 
@@ -148,25 +151,24 @@ class Service:
             if b"onnxprune runner" in _command(left["pid"]):
                 with contextlib.suppress(OSError):
                     os.kill(left["pid"], signal.SIGKILL)
-            beside = os.path.dirname(left["folder"]) == os.path.dirname(self._folder)  # noqa: PTH120
-            if beside and os.path.basename(left["folder"]).startswith(FOLDER_PREFIX):  # noqa: PTH119
-                shutil.rmtree(left["folder"], ignore_errors=True)
+            folder = Path(left["folder"])
+            if folder.parent == self._folder.parent and folder.name.startswith(FOLDER_PREFIX):
+                shutil.rmtree(folder, ignore_errors=True)
         return {}
 
     def _model(self, key: str) -> str:
-        return os.path.join(self._folder, key, "model.onnx")  # noqa: PTH118
+        return str(self._folder / key / "model.onnx")
 
     @contextlib.contextmanager
     def _profiled(self, source: object, request: Mapping[str, Any]) -> Iterator[Profiled]:
         with tempfile.TemporaryDirectory(dir=self._folder) as folder:
-            prefix = os.path.join(folder, "profile")  # noqa: PTH118
-            yield Served(request["name"], source, types.SimpleNamespace(**request["options"]), prefix)
+            prefix = Path(folder) / "profile"
+            yield Served(request["name"], source, types.SimpleNamespace(**request["options"]), str(prefix))
 
 
 def _command(pid: int) -> bytes:
     try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:  # noqa: PTH123
-            return file.read()
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return b""
 
@@ -190,18 +192,17 @@ def serve(requests: Any, replies: Any, parent: str | None) -> None:
         reply({"error": str(error), "kind": "import", "python": sys.executable})
         return
     try:
-        folder = tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=parent)
+        folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=parent)).resolve()
     except OSError as error:
         reply({"error": f"{parent or tempfile.gettempdir()}: {error.strerror}", "kind": "space"})
         return
     try:
-        folder = os.path.realpath(folder)
-        reply({"ready": ort.__version__, "folder": folder, "pid": os.getpid()})
+        reply({"ready": ort.__version__, "folder": str(folder), "pid": os.getpid()})
         service = Service(folder)
         for line in requests:
             try:
                 reply(service.answer(json.loads(line.decode())))
-            except Refused as error:
+            except RefusedError as error:
                 reply({"error": str(error), "kind": error.kind, "name": error.name})
             except Exception as error:
                 reply({"error": f"{type(error).__name__}: {error}", "kind": "unexpected"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -111,8 +112,7 @@ def layer_ms(session: Profiled, feeds: Mapping[str, np.ndarray], bread: Sequence
 
 
 def _kernels(profile: object) -> list[dict[str, Any]]:
-    with open(str(profile), encoding="utf-8") as file:  # noqa: PTH123
-        events = json.load(file)
+    events = json.loads(Path(str(profile)).read_text(encoding="utf-8"))
     nodes = [event for event in events if event.get("cat") == "Node"]
     return [event for event in nodes if str(event.get("name", "")).endswith("_kernel_time")]
 

@@ -114,6 +114,10 @@ class RunnerProcess:
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):
             self._process.stdin.close()
+        return self._exit_code(wait_s) == 0
+
+    def _exit_code(self, wait_s: float) -> int:
+        """Wait for the end, with all that was said until then; what does not end in time is killed."""
         try:
             code = self._process.wait(wait_s)
         except subprocess.TimeoutExpired:
@@ -121,7 +125,7 @@ class RunnerProcess:
             code = self._process.wait()
         for thread in self._threads:
             thread.join(1.0)
-        return code == 0
+        return code
 
     def _begin(self) -> None:
         modules = [[f"{_PACKAGE}.{name}", _source(name)] for name in _MODULES]
@@ -129,9 +133,7 @@ class RunnerProcess:
             self._send({"modules": modules, "folder": self._target.folder})
             ready = self._answer(_START_S)
         except ConnectionLostError:
-            code = self._process.wait()
-            for thread in self._threads:
-                thread.join(1.0)
+            code = self._exit_code(_END_S)
             raise ssh.failure(self._target, code, "\n".join(self._said)) from None
         except RequestError as error:
             raise self._not_ready(error) from None

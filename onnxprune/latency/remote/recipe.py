@@ -6,6 +6,7 @@ sent: integers, vectors, small tensors, what compresses well (masks, tables, con
 What is put together there has the same bytes at the same places but for the weights' values.
 
     ModelProto.graph (7) -> GraphProto.initializer (5) -> TensorProto.raw_data (9)
+                         -> GraphProto.node (1) -> NodeProto.attribute (5) -> AttributeProto.t (5) -> TensorProto
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from onnxprune.errors import DeviceError
 from onnxprune.graph.fields import Buffer, fields, varint
 from onnxprune.latency.device import Feeds, ModelSource
 
-_GRAPH, _INITIALIZER = 7, 5
+_GRAPH, _INITIALIZER, _NODE, _ATTRIBUTE, _TENSOR = 7, 5, 1, 5, 5
 _DIMS, _TYPE, _RAW, _EXTERNAL, _FLOATS, _DOUBLES = 1, 2, 9, 13, 4, 10
 _FLOAT_TYPES = {1: "float32", 10: "float16", 11: "float64", 16: "bfloat16"}
 _LARGE_BYTES = 1 << 14
@@ -181,17 +182,20 @@ def _described(raw: bytes, dtype: str, seed: int) -> Segment | None:
 
 
 def _tensors(data: Buffer) -> list[_Tensor]:
-    """Find the large matrices, kernels and tables of floats among the initializers."""
-    found = (_tensor(data, start, end) for start, end in _initializers(data))
+    """Find the large matrices, kernels and tables of floats among the initializers and constants."""
+    paths = ((_GRAPH, _INITIALIZER), (_GRAPH, _NODE, _ATTRIBUTE, _TENSOR))
+    found = (_tensor(data, *where) for path in paths for where in _inside(data, (0, len(data)), path))
     return [tensor for tensor in found if tensor is not None]
 
 
-def _initializers(data: Buffer) -> Iterator[tuple[int, int]]:
-    for field, _, start, end in fields(data, 0, len(data)):
-        if field == _GRAPH:
-            for inner, _, body, stop in fields(data, start, end):
-                if inner == _INITIALIZER:
-                    yield body, stop
+def _inside(data: Buffer, where: tuple[int, int], path: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield where the messages lie that a path of fields leads to."""
+    if not path:
+        yield where
+        return
+    for field, _, body, stop in fields(data, *where):
+        if field == path[0]:
+            yield from _inside(data, (body, stop), path[1:])
 
 
 def _tensor(data: Buffer, start: int, end: int) -> _Tensor | None:
@@ -232,7 +236,7 @@ def _locations(data: Buffer) -> set[str]:
     """Return the files that initializers lie in, beside the model's own."""
     entries = (
         _entry(data, body, stop)
-        for start, end in _initializers(data)
+        for start, end in _inside(data, (0, len(data)), (_GRAPH, _INITIALIZER))
         for field, _, body, stop in fields(data, start, end)
         if field == _EXTERNAL
     )

@@ -74,6 +74,17 @@ def test_weights_are_made_there_and_all_else_is_sent(tmp_path: Path) -> None:
     assert result == model
 
 
+def test_weights_in_constant_nodes_are_made_too(tmp_path: Path) -> None:
+    model = holding()
+    weight = numpy_helper.from_array(normal(100, 100), "w")
+    model.graph.node.append(helper.make_node("Constant", [], ["c"], value=weight))
+    model.graph.node.append(helper.make_node("Constant", [], ["f"], value_float=0.5))
+    result = made(model.SerializeToString(), tmp_path)
+    assert result != model
+    result.graph.node[1].attribute[0].t.raw_data = weight.raw_data
+    assert result == model
+
+
 def test_little_is_sent_of_a_large_model() -> None:
     model = holding(w=normal(1000, 1000)).SerializeToString()
     assert len(repr(recipe("m", model).files)) < len(model) / 1000

@@ -163,7 +163,8 @@ def test_a_connection_cut_in_the_middle_is_made_again_and_rounds_are_kept(server
     with opened(choose(server.spec())[0]) as device:
         result = device.measure({"small": one_op()}, {"small": FEEDS}, SHORT, cut_once)
         assert [len(runs) for runs in result["small"].samples_ms] == [4, 4, 4]
-        assert cuts == [1]
+        assert len(cuts) == 1
+        assert cuts[0] >= 1
         (note,) = [note for note in device.take_notes() if "lost" in note]
         assert "what was measured kept" in note
         assert device.take_notes() == ()
