@@ -47,7 +47,7 @@ from onnxprune.cli.training_options import stage_options, training_options
 def compress(model: str, **options: Any) -> None:
     """Prune MODEL to a target, train it to give the original's outputs again, and measure the result.
 
-    The result meets the target as measured on this machine with the given provider, threads and batch.
+    The result meets the target as measured on the device with the given provider, threads and batch.
     Without labels it learns from the original's outputs alone; without --data it is healed on random inputs,
     which says little about its accuracy.
 

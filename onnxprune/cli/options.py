@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from onnxprune.cli.parameters import InputShapeType, SearchBudgetType, TargetType
+from onnxprune.cli.parameters import DeviceType, InputShapeType, SearchBudgetType, TargetType
 from onnxprune.cli.sections import SectionOption
 
 VERBOSE = "onnxprune.verbose"
@@ -310,18 +310,25 @@ pruning_options = together(
 device_options = together(
     option(
         "Device",
-        "--provider",
-        default="cpu",
+        "--device",
+        type=DeviceType(),
+        default="local",
         show_default=True,
+        help="Where latency is measured: local, ssh://user@host?python=PATH, either with ?provider=NAME&threads=N, "
+        "or a name from onnxprune.toml.",
+    ),
+    option(
+        "Device",
+        "--provider",
         metavar="NAME",
-        help="onnxruntime's execution provider: cpu, cuda, tensorrt, openvino, coreml, dml.",
+        show_default="the device's, else cpu",
+        help="onnxruntime's execution provider: cpu, cuda, tensorrt, openvino, coreml, dml, xnnpack, qnn, ...",
     ),
     option(
         "Device",
         "--threads",
         type=click.IntRange(min=1),
-        default=1,
-        show_default=True,
+        show_default="the device's, else 1",
         help="Threads inside an operator.",
     ),
     option(

@@ -53,6 +53,26 @@ class SearchBudgetType(click.ParamType[str]):
         return value
 
 
+class DeviceType(click.ParamType[str]):
+    """A device: checked here, as far as it can be without reaching it, and passed on as typed."""
+
+    name = "spec"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check a device."""
+        from onnxprune.errors import DeviceError
+
+        if value == "local":
+            return value
+        from onnxprune.latency.spec import read_spec
+
+        try:
+            read_spec(value)
+        except DeviceError as error:
+            self.fail(str(error), param, ctx)
+        return value
+
+
 class DurationType(click.ParamType[float]):
     """A time as `90s`, `5m` or `1h`, in seconds."""
 

@@ -10,13 +10,13 @@ left where they are and described as external data at their offset in the file i
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
 
+from onnxprune.graph.fields import LENGTH, fields
+
 _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9
-_VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 # Smaller weights are read with the graph.
 _LARGE_BYTES = 1 << 14
 
@@ -43,13 +43,13 @@ def read_light(path: Path) -> onnx.ModelProto:
 
 def _without_weights(data: mmap.mmap, name: str) -> bytes:
     parts: list[bytes] = []
-    for field, start, body, end in _fields(data, 0, len(data)):
+    for field, start, body, end in fields(data, 0, len(data)):
         if field != _GRAPH:
             parts.append(data[start:end])
             continue
         inner = [
             _light_tensor(data, body_, end_, name) if field_ == _INITIALIZER else data[start_:end_]
-            for field_, start_, body_, end_ in _fields(data, body, end)
+            for field_, start_, body_, end_ in fields(data, body, end)
         ]
         parts.append(_delimited(_GRAPH, b"".join(inner)))
     return b"".join(parts)
@@ -57,7 +57,7 @@ def _without_weights(data: mmap.mmap, name: str) -> bytes:
 
 def _light_tensor(data: mmap.mmap, start: int, end: int, name: str) -> bytes:
     parts: list[bytes] = []
-    for field, at, body, stop in _fields(data, start, end):
+    for field, at, body, stop in fields(data, start, end):
         if field != _RAW_DATA or stop - body < _LARGE_BYTES:
             parts.append(data[at:stop])
             continue
@@ -68,40 +68,8 @@ def _light_tensor(data: mmap.mmap, start: int, end: int, name: str) -> bytes:
     return _delimited(_INITIALIZER, b"".join(parts))
 
 
-def _fields(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """Yield (field number, start of its tag, start of its body, end) of each field of a message."""
-    position = start
-    while position < end:
-        tag, body = _varint(data, position)
-        kind = tag & 7
-        if kind == _LENGTH:
-            length, body = _varint(data, body)
-            stop = body + length
-        elif kind == _VARINT:
-            stop = _varint(data, body)[1]
-        elif kind in (_FIXED64, _FIXED32):
-            stop = body + (8 if kind == _FIXED64 else 4)
-        else:
-            raise ValueError(f"wire type {kind}")
-        if stop > end:
-            raise ValueError("a field reaches beyond its message")
-        yield tag >> 3, position, body, stop
-        position = stop
-
-
-def _varint(data: mmap.mmap, position: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-        shift += 7
-
-
 def _delimited(field: int, body: bytes) -> bytes:
-    return _encoded(field << 3 | _LENGTH) + _encoded(len(body)) + body
+    return _encoded(field << 3 | LENGTH) + _encoded(len(body)) + body
 
 
 def _encoded(value: int) -> bytes:

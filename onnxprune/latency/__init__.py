@@ -4,6 +4,7 @@ A `Device` runs models and returns latency samples, compared models interleaved.
 layer costs at any channel count on a device, from measurements of single layers that are kept on disk.
 """
 
+from onnxprune.latency.choosing import choose, opened
 from onnxprune.latency.device import Device, Feeds, ModelSource
 from onnxprune.latency.layer_costs import LayerCosts, ProfilingTimer
 from onnxprune.latency.layers import LayerSpec
@@ -11,10 +12,12 @@ from onnxprune.latency.local import LocalDevice
 from onnxprune.latency.options import MeasureOptions
 from onnxprune.latency.prediction import predictor
 from onnxprune.latency.ratio import p50_ratio
+from onnxprune.latency.spec import DeviceSpec, read_spec
 from onnxprune.latency.stats import LatencyStats, summarise
 
 __all__ = [
     "Device",
+    "DeviceSpec",
     "Feeds",
     "LatencyStats",
     "LayerCosts",
@@ -23,7 +26,10 @@ __all__ = [
     "MeasureOptions",
     "ModelSource",
     "ProfilingTimer",
+    "choose",
+    "opened",
     "p50_ratio",
     "predictor",
+    "read_spec",
     "summarise",
 ]

@@ -58,3 +58,9 @@ class Device(Protocol):
         Raises:
             DeviceError: The provider or a model does not run here; the message names the model.
         """
+
+    def take_notes(self) -> tuple[str, ...]:
+        """Return what was seen since the last call that bears on the figures, as sentences; each is said once.
+
+        Nodes that fell back to the CPU, a device that throttles or is busy, a connection that was lost and resumed.
+        """

@@ -65,6 +65,10 @@ class FakeDevice:
                 on_progress(done, len(models))
         return result
 
+    def take_notes(self) -> tuple[str, ...]:
+        """Return nothing."""
+        return ()
+
 
 class FakeLayerTimer:
     """A layer timer whose cost is a function of the layer; it remembers what it was asked."""

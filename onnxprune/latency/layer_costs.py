@@ -8,22 +8,19 @@ import hashlib
 import json
 import os
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, Protocol
-
-import numpy as np
+from typing import Literal, Protocol
 
 from onnxprune.latency import hardware
 from onnxprune.latency.granularity import better_count, efficient_step
 from onnxprune.latency.layers import BREAD_IN, BREAD_OUT, LayerSpec, sandwich, weight_bytes
+from onnxprune.latency.on_device.timing import layer_ms
 from onnxprune.latency.options import MeasureOptions
+from onnxprune.latency.providers import PROVIDERS
 from onnxprune.latency.session import Session
 
-_BUDGET_S = 0.012
-_MIN_RUNS, _MAX_RUNS = 4, 60
 # More weights than any cache holds; loading more than that takes seconds and gigabytes.
 _LARGEST_BYTES = 64 << 20
 # Channels that steps are looked for in: four of the largest blocks.
@@ -55,49 +52,25 @@ class ProfilingTimer:
         return hardware.fingerprint(self._options)
 
     def time_ms(self, spec: LayerSpec) -> float:
-        """Return the mean of the fastest quarter of the runs: what disturbs a run only ever adds to it.
-
-        A matrix far larger than the caches takes time in proportion to its size, so a part of it is measured.
-        """
-        parts = -(-weight_bytes(spec) // _LARGEST_BYTES) if spec.op == "MatMul" else 1
-        part = spec.at(max(spec.channels_in // parts, 1), spec.channels_out)
-        return self._measured_ms(part) * spec.channels_in / part.channels_in
+        """Return the mean of the fastest quarter of the runs; see `scaled`."""
+        return scaled(spec, self._measured_ms)
 
     def _measured_ms(self, spec: LayerSpec) -> float:
         model, feeds = sandwich(spec)
         with tempfile.TemporaryDirectory(prefix="onnxprune-") as folder:
             session = Session("layer", model, self._options, profile=Path(folder) / "profile")
-            session.run(feeds)
-            wall: list[float] = []
-            end = time.perf_counter() + _BUDGET_S
-            while len(wall) < _MIN_RUNS or (time.perf_counter() < end and len(wall) < _MAX_RUNS):
-                start = time.perf_counter()
-                session.run(feeds)
-                wall.append((time.perf_counter() - start) * 1e3)
-            events = json.loads(session.end_profile().read_text())
-        inside = _between_bread(events)[1:] if self._options.provider == "cpu" else []
-        runs = np.sort(inside or wall)
-        return float(runs[: max(1, len(runs) // 4)].mean())
+            by_kernel = self._options.full_provider == PROVIDERS["cpu"]
+            return layer_ms(session, feeds, (BREAD_IN, BREAD_OUT), by_kernel=by_kernel)
 
 
-def _between_bread(events: list[dict[str, Any]]) -> list[float]:
-    """Sum the kernel times (ms) of each run between the slices of bread; without bread the layer's own."""
-    nodes = [e for e in events if e.get("cat") == "Node"]
-    kernels = [e for e in nodes if str(e.get("name", "")).endswith("_kernel_time")]
-    if not any(str(e["name"]).startswith(BREAD_IN) for e in kernels):
-        return [e["dur"] / 1e3 for e in kernels if str(e["name"]).startswith("layer")]
-    runs: list[float] = []
-    current: float | None = None
-    for event in kernels:
-        name = str(event["name"])
-        if name.startswith(BREAD_IN):
-            current = 0.0
-        elif name.startswith(BREAD_OUT) and current is not None:
-            runs.append(current)
-            current = None
-        elif current is not None:
-            current += event["dur"] / 1e3
-    return runs
+def scaled(spec: LayerSpec, measured_ms: Callable[[LayerSpec], float]) -> float:
+    """Return what a layer takes: a matrix far larger than the caches takes time in proportion to its size.
+
+    So a part of it is measured.
+    """
+    parts = -(-weight_bytes(spec) // _LARGEST_BYTES) if spec.op == "MatMul" else 1
+    part = spec.at(max(spec.channels_in // parts, 1), spec.channels_out)
+    return measured_ms(part) * spec.channels_in / part.channels_in
 
 
 class LayerCosts:

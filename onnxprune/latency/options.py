@@ -15,8 +15,9 @@ class MeasureOptions:
     A session ends when it has run `min_runs` times and for `session_ms`, or `max_runs` times.
 
     Attributes:
-        provider: Execution provider: a short name (cpu, cuda, tensorrt, openvino, coreml, dml) or
+        provider: Execution provider: a short name (cpu, cuda, xnnpack, ...; see `providers.PROVIDERS`) or
             onnxruntime's own.
+        provider_options: Options of the provider, as (name, value).
         threads: Threads inside an operator. One is the default: with two, sessions were seen to be 3x off.
         batch: Samples per run; the feeds must have this batch, it is recorded with the result.
         warmup: Runs of each session that are not timed.
@@ -30,6 +31,7 @@ class MeasureOptions:
     """
 
     provider: str = "cpu"
+    provider_options: tuple[tuple[str, str], ...] = ()
     threads: int = 1
     batch: int = 1
     warmup: int = 3
@@ -49,3 +51,8 @@ class MeasureOptions:
             raise DeviceError(f"session_ms must be 0 or more milliseconds, not {self.session_ms!r}")
         if self.max_runs < self.min_runs:
             raise DeviceError(f"max_runs ({self.max_runs}) must be at least min_runs ({self.min_runs})")
+
+    @property
+    def full_provider(self) -> str:
+        """onnxruntime's name of the provider."""
+        return provider_name(self.provider)

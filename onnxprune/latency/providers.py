@@ -8,7 +8,8 @@ session has kept it.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import onnx_ir as ir
@@ -22,10 +23,19 @@ PROVIDERS = {
     "openvino": "OpenVINOExecutionProvider",
     "coreml": "CoreMLExecutionProvider",
     "dml": "DmlExecutionProvider",
+    "directml": "DmlExecutionProvider",
+    "xnnpack": "XnnpackExecutionProvider",
+    "qnn": "QNNExecutionProvider",
+    "nnapi": "NnapiExecutionProvider",
+    "acl": "ACLExecutionProvider",
+    "migraphx": "MIGraphXExecutionProvider",
+    "webgpu": "WebGpuExecutionProvider",
 }
 """onnxruntime's name for each short name."""
 
 _DEFAULT_SEVERITY, _FATAL = 2, 4
+# Operators that a note names.
+_NAMED = 5
 
 
 def provider_name(provider: str) -> str:
@@ -63,6 +73,25 @@ def require_provider(provider: str) -> str:
             f"working here: {_working_text()}"
         )
     return full
+
+
+def fallback_note(provider: str, nodes: Mapping[str, Mapping[str, int]]) -> str | None:
+    """Say which nodes of a model ran elsewhere than on the provider asked for; None where all ran there.
+
+    Args:
+        provider: onnxruntime's name of the provider.
+        nodes: Number of nodes by provider and operator.
+    """
+    elsewhere = Counter({op: n for other, ops in nodes.items() if other != provider for op, n in ops.items()})
+    if provider == PROVIDERS["cpu"] or not elsewhere:
+        return None
+    total = sum(sum(operators.values()) for operators in nodes.values())
+    listed = ", ".join(f"{count} {operator}" for operator, count in elsewhere.most_common(_NAMED))
+    more = f" and {len(elsewhere) - _NAMED} other operators" if len(elsewhere) > _NAMED else ""
+    return (
+        f"{elsewhere.total()} of {total} nodes do not run on {provider} but fall back to the CPU: {listed}{more}; "
+        "the latency holds for this mix"
+    )
 
 
 @functools.cache
@@ -112,5 +141,5 @@ def _quiet() -> Iterator[None]:
 
 
 def _working_text() -> str:
-    short = {full: name for name, full in PROVIDERS.items()}
+    short = {full: name for name, full in reversed(PROVIDERS.items())}
     return ", ".join(short.get(full, full) for full in working_providers())

@@ -39,7 +39,7 @@ class Session:
             self._session: Any = ort.InferenceSession(
                 source if isinstance(source, bytes) else str(source),
                 _session_options(options, profile),
-                providers=list(dict.fromkeys([self._provider, PROVIDERS["cpu"]])),
+                providers=_with_cpu(self._provider, options),
                 enable_fallback=0,
             )
         except Exception as error:
@@ -63,9 +63,21 @@ class Session:
         return Path(self._session.end_profiling())
 
     def _failed(self, what: str, error: Exception) -> DeviceError:
-        # "[ONNXRuntimeError] : 9 : NOT_IMPLEMENTED : Could not find ..." -> "Could not find ..."
-        reason = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error)).strip()
+        reason = plain_reason(str(error))
         return DeviceError(f"onnxruntime cannot {what} model '{self.name}' on {self._provider}: {reason}")
+
+
+def plain_reason(text: str) -> str:
+    """Strip the codes before onnxruntime's words.
+
+    `[ONNXRuntimeError] : 9 : NOT_IMPLEMENTED : Could not find ...` becomes `Could not find ...`.
+    """
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text).strip()
+
+
+def _with_cpu(provider: str, options: MeasureOptions) -> list[Any]:
+    behind = [] if provider == PROVIDERS["cpu"] else [PROVIDERS["cpu"]]
+    return [(provider, dict(options.provider_options)), *behind]
 
 
 def _session_options(options: MeasureOptions, profile: Path | None) -> Any:

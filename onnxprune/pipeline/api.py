@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from onnxprune.errors import TargetError
 from onnxprune.graph import graph_cost, load, random_inputs, resolve_input_shapes
-from onnxprune.latency import LocalDevice, MeasureOptions
+from onnxprune.latency import DeviceSpec, choose, opened
 from onnxprune.pipeline.arguments import (
     Ratios,
     allocation_name,
@@ -56,8 +57,9 @@ def compress(
     max_ratio: float | None = None,
     min_channels: int | None = None,
     round_to: int | None = None,
-    provider: str = "cpu",
-    threads: int = 1,
+    device: str = "local",
+    provider: str | None = None,
+    threads: int | None = None,
     batch: int = 1,
     epochs: int | None = None,
     batch_size: int | None = None,
@@ -110,8 +112,10 @@ def compress(
         max_ratio: Share of any one group that may go at most; no branch goes whole then.
         min_channels: Channels of any one group that always stay; no branch goes whole then.
         round_to: Keep multiples of this many channels; None: what this device's measured layers ask for.
-        provider: onnxruntime's execution provider.
-        threads: Threads inside an operator.
+        device: Where latency is measured: `local`, `ssh://user@host?python=PATH`, either with `provider=` and
+            `threads=`, or a name from `onnxprune.toml`; see docs/devices.md.
+        provider: onnxruntime's execution provider; None: the device's, else `cpu`.
+        threads: Threads inside an operator; None: the device's, else 1.
         batch: Samples per run that latency is measured with.
         epochs: Passes over the training data.
         batch_size: Samples per optimizer step.
@@ -150,6 +154,7 @@ def compress(
     )
     target = one_target(target_latency, target_macs, target_params, target_size, ratios=ratios)
     check_ratios(target, allocation=allocation, round_to=round_to, stages=None if stages == "auto" else stages)
+    spec, measure = choose(device, provider, threads, batch)
     settings = Settings(
         target=target,
         output=as_path(output),
@@ -167,7 +172,7 @@ def compress(
         restriction=restriction(keep, only, units),
         limits=Limits(max_ratio, min_channels),
         round_to=block_size(round_to),
-        measure=MeasureOptions(provider=provider, threads=threads, batch=batch),
+        measure=measure,
         training=training,
         heal=heal and allocation != "rl-pruner",
         stages=stage_number(stages),
@@ -180,7 +185,7 @@ def compress(
         command=command,
         observer=observer or SilentObserver(),
     )
-    return run(model, settings)
+    return _run_on(spec, model, settings)
 
 
 def prune(
@@ -210,8 +215,9 @@ def prune(
     max_ratio: float | None = None,
     min_channels: int | None = None,
     round_to: int | None = None,
-    provider: str = "cpu",
-    threads: int = 1,
+    device: str = "local",
+    provider: str | None = None,
+    threads: int | None = None,
     batch: int = 1,
     heal: bool = False,
     max_drop: float | None = None,
@@ -255,8 +261,10 @@ def prune(
         max_ratio: Share of any one group that may go at most.
         min_channels: Channels of any one group that always stay.
         round_to: Keep multiples of this many channels; None: what this device's measured layers ask for.
-        provider: onnxruntime's execution provider.
-        threads: Threads inside an operator.
+        device: Where latency is measured: `local`, `ssh://user@host?python=PATH`, either with `provider=` and
+            `threads=`, or a name from `onnxprune.toml`; see docs/devices.md.
+        provider: onnxruntime's execution provider; None: the device's, else `cpu`.
+        threads: Threads inside an operator; None: the device's, else 1.
         batch: Samples per run.
         heal: Correct the weights in closed form on the data's samples; labels are not needed.
         max_drop: Points of the metric that may be lost.
@@ -275,6 +283,7 @@ def prune(
     """
     target = one_target(target_latency, target_macs, target_params, target_size, ratio=ratio, ratios=ratios)
     check_ratios(target, allocation=allocation, round_to=round_to)
+    spec, measure = choose(device, provider, threads, batch)
     settings = Settings(
         target=target,
         output=as_path(output),
@@ -292,7 +301,7 @@ def prune(
         restriction=restriction(keep, only, units),
         limits=Limits(max_ratio, min_channels),
         round_to=block_size(round_to),
-        measure=MeasureOptions(provider=provider, threads=threads, batch=batch),
+        measure=measure,
         heal=heal,
         max_drop=max_drop,
         seed=seed,
@@ -302,15 +311,16 @@ def prune(
         command=command,
         observer=observer or SilentObserver(),
     )
-    return run(model, settings)
+    return _run_on(spec, model, settings)
 
 
 def bench(
     models: Sequence[str | Path],
     *,
     input_shapes: InputShapes | None = None,
-    provider: str = "cpu",
-    threads: int = 1,
+    device: str = "local",
+    provider: str | None = None,
+    threads: int | None = None,
     batch: int = 1,
     sessions: int = 5,
     seed: int = 0,
@@ -321,8 +331,10 @@ def bench(
     Args:
         models: The `.onnx` files.
         input_shapes: Sizes of dynamic inputs by name.
-        provider: onnxruntime's execution provider.
-        threads: Threads inside an operator.
+        device: Where latency is measured: `local`, `ssh://user@host?python=PATH`, either with `provider=` and
+            `threads=`, or a name from `onnxprune.toml`; see docs/devices.md.
+        provider: onnxruntime's execution provider; None: the device's, else `cpu`.
+        threads: Threads inside an operator; None: the device's, else 1.
         batch: Samples per run.
         sessions: Fresh sessions per model.
         seed: Seed of the inputs.
@@ -332,10 +344,8 @@ def bench(
         OnnxPruneError: A model cannot be read or run.
     """
     observer = observer or SilentObserver()
-    device, options = (
-        LocalDevice(),
-        MeasureOptions(provider=provider, threads=threads, batch=batch, sessions=sessions),
-    )
+    spec, options = choose(device, provider, threads, batch)
+    options = replace(options, sessions=sessions)
     paths = {str(path): Path(path) for path in models}
     loaded = {name: load(path) for name, path in paths.items()}
     shapes = {name: resolve_input_shapes(model, input_shapes, batch) for name, model in loaded.items()}
@@ -348,7 +358,11 @@ def bench(
         observer.advance(steps - done)
         done = steps
 
-    stats = device.measure(paths, feeds, options, on_progress)
+    with opened(spec, observer.warn) as target:
+        stats = target.measure(paths, feeds, options, on_progress)
+        figures = device_figures(target, options)
+        for note in target.take_notes():
+            observer.warn(note)
     benched = []
     for name, model in loaded.items():
         cost = graph_cost(model, shapes[name])
@@ -365,6 +379,13 @@ def bench(
     return BenchResult(
         onnxprune_version=env.packages.get("onnxprune", "unknown"),
         environment=env,
-        device=device_figures(device, options),
+        device=figures,
         models=tuple(benched),
     )
+
+
+def _run_on(spec: DeviceSpec, model: str | Path, settings: Settings) -> CompressResult:
+    if spec.target is not None:
+        settings.observer.stage("connecting to the device")
+    with opened(spec, settings.observer.warn) as device:
+        return run(model, replace(settings, device=device))

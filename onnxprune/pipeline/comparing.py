@@ -39,8 +39,9 @@ def compare(
     input_shapes: InputShapes | None = None,
     samples: int | None = None,
     worst: int = 10,
-    provider: str = "cpu",
-    threads: int = 1,
+    device: str = "local",
+    provider: str | None = None,
+    threads: int | None = None,
     batch: int = 1,
     sessions: int = 5,
     seed: int = 0,
@@ -56,8 +57,9 @@ def compare(
         input_shapes: Sizes of dynamic inputs by name.
         samples: Most samples to compare on, drawn by seed; None: all of them.
         worst: How many of the samples that differ the most are listed.
-        provider: onnxruntime's execution provider, for the latency.
-        threads: Threads inside an operator.
+        device: Where latency is measured, as for `bench`; outputs are compared on this machine.
+        provider: onnxruntime's execution provider, for the latency; None: the device's, else `cpu`.
+        threads: Threads inside an operator; None: the device's, else 1.
         batch: Samples per run, where the models leave a choice.
         sessions: Fresh sessions per model.
         seed: Seed of the draw and of random inputs.
@@ -84,6 +86,7 @@ def compare(
     costs = bench(
         paths,
         input_shapes=shapes,
+        device=device,
         provider=provider,
         threads=threads,
         batch=batch,

@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from onnxprune.channels import prune
 from onnxprune.graph import random_inputs, save_beside, to_bytes
-from onnxprune.latency import Device, LatencyStats, MeasureOptions, ModelSource
+from onnxprune.latency import Device, Feeds, LatencyStats, MeasureOptions, ModelSource
 from onnxprune.pipeline.prepare import Network
 from onnxprune.progress import Observer
 
@@ -85,7 +85,15 @@ def _measure(network: Network, models: Mapping[str, ir.Model], bench: Bench) -> 
     feeds = random_inputs(network.model, network.input_shapes, 0)
     with tempfile.TemporaryDirectory(prefix="onnxprune-") as folder:
         sources = {name: _source(model, Path(folder) / f"{name}.onnx") for name, model in models.items()}
-        return bench.device.measure(sources, dict.fromkeys(models, feeds), bench.options)
+        return measured(bench, sources, dict.fromkeys(models, feeds))
+
+
+def measured(bench: Bench, models: Mapping[str, ModelSource], feeds: Mapping[str, Feeds]) -> dict[str, LatencyStats]:
+    """Measure models side by side, and pass on what the device noticed."""
+    stats = bench.device.measure(models, feeds, bench.options)
+    for note in bench.device.take_notes():
+        bench.observer.warn(note)
+    return stats
 
 
 def _source(model: ir.Model, path: Path) -> ModelSource:

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from onnxprune.graph import load, random_inputs, release_weights, save_beside
 from onnxprune.latency import LatencyStats, predictor
-from onnxprune.pipeline.measuring import Bench, is_large
+from onnxprune.pipeline.measuring import Bench, is_large, measured
 from onnxprune.pipeline.planning import Choice
 from onnxprune.pipeline.prepare import Network
 from onnxprune.pipeline.stages import StageResult
@@ -85,9 +85,8 @@ def final_latency(network: Network, file: Path, choice: Choice, bench: Bench) ->
         release_weights(delivered)
     for attempt in range(1, _MEASUREMENTS + 1):
         longer = replace(bench.options, sessions=bench.options.sessions * attempt)
-        stats = bench.device.measure(
-            {"original": original, "pruned": file}, {"original": feeds, "pruned": feeds}, longer
-        )
+        models, inputs = {"original": original, "pruned": file}, {"original": feeds, "pruned": feeds}
+        stats = measured(replace(bench, options=longer), models, inputs)
         before, after = stats["original"], stats["pruned"]
         if choice.target.kind != "latency" or after.p50_ms <= choice.target.resolve(before.p50_ms):
             return before, after

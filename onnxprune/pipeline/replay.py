@@ -22,6 +22,7 @@ class RecordedDevice:
         """Measure on a device, or take what a journal has."""
         self._device = device
         self._journal = journal
+        self._notes: list[str] = []
 
     @property
     def name(self) -> str:
@@ -53,11 +54,18 @@ class RecordedDevice:
             stats = self._device.measure(models, feeds, options, on_progress)
             p50 = {name: round(stat.p50_ms, 4) for name, stat in stats.items()}
             samples = {name: stat.to_dict()["samples_ms"] for name, stat in stats.items()}
-            return {"p50_ms": p50, "samples_ms": samples}
+            notes = self._device.take_notes()
+            return {"p50_ms": p50, "samples_ms": samples, **({"notes": list(notes)} if notes else {})}
 
         key = {"models": {name: _digest(source) for name, source in models.items()}, "sessions": options.sessions}
-        samples = self._journal.observe("latency", key, make)["samples_ms"]
-        return {name: summarise(samples[name]) for name in models}
+        found = self._journal.observe("latency", key, make)
+        self._notes += found.get("notes", [])
+        return {name: summarise(found["samples_ms"][name]) for name in models}
+
+    def take_notes(self) -> tuple[str, ...]:
+        """Return what was seen since the last call, now or when it was measured."""
+        notes, self._notes = tuple(self._notes), []
+        return notes
 
 
 class SearchClock:

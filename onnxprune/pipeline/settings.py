@@ -108,7 +108,8 @@ class Settings:
 
 def told(settings: Settings) -> dict[str, JsonValue]:
     """Return the settings that a result depends on, as text."""
-    return {f.name: _text(getattr(settings, f.name)) for f in fields(settings) if f.name not in _NOT_TOLD}
+    said = {f.name: _text(getattr(settings, f.name)) for f in fields(settings) if f.name not in _NOT_TOLD}
+    return {**said, "device": settings.device.name}
 
 
 def _text(value: object) -> str:

@@ -154,6 +154,7 @@ def metric_figures(metrics: Metrics, part: str) -> MetricFigures:
 def device_figures(device: Device, options: MeasureOptions) -> DeviceFigures:
     """Record what latencies are measured on."""
     return DeviceFigures(
+        name=device.name,
         provider=options.provider,
         threads=options.threads,
         batch=options.batch,

@@ -131,12 +131,14 @@ class DeviceFigures(Record):
     """What the latency was measured on.
 
     Attributes:
+        name: "local", or ssh:// and the address.
         provider: Execution provider, as the user named it.
         threads: Threads inside an operator.
         batch: Samples per run.
         fingerprint: What a latency depends on: CPU, GPU, system, onnxruntime; equal ones can be compared.
     """
 
+    name: str = "local"
     provider: str
     threads: int
     batch: int

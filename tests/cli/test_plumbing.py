@@ -72,7 +72,20 @@ def test_every_option_arrives(run: Run, calls: Calls) -> None:
             "--round-to",
             "8",
         ),
-        *("--provider", "cuda", "--threads", "2", "--batch", "4", "--epochs", "3", "--batch-size", "16"),
+        *(
+            "--device",
+            "ssh://pi@host",
+            "--provider",
+            "cuda",
+            "--threads",
+            "2",
+            "--batch",
+            "4",
+            "--epochs",
+            "3",
+            "--batch-size",
+            "16",
+        ),
         *("--learning-rate", "0.1", "--optimizer", "adamw", "--time-budget", "5m", "--max-drop", "1.5"),
         *("--seed", "9", "--run-dir", "run", "--stages", "2", "--teacher", "better"),
         *(
@@ -116,6 +129,7 @@ def test_every_option_arrives(run: Run, calls: Calls) -> None:
         **{
             "search_budget": "40",
             "round_to": 8,
+            "device": "ssh://pi@host",
             "provider": "cuda",
             "threads": 2,
             "batch": 4,
@@ -240,7 +254,8 @@ def test_bench(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert as_json.models[0].path == "a.onnx"
     assert recorded[0].pop("observer") is not None
     assert recorded[0] == {
-        **{"models": ("a.onnx", "b.onnx"), "input_shapes": None, "provider": "cpu", "threads": 2, "batch": 1},
+        **{"models": ("a.onnx", "b.onnx"), "input_shapes": None, "device": "local", "provider": None},
+        **{"threads": 2, "batch": 1},
         "sessions": 3,
     }
 

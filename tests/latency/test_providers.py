@@ -1,8 +1,14 @@
+from pathlib import Path
+
 import onnxruntime as ort
 import pytest
 
 from onnxprune.errors import DeviceError
-from onnxprune.latency.providers import PROVIDERS, provider_name, require_provider, working_providers
+from onnxprune.latency.on_device.timing import nodes_by_provider
+from onnxprune.latency.options import MeasureOptions
+from onnxprune.latency.providers import PROVIDERS, fallback_note, provider_name, require_provider, working_providers
+from onnxprune.latency.session import Session
+from tests.latency.models import FEEDS, one_op
 
 
 @pytest.mark.parametrize(
@@ -46,3 +52,23 @@ def test_a_provider_that_is_built_in_but_does_not_start_is_refused(
     finally:
         working_providers.cache_clear()
     assert capfd.readouterr().out == ""
+
+
+def test_nodes_are_counted_by_the_provider_that_runs_them(tmp_path: Path) -> None:
+    session = Session("m", one_op(), MeasureOptions(), profile=tmp_path / "profile")
+    assert nodes_by_provider(session, FEEDS) == {"CPUExecutionProvider": {"Relu": 1}}
+
+
+def test_nodes_that_fall_back_to_the_cpu_are_named() -> None:
+    own, cpu = "CUDAExecutionProvider", "CPUExecutionProvider"
+    note = fallback_note(own, {own: {"Conv": 20, "Relu": 3}, cpu: {"Resize": 2, "NonMaxSuppression": 1}})
+    assert note is not None
+    assert note.startswith(
+        f"3 of 26 nodes do not run on {own} but fall back to the CPU: 2 Resize, 1 NonMaxSuppression;"
+    )
+    many = fallback_note(own, {cpu: {f"Op{i}": i + 1 for i in range(7)}})
+    assert many is not None
+    assert "28 of 28" in many
+    assert "7 Op6, 6 Op5, 5 Op4, 4 Op3, 3 Op2 and 2 other operators" in many
+    assert fallback_note(own, {own: {"Conv": 20}}) is None
+    assert fallback_note(cpu, {cpu: {"Conv": 20}}) is None

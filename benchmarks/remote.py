@@ -1,0 +1,113 @@
+"""What SSH and made weights do to a measured latency: nothing, it should turn out.
+
+    python benchmarks/remote.py models/fashion-resnet20.onnx models/benchmarks/*.onnx --repeats 40
+    python benchmarks/remote.py model.onnx --device 'ssh://localhost?python=/path/to/python'
+
+Run it from the top of the checkout. Without --device an OpenSSH server is started on the loopback, so both sides are
+this machine. Each repeat measures one session of each model here (twice, which shows the noise), over SSH with weights
+made there, and over SSH with the true weights, in changing order. A ratio is taken within a repeat; the table has the
+median over the repeats and its 95 % interval (bootstrap).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from onnxprune.graph import load, random_inputs, resolve_input_shapes
+from onnxprune.latency import Device, LocalDevice, MeasureOptions, read_spec
+from onnxprune.latency.remote import SshDevice
+from onnxprune.latency.remote.recipe import recipe
+
+WAYS = ("local", "local again", "made there", "sent")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("models", nargs="+", type=Path)
+    parser.add_argument("--device", help="an ssh:// device that is this machine")
+    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--session-ms", type=float, default=150.0)
+    parser.add_argument("--out", type=Path, help="JSON file for the samples")
+    given = parser.parse_args()
+    options = MeasureOptions(sessions=1, session_ms=given.session_ms)
+    with device_spec(given.device) as spec, ExitStack() as stack:
+        target = read_spec(spec).target
+        if target is None:
+            parser.error("--device must be an ssh:// one")
+        made, sent = (stack.enter_context(closing(SshDevice(target, send_weights=w))) for w in (False, True))
+        devices: dict[str, Device] = {
+            "local": LocalDevice(),
+            "local again": LocalDevice(),
+            "made there": made,
+            "sent": sent,
+        }
+        results = {str(model): measure(model, devices, options, given.repeats) for model in given.models}
+        notes = [*made.take_notes(), *sent.take_notes()]
+    for model, samples in results.items():
+        show(Path(model), samples)
+    print(*(f"note: {note}" for note in notes), sep="\n")
+    if given.out is not None:
+        given.out.write_text(json.dumps(results, indent=1))
+
+
+@contextmanager
+def device_spec(given: str | None) -> Iterator[str]:
+    """Take the device that was given, or start a server."""
+    if given is not None:
+        yield given
+        return
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from tests.latency.remote.server import serving
+
+    with tempfile.TemporaryDirectory() as folder, serving(Path(folder) / "server") as server:
+        yield server.spec()
+
+
+def measure(
+    model: Path, devices: Mapping[str, Device], options: MeasureOptions, repeats: int
+) -> dict[str, dict[str, list[float]]]:
+    """Return the median and the fastest run of each repeat, by way."""
+    graph = load(model)
+    feeds = {"m": random_inputs(graph, resolve_input_shapes(graph, None, 1), 0)}
+    result = {way: {"p50_ms": [], "min_ms": []} for way in WAYS}
+    for repeat in range(repeats):
+        first = repeat % len(WAYS)
+        for way in WAYS[first:] + WAYS[:first]:
+            stats = devices[way].measure({"m": model}, feeds, options)["m"]
+            result[way]["p50_ms"].append(stats.p50_ms)
+            result[way]["min_ms"].append(stats.min_ms)
+    return result
+
+
+def show(model: Path, samples: Mapping[str, Mapping[str, list[float]]]) -> None:
+    """Print a model's ratios, and how much is sent of it."""
+    described = len(json.dumps(list(recipe("m", model).requests())))
+    print(f"{model.name}: file {model.stat().st_size / 1e3:.0f} kB, sent {described / 1e3:.0f} kB")
+    base = {figure: np.array(values) for figure, values in samples["local"].items()}
+    print(f"  local p50 {np.median(base['p50_ms']):.4f} ms, fastest {base['min_ms'].min():.4f} ms")
+    for way in WAYS[1:]:
+        for figure in ("p50_ms", "min_ms"):
+            middle, low, high = interval(np.array(samples[way][figure]) / base[figure])
+            print(f"  {way:12} {figure[:3]} / local {middle:.4f}  [{low:.4f}, {high:.4f}]")
+    middle, low, high = interval(np.array(samples["made there"]["p50_ms"]) / np.array(samples["sent"]["p50_ms"]))
+    print(f"  made there / sent     {middle:.4f}  [{low:.4f}, {high:.4f}]")
+
+
+def interval(ratios: np.ndarray) -> tuple[float, float, float]:
+    """Return the median and its 95 % interval."""
+    drawn = np.random.default_rng(0).integers(len(ratios), size=(2000, len(ratios)))
+    low, high = np.percentile(np.median(ratios[drawn], axis=1), [2.5, 97.5])
+    return float(np.median(ratios)), float(low), float(high)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""From what the user said to a device that is open, and how to measure on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from onnxprune.errors import DeviceError
+from onnxprune.latency.device import Device
+from onnxprune.latency.local import LocalDevice
+from onnxprune.latency.options import MeasureOptions
+from onnxprune.latency.remote import SshDevice
+from onnxprune.latency.spec import DeviceSpec, read_spec
+
+
+def choose(
+    device: str, provider: str | None = None, threads: int | None = None, batch: int = 1
+) -> tuple[DeviceSpec, MeasureOptions]:
+    """Read a device's spec or name, and join what it says with what was said beside it.
+
+    Args:
+        device: The spec or name.
+        provider: Execution provider; None: what the spec says, else the CPU.
+        threads: Threads inside an operator; None: what the spec says, else 1.
+        batch: Samples per run.
+
+    Raises:
+        DeviceError: It cannot be understood, or both say something and not the same.
+    """
+    spec = read_spec(device)
+    for name, there, here in (("provider", spec.provider, provider), ("threads", spec.threads, threads)):
+        if there is not None and here is not None and there != here:
+            raise DeviceError(
+                f"the device '{spec.text}' says {name}={there}, but {name} {here} was given too; give one"
+            )
+    options = MeasureOptions(
+        provider=spec.provider or provider or "cpu",
+        provider_options=spec.provider_options,
+        threads=next((said for said in (spec.threads, threads) if said is not None), 1),
+        batch=batch,
+    )
+    return spec, options
+
+
+@contextmanager
+def opened(spec: DeviceSpec, warn: Callable[[str], None] = lambda _: None) -> Iterator[Device]:
+    """Open a device, and close it afterwards.
+
+    Args:
+        spec: The device.
+        warn: Told of what is left on it after closing.
+
+    Raises:
+        DeviceError: It cannot be reached or used.
+    """
+    if spec.target is None:
+        yield LocalDevice()
+        return
+    device = SshDevice(spec.target)
+    try:
+        yield device
+    finally:
+        device.close()
+        for note in device.take_notes():
+            warn(note)

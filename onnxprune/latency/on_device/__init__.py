@@ -1,0 +1,6 @@
+"""What runs on a device: it travels, so it needs Python 3.8, numpy and onnxruntime, and nothing else of onnxprune.
+
+The local device imports it; a remote one gets its text over SSH (see `latency.remote`), so both measure with one loop.
+`timing` lets sessions take turns, `machine` knows what the machine is and does, `content` makes files as described,
+`runner` is the program that answers requests.
+"""

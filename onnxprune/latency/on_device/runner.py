@@ -1,0 +1,227 @@
+"""The program that measures on a remote device.
+
+It answers requests, one JSON object a line: `{"do": "round", ...}` in, `{"samples_ms": ...}` or `{"error": ...,
+"kind": ...}` out. Its files lie in a temporary folder that goes when the input ends.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import errno
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import types
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onnxprune.latency.on_device.content import make_array, write_segment
+from onnxprune.latency.on_device.machine import Watch, facts
+from onnxprune.latency.on_device.timing import Profiled, layer_ms, nodes_by_provider, timed_round
+
+FOLDER_PREFIX = "onnxprune-"
+"""How the name of a runner's folder begins."""
+
+_ERRORS_ONLY = 3
+_CPU = "CPUExecutionProvider"
+
+
+class RefusedError(Exception):
+    """A request that cannot be done; `kind` tells the other side what to say, `name` of which model."""
+
+    def __init__(self, kind: str, text: str, name: str = "") -> None:
+        super().__init__(text)
+        self.kind, self.name = kind, name
+
+
+class Served:
+    """A session of a model file, as the other side asks for it."""
+
+    def __init__(self, name: str, source: Any, options: Any, profile: str | None = None) -> None:
+        import onnxruntime as ort
+
+        self._name = name
+        if options.provider not in ort.get_available_providers():
+            raise RefusedError("provider", ", ".join(ort.get_available_providers()), name)
+        settings = ort.SessionOptions()
+        settings.log_severity_level = _ERRORS_ONLY
+        settings.intra_op_num_threads = options.threads
+        settings.inter_op_num_threads = 1
+        if profile is not None:
+            settings.enable_profiling = True
+            settings.profile_file_prefix = profile
+        providers: list[Any] = [(options.provider, dict(options.provider_options))]
+        try:
+            self._session: Any = ort.InferenceSession(
+                source, settings, providers=providers + [_CPU] * (options.provider != _CPU), enable_fallback=0
+            )
+        except Exception as error:
+            raise RefusedError("load", str(error), self._name) from error
+        if options.provider not in self._session.get_providers():
+            raise RefusedError("dropped", ", ".join(self._session.get_providers()), name)
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> None:
+        """Run once."""
+        try:
+            self._session.run(None, feeds)
+        except Exception as error:
+            raise RefusedError("run", str(error), self._name) from error
+
+    def end_profile(self) -> object:
+        """Stop profiling and return the file."""
+        return self._session.end_profiling()
+
+
+class Service:
+    """Answers requests."""
+
+    def __init__(self, folder: Path) -> None:
+        """Keep files in a folder."""
+        self._folder = folder
+        self._feeds: dict[str, dict[str, np.ndarray]] = {}
+
+    def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Do what a request says; raises `RefusedError`."""
+        do: Callable[[Mapping[str, Any]], dict[str, Any]] = getattr(self, "_do_" + request["do"])
+        try:
+            return do(request)
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            raise RefusedError("space" if full else "files", f"{self._folder}: {error.strerror}") from error
+        except MemoryError as error:
+            raise RefusedError("memory", "") from error
+
+    def _do_facts(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        return {"facts": facts(request["provider"], request["threads"])}
+
+    def _do_put(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Write the next segments of a model's file."""
+        folder = self._folder / request["model"]
+        path = (folder / request["file"]).resolve()
+        if folder not in path.parents:
+            raise RefusedError("files", "'{}' lies outside the model's folder".format(request["file"]))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb" if request["first"] else "ab") as file:
+            for segment in request["segments"]:
+                write_segment(file, segment)
+        return {}
+
+    def _do_feeds(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        self._feeds[request["key"]] = {name: make_array(told) for name, told in request["arrays"].items()}
+        return {}
+
+    def _do_keep(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Forget what is not in the list."""
+        for folder in self._folder.iterdir():
+            if folder.name not in request["keys"]:
+                shutil.rmtree(folder, ignore_errors=True)
+        self._feeds = {key: feeds for key, feeds in self._feeds.items() if key in request["keys"]}
+        return {}
+
+    def _do_round(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        options = types.SimpleNamespace(**request["options"])
+        runners: dict[str, Served] = {}
+        for name in request["order"]:
+            runners[name] = Served(name, self._model(request["models"][name]), options)
+        feeds = {name: self._feeds[key] for name, key in request["feeds"].items()}
+        watch = Watch()
+        return {"samples_ms": timed_round(runners, feeds, options), "seen": watch.stop()}
+
+    def _do_placement(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        with self._profiled(self._model(request["model"]), request) as session:
+            return {"nodes": nodes_by_provider(session, self._feeds[request["feeds"]])}
+
+    def _do_layer(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        feeds = {name: make_array(told) for name, told in request["arrays"].items()}
+        by_kernel = request["options"]["provider"] == _CPU
+        with self._profiled(zlib.decompress(base64.b64decode(request["model"])), request) as session:
+            return {"ms": layer_ms(session, feeds, request["bread"], by_kernel=by_kernel)}
+
+    def _do_sweep(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """End runners whose connection was lost, and remove their folders."""
+        for left in request["left"]:
+            if b"onnxprune runner" in _command(left["pid"]):
+                with contextlib.suppress(OSError):
+                    os.kill(left["pid"], signal.SIGKILL)
+            folder = Path(left["folder"])
+            if folder.parent == self._folder.parent and folder.name.startswith(FOLDER_PREFIX):
+                shutil.rmtree(folder, ignore_errors=True)
+        return {}
+
+    def _model(self, key: str) -> str:
+        return str(self._folder / key / "model.onnx")
+
+    @contextlib.contextmanager
+    def _profiled(self, source: object, request: Mapping[str, Any]) -> Iterator[Profiled]:
+        with tempfile.TemporaryDirectory(dir=self._folder) as folder:
+            prefix = Path(folder) / "profile"
+            yield Served(request["name"], source, types.SimpleNamespace(**request["options"]), str(prefix))
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def serve(requests: Any, replies: Any, parent: str | None) -> None:
+    """Answer requests until they end; see the module.
+
+    Args:
+        requests: A binary file of JSON lines.
+        replies: A binary file for the answers.
+        parent: Folder to make the temporary folder in; None: the system's.
+    """
+
+    def reply(message: Mapping[str, Any]) -> None:
+        replies.write(json.dumps(message).encode() + b"\n")
+        replies.flush()
+
+    try:
+        import onnxruntime as ort
+    except ImportError as error:
+        reply({"error": str(error), "kind": "import", "python": sys.executable})
+        return
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=parent)).resolve()
+    except OSError as error:
+        reply({"error": f"{parent or tempfile.gettempdir()}: {error.strerror}", "kind": "space"})
+        return
+    try:
+        reply({"ready": ort.__version__, "folder": str(folder), "pid": os.getpid()})
+        service = Service(folder)
+        for line in requests:
+            try:
+                reply(service.answer(json.loads(line.decode())))
+            except RefusedError as error:
+                reply({"error": str(error), "kind": error.kind, "name": error.name})
+            except Exception as error:
+                reply({"error": f"{type(error).__name__}: {error}", "kind": "unexpected"})
+    except OSError:
+        # The connection is gone; there is nobody to tell.
+        return
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def main(parent: str | None) -> None:
+    """Serve standard input and output; what libraries print goes to standard error."""
+
+    def leave(*_: object) -> None:
+        raise SystemExit(1)
+
+    for name in ("SIGTERM", "SIGHUP", "SIGINT"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), leave)
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    serve(sys.stdin.buffer, replies, parent)

@@ -1,0 +1,147 @@
+"""The measuring loop: sessions that take turns, and layers timed by onnxruntime's profiler."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+# Timed runs in a row before the next model's turn. Turns of one run each would time every model with the
+# others' weights in the cache; the first run of a turn is not timed for the same reason.
+_TURN_RUNS = 5
+_LAYER_BUDGET_S, _LAYER_MIN_RUNS, _LAYER_MAX_RUNS = 0.012, 4, 60
+
+
+class Runner(Protocol):
+    """A loaded model."""
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> None:
+        """Run once."""
+
+
+class Profiled(Runner, Protocol):
+    """A loaded model whose kernels are timed by onnxruntime."""
+
+    def end_profile(self) -> object:
+        """Stop profiling and return the path of the file that was written."""
+
+
+class Plan(Protocol):
+    """How long a session is measured; see `MeasureOptions`."""
+
+    @property
+    def warmup(self) -> int:
+        """Runs that are not timed."""
+
+    @property
+    def min_runs(self) -> int:
+        """Fewest timed runs."""
+
+    @property
+    def max_runs(self) -> int:
+        """Most timed runs."""
+
+    @property
+    def session_ms(self) -> float:
+        """Time to measure for."""
+
+
+def timed_round(
+    runners: Mapping[str, Runner],
+    feeds: Mapping[str, Mapping[str, np.ndarray]],
+    plan: Plan,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, list[float]]:
+    """Let loaded models take turns of a few runs until each has run long enough.
+
+    Returns:
+        The timed runs of each model, in milliseconds.
+    """
+    for name, runner in runners.items():
+        for _ in range(plan.warmup):
+            runner.run(feeds[name])
+    timed: dict[str, list[float]] = {name: [] for name in runners}
+    while True:
+        waiting = [name for name in runners if not _enough(timed[name], plan)]
+        if not waiting:
+            return timed
+        for name in waiting:
+            if len(runners) > 1:
+                runners[name].run(feeds[name])
+            for _ in range(_turn(timed[name], plan)):
+                start = clock()
+                runners[name].run(feeds[name])
+                timed[name].append((clock() - start) * 1e3)
+
+
+def _enough(timed_ms: Sequence[float], plan: Plan) -> bool:
+    long_enough = len(timed_ms) >= plan.min_runs and sum(timed_ms) >= plan.session_ms
+    return long_enough or len(timed_ms) >= plan.max_runs
+
+
+def _turn(timed_ms: Sequence[float], plan: Plan) -> int:
+    """Return how many runs are timed before the next model's turn."""
+    limit = plan.min_runs if sum(timed_ms) >= plan.session_ms else plan.max_runs
+    return min(_TURN_RUNS, limit - len(timed_ms))
+
+
+def layer_ms(session: Profiled, feeds: Mapping[str, np.ndarray], bread: Sequence[str], *, by_kernel: bool) -> float:
+    """Return the mean of the fastest quarter of the runs: what disturbs a run only ever adds to it.
+
+    Args:
+        session: The layer's model, profiled.
+        feeds: Its inputs.
+        bread: Names of the nodes before and behind the layer.
+        by_kernel: Take the kernels' times where the profile has them; else the clock's.
+    """
+    session.run(feeds)
+    wall: list[float] = []
+    end = time.perf_counter() + _LAYER_BUDGET_S
+    while len(wall) < _LAYER_MIN_RUNS or (time.perf_counter() < end and len(wall) < _LAYER_MAX_RUNS):
+        start = time.perf_counter()
+        session.run(feeds)
+        wall.append((time.perf_counter() - start) * 1e3)
+    kernels = _kernels(session.end_profile())
+    inside = _between_bread(kernels, bread)[1:] if by_kernel else []
+    runs = np.sort(inside or wall)
+    return float(runs[: max(1, len(runs) // 4)].mean())
+
+
+def _kernels(profile: object) -> list[dict[str, Any]]:
+    events = json.loads(Path(str(profile)).read_text(encoding="utf-8"))
+    nodes = [event for event in events if event.get("cat") == "Node"]
+    return [event for event in nodes if str(event.get("name", "")).endswith("_kernel_time")]
+
+
+def _between_bread(kernels: Sequence[dict[str, Any]], bread: Sequence[str]) -> list[float]:
+    """Sum the kernel times (ms) of each run between the slices of bread; without bread the layer's own."""
+    if not any(str(event["name"]).startswith(bread[0]) for event in kernels):
+        return [event["dur"] / 1e3 for event in kernels if str(event["name"]).startswith("layer")]
+    runs: list[float] = []
+    current: float | None = None
+    for event in kernels:
+        name = str(event["name"])
+        if name.startswith(bread[0]):
+            current = 0.0
+        elif name.startswith(bread[1]) and current is not None:
+            runs.append(current)
+            current = None
+        elif current is not None:
+            current += event["dur"] / 1e3
+    return runs
+
+
+def nodes_by_provider(session: Profiled, feeds: Mapping[str, np.ndarray]) -> dict[str, dict[str, int]]:
+    """Run a profiled model once and count its nodes: provider -> operator -> nodes."""
+    session.run(feeds)
+    placed = {str(event["name"]): event.get("args", {}) for event in _kernels(session.end_profile())}
+    result: dict[str, dict[str, int]] = {}
+    for node in placed.values():
+        operators = result.setdefault(str(node.get("provider", "")), {})
+        operator = str(node.get("op_name", ""))
+        operators[operator] = operators.get(operator, 0) + 1
+    return result

@@ -1,0 +1,203 @@
+"""A machine over SSH as a device."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from onnxprune.errors import DeviceError
+from onnxprune.latency.device import Feeds, ModelSource, Progress
+from onnxprune.latency.hardware import with_provider_options
+from onnxprune.latency.interleaved import measure_rounds
+from onnxprune.latency.layer_costs import LayerCosts, scaled
+from onnxprune.latency.layers import BREAD_IN, BREAD_OUT, LayerSpec, sandwich
+from onnxprune.latency.options import MeasureOptions
+from onnxprune.latency.providers import PROVIDERS, fallback_note
+from onnxprune.latency.remote.conditions import conditions
+from onnxprune.latency.remote.link import Link, Upload
+from onnxprune.latency.remote.process import RequestError
+from onnxprune.latency.remote.recipe import describe_feeds, recipe
+from onnxprune.latency.remote.ssh import Target
+from onnxprune.latency.session import plain_reason
+from onnxprune.latency.stats import LatencyStats
+
+
+class SshDevice:
+    """onnxruntime on another machine; to be closed, which removes what was put there."""
+
+    def __init__(self, target: Target, *, send_weights: bool = False) -> None:
+        """Connect.
+
+        Args:
+            target: Where to.
+            send_weights: Send the true weights, to compare; else random ones are made there.
+
+        Raises:
+            DeviceError: The device cannot be reached or lacks something; the message says what to do.
+        """
+        self.name = f"ssh://{target.address}"
+        self._link = Link(target)
+        self._send_weights = send_weights
+        self._facts: dict[str, dict[str, object]] = {}
+        self._notes: list[str] = []
+        self._noted: set[str] = set()
+        self._link.connect()
+
+    def fingerprint(self, options: MeasureOptions) -> dict[str, object]:
+        """Return the CPU (and GPU) there, onnxruntime's version, provider and threads."""
+        request = {"do": "facts", "provider": options.full_provider, "threads": options.threads}
+        key = json.dumps(request)
+        if key not in self._facts:
+            with self._explained(options):
+                self._facts[key] = self._link.ask(request)["facts"]
+        return with_provider_options(self._facts[key], options)
+
+    def layer_costs(self, options: MeasureOptions) -> LayerCosts:
+        """Return the table of that machine, with what earlier runs measured."""
+        return LayerCosts(_RemoteTimer(self, options))
+
+    def measure(
+        self,
+        models: Mapping[str, ModelSource],
+        feeds: Mapping[str, Feeds],
+        options: MeasureOptions,
+        on_progress: Progress | None = None,
+    ) -> dict[str, LatencyStats]:
+        """Measure models in `options.sessions` rounds of turns, each one request; see `Device.measure`.
+
+        Rounds that were answered are kept when the connection is lost.
+        """
+        recipes = {name: recipe(name, source, send_weights=self._send_weights) for name, source in models.items()}
+        inputs = {name: describe_feeds(feeds[name]) for name in models if name in feeds}
+        model_keys = {name: made.key for name, made in recipes.items()}
+        feed_keys = {name: key for name, (key, _) in inputs.items()}
+        uploads = [
+            *(Upload(made.key, made.requests) for made in recipes.values()),
+            *(_feeds_upload(key, arrays) for key, arrays in inputs.values()),
+        ]
+        seen: list[dict[str, Any]] = []
+
+        def run_round(names: Sequence[str]) -> dict[str, list[float]]:
+            keys = {"models": _only(model_keys, names), "feeds": _only(feed_keys, names)}
+            answer = self._link.ask({"do": "round", "order": list(names), **keys, "options": _told(options)}, uploads)
+            seen.append(answer["seen"])
+            samples: dict[str, list[float]] = answer["samples_ms"]
+            return samples
+
+        with self._explained(options):
+            self._link.keep({upload.key for upload in uploads})
+            result = measure_rounds(models, feeds, options.sessions, run_round, on_progress)
+            for name in list(models)[:1]:
+                self._see_fallback(name, (model_keys[name], feed_keys[name]), uploads, options)
+        for kind, note in conditions(seen).items():
+            self._note(kind, f"device '{self.name}' {note}")
+        return result
+
+    def take_notes(self) -> tuple[str, ...]:
+        """Return what was seen since the last call; see `Device.take_notes`."""
+        if self._link.lost:
+            self._note(
+                "lost", f"device '{self.name}' lost the connection; it was made again, and what was measured kept"
+            )
+        notes, self._notes = tuple(self._notes), []
+        return notes
+
+    def close(self) -> None:
+        """End the connection and remove what was put there."""
+        if not self._link.close():
+            self._note("left", f"device '{self.name}': a folder onnxprune-* may be left in its temporary folder")
+
+    def layer_ms(self, spec: LayerSpec, options: MeasureOptions) -> float:
+        """Return the milliseconds that a layer takes there."""
+        model, feeds = sandwich(spec)
+        shapes = {
+            name: {"dtype": array.dtype.str, "shape": list(array.shape), "seed": 0} for name, array in feeds.items()
+        }
+        request = {
+            "do": "layer",
+            "name": "layer",
+            "model": base64.b64encode(zlib.compress(model)).decode(),
+            "arrays": shapes,
+            "bread": [BREAD_IN, BREAD_OUT],
+            "options": _told(options),
+        }
+        with self._explained(options):
+            return float(self._link.ask(request)["ms"])
+
+    def _see_fallback(
+        self, name: str, keys: tuple[str, str], uploads: Sequence[Upload], options: MeasureOptions
+    ) -> None:
+        """Look, once for each provider, for nodes that it leaves to the CPU."""
+        provider = options.full_provider
+        if provider == PROVIDERS["cpu"] or provider in self._noted:
+            return
+        request = {"do": "placement", "name": name, "model": keys[0], "feeds": keys[1], "options": _told(options)}
+        note = fallback_note(provider, self._link.ask(request, uploads)["nodes"])
+        self._note(provider, f"device '{self.name}', model '{name}': {note}" if note is not None else None)
+
+    def _note(self, kind: str, text: str | None) -> None:
+        """Keep what was seen, each kind once: a search measures hundreds of times."""
+        if kind not in self._noted and text is not None:
+            self._notes.append(text)
+        self._noted.add(kind)
+
+    @contextmanager
+    def _explained(self, options: MeasureOptions) -> Iterator[None]:
+        """Say what a refusal means."""
+        try:
+            yield
+        except RequestError as error:
+            raise DeviceError(self._meaning(error, options)) from None
+
+    def _meaning(self, error: RequestError, options: MeasureOptions) -> str:
+        where, version = f"device '{self.name}'", f"onnxruntime {self._link.connect()}"
+        reason = plain_reason(str(error))
+        provider = options.full_provider
+        return {
+            "provider": f"{where}: {version} there has no provider '{options.provider}'; it has {reason}",
+            "dropped": f"{where}: {provider} does not start there for model '{error.name}'; what is left is {reason}",
+            "load": f"{where}: {version} cannot load model '{error.name}' on {provider} there: {reason}",
+            "run": f"{where}: {version} cannot run model '{error.name}' on {provider} there: {reason}",
+            "space": f"{where}: there is no space left in {reason}; name another folder with ?folder=PATH",
+            "files": f"{where}: cannot write there, {reason}; name another folder with ?folder=PATH",
+            "memory": f"{where}: it has too little memory for this model",
+        }.get(error.kind, f"{where}: {reason}")
+
+
+class _RemoteTimer:
+    """Times layers on a device over SSH."""
+
+    def __init__(self, device: SshDevice, options: MeasureOptions) -> None:
+        self._device, self._options = device, options
+
+    def fingerprint(self) -> dict[str, object]:
+        """Return what the timings depend on."""
+        return self._device.fingerprint(self._options)
+
+    def time_ms(self, spec: LayerSpec) -> float:
+        """Return the milliseconds that a layer takes."""
+        return scaled(spec, lambda part: self._device.layer_ms(part, self._options))
+
+
+def _feeds_upload(key: str, arrays: Mapping[str, Any]) -> Upload:
+    return Upload(key, lambda: [{"do": "feeds", "key": key, "arrays": arrays}])
+
+
+def _only(keys: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
+    return {name: keys[name] for name in names}
+
+
+def _told(options: MeasureOptions) -> dict[str, Any]:
+    return {
+        "provider": options.full_provider,
+        "provider_options": list(options.provider_options),
+        "threads": options.threads,
+        "warmup": options.warmup,
+        "min_runs": options.min_runs,
+        "max_runs": options.max_runs,
+        "session_ms": options.session_ms,
+    }

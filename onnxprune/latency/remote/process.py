@@ -1,0 +1,202 @@
+"""One connection: an ssh process, the runner at its other end, and requests with time limits."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import queue
+import subprocess
+import threading
+import time
+from collections import deque
+from importlib import resources
+from typing import Any
+
+from onnxprune.errors import DeviceError
+from onnxprune.latency.remote import ssh
+
+_PACKAGE = "onnxprune.latency.on_device"
+_MODULES = ("content", "machine", "timing", "runner")
+# Importing onnxruntime takes many seconds on a small board.
+_START_S = 120.0
+_SEND_S = 120.0
+_END_S = 10.0
+_LINES_KEPT = 40
+
+# Old Pythons must get as far as the check of the version. The comment is how a runner knows another one.
+_BOOTSTRAP = """\
+# onnxprune runner
+import sys, json, types
+def bad(kind, text):
+    print(json.dumps({"kind": kind, "error": text, "python": sys.executable}))
+    sys.exit(0)
+if sys.version_info < (3, 8):
+    bad("python", sys.version.split()[0])
+told = json.loads(sys.stdin.buffer.readline().decode())
+try:
+    for name, text in told["modules"]:
+        module = sys.modules[name] = types.ModuleType(name)
+        exec(compile(text, name, "exec"), module.__dict__)
+except ImportError as error:
+    bad("import", str(error))
+module.main(told["folder"])
+"""
+
+
+class ConnectionLostError(Exception):
+    """The connection ended before an answer came; a new one may serve."""
+
+
+class RequestError(Exception):
+    """The runner refused a request.
+
+    Attributes:
+        kind: Why, as a word; see `on_device.runner`.
+        name: The model it is about, or "".
+    """
+
+    def __init__(self, kind: str, text: str, name: str = "") -> None:
+        super().__init__(text)
+        self.kind, self.name = kind, name
+
+
+class RunnerProcess:
+    """A runner on the other side; requests go one after the other."""
+
+    def __init__(self, target: ssh.Target) -> None:
+        """Connect and start the runner.
+
+        Raises:
+            DeviceError: It does not start there; the message says why and what to do.
+        """
+        self._target = target
+        code = f"exec({_BOOTSTRAP!r})"
+        self._process = subprocess.Popen(
+            ssh.command(target, ssh.remote_python(target, code)),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            # Ctrl-C is for us; the runner must live to tidy up.
+            start_new_session=True,
+        )
+        self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._said: deque[str] = deque(maxlen=_LINES_KEPT)
+        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._read_lines, self._read_said)]
+        for thread in self._threads:
+            thread.start()
+        self.present: set[str] = set()
+        """Keys of what was put there."""
+        self._folder, self._pid = "", 0
+        try:
+            self._begin()
+        except BaseException:
+            self.end(wait_s=0.0)
+            raise
+
+    @property
+    def left(self) -> dict[str, Any]:
+        """What the runner leaves behind if it is killed."""
+        return {"folder": self._folder, "pid": self._pid}
+
+    def ask(self, request: dict[str, Any], limit_s: float) -> dict[str, Any]:
+        """Send a request and wait for its answer.
+
+        Raises:
+            ConnectionLostError: The connection ended.
+            RequestError: The runner refused.
+            DeviceError: No answer came in time.
+        """
+        self._send(request)
+        return self._answer(limit_s)
+
+    def end(self, wait_s: float = _END_S) -> bool:
+        """End the input, upon which the runner removes its folder, and wait; say whether it ended by itself."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        return self._exit_code(wait_s) == 0
+
+    def _exit_code(self, wait_s: float) -> int:
+        """Wait for the end, with all that was said until then; what does not end in time is killed."""
+        try:
+            code = self._process.wait(wait_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait()
+        for thread in self._threads:
+            thread.join(1.0)
+        return code
+
+    def _begin(self) -> None:
+        modules = [[f"{_PACKAGE}.{name}", _source(name)] for name in _MODULES]
+        try:
+            self._send({"modules": modules, "folder": self._target.folder})
+            ready = self._answer(_START_S)
+        except ConnectionLostError:
+            code = self._exit_code(_END_S)
+            raise ssh.failure(self._target, code, "\n".join(self._said)) from None
+        except RequestError as error:
+            raise self._not_ready(error) from None
+        self._folder, self._pid = ready["folder"], ready["pid"]
+        self.onnxruntime = str(ready["ready"])
+        """Version of onnxruntime there."""
+
+    def _not_ready(self, error: RequestError) -> DeviceError:
+        where = f"device 'ssh://{self._target.address}'"
+        if error.kind == "python":
+            return DeviceError(f"{where}: '{self._target.python}' there is Python {error}; 3.8 or newer is needed")
+        if error.kind == "import":
+            python = error.name or self._target.python
+            return DeviceError(
+                f"{where}: '{python}' there lacks what measuring needs ({error}); install it with "
+                f"'{python} -m pip install numpy onnxruntime', or name another Python with ?python=PATH"
+            )
+        return DeviceError(f"{where}: cannot make a folder there: {error}; name another with ?folder=PATH")
+
+    def _send(self, request: dict[str, Any]) -> None:
+        assert self._process.stdin is not None
+        # A pipe that nobody empties blocks for ever.
+        watchdog = threading.Timer(_SEND_S, self._process.kill)
+        watchdog.start()
+        try:
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+        except OSError as error:
+            raise ConnectionLostError from error
+        finally:
+            watchdog.cancel()
+
+    def _answer(self, limit_s: float) -> dict[str, Any]:
+        end = time.monotonic() + limit_s
+        while True:
+            try:
+                line = self._lines.get(timeout=max(end - time.monotonic(), 0.0))
+            except queue.Empty:
+                raise DeviceError(
+                    f"device 'ssh://{self._target.address}' did not answer within {limit_s:.0f} s; is it that slow, "
+                    "give more with ?timeout=SECONDS"
+                ) from None
+            if line is None:
+                raise ConnectionLostError
+            # What the login shell prints comes before the first answer.
+            if not line.startswith(b"{"):
+                continue
+            answer: dict[str, Any] = json.loads(line)
+            if "error" in answer:
+                raise RequestError(answer["kind"], answer["error"], answer.get("name") or answer.get("python") or "")
+            return answer
+
+    def _read_lines(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._lines.put(line)
+        self._lines.put(None)
+
+    def _read_said(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            self._said.append(line.decode(errors="replace").rstrip())
+
+
+def _source(module: str) -> str:
+    return (resources.files(_PACKAGE) / f"{module}.py").read_text(encoding="utf-8")

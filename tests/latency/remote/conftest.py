@@ -1,0 +1,13 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.latency.remote.server import Server, serving
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A running OpenSSH server that the client knows and that knows the client."""
+    with serving(tmp_path / "server") as running:
+        yield running

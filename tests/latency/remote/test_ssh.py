@@ -1,0 +1,232 @@
+"""Measuring over a real OpenSSH server on the loopback, and everything that can be wrong with one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from onnxprune.errors import DeviceError
+from onnxprune.latency import LayerCosts, LayerSpec, LocalDevice, MeasureOptions, ProfilingTimer, choose, opened
+from onnxprune.report import read_report
+from tests.cli.conftest import Run, run
+from tests.latency.models import FEEDS, one_op
+from tests.latency.remote.server import Server, needs_sshd
+
+pytestmark = needs_sshd
+__all__ = ["run"]
+
+SHORT = MeasureOptions(sessions=3, warmup=1, min_runs=4, session_ms=0.0)
+MODELS = Path(__file__).parents[3] / "models"
+
+
+def measure(spec: str, options: MeasureOptions = SHORT) -> None:
+    with opened(choose(spec)[0]) as device:
+        device.measure({"small": one_op()}, {"small": FEEDS}, options)
+
+
+def refusal(spec: str) -> str:
+    with pytest.raises(DeviceError) as refused:
+        measure(spec)
+    return str(refused.value)
+
+
+def test_a_remote_measurement_has_the_form_of_a_local_one(server: Server) -> None:
+    spec, options = choose(server.spec(threads=2))
+    with opened(spec) as device:
+        seen: list[tuple[int, int]] = []
+        models, feeds = {"a": one_op(), "b": one_op("Neg")}, {"a": FEEDS, "b": FEEDS}
+        result = device.measure(models, feeds, SHORT, lambda *step: seen.append(step))
+        assert device.fingerprint(options) == LocalDevice().fingerprint(options)
+        assert device.name.startswith("ssh://")
+        assert len(list(server.remote.iterdir())) == 1
+    assert {name: [len(runs) for runs in stats.samples_ms] for name, stats in result.items()} == {
+        "a": [4, 4, 4],
+        "b": [4, 4, 4],
+    }
+    assert all(0 < stats.p50_ms < 1e3 for stats in result.values())
+    assert seen == [(2, 6), (4, 6), (6, 6)]
+    assert server.left() == []
+
+
+def test_layers_cost_what_they_cost_there_and_the_table_is_that_of_the_hardware(server: Server, tmp_path: Path) -> None:
+    layer = LayerSpec("Conv", 8, 8, size=(6, 6), kernel=(3, 3), pads=(1, 1, 1, 1))
+    spec, options = choose(server.spec())
+    with opened(spec) as device:
+        costs = device.layer_costs(options)
+        assert 0 < costs.cost_ms(layer) < 1e3
+        costs.save()
+        other = device.layer_costs(MeasureOptions(threads=2))
+        other.cost_ms(layer)
+        other.save()
+    # This machine is the same hardware, so its table has the point already.
+    timer = ProfilingTimer(options)
+    timer.time_ms = lambda _: pytest.fail("it was measured already")  # type: ignore[method-assign]
+    assert LayerCosts(timer).cost_ms(layer) == costs.cost_ms(layer)
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONNXPRUNE_CACHE", str(tmp_path / "cache"))
+
+
+def test_an_unknown_host_is_refused_with_its_key(server: Server) -> None:
+    server.know(None)
+    told = subprocess.run(
+        ["ssh-keygen", "-lf", server.folder / "host.pub"], capture_output=True, text=True, check=True
+    ).stdout.split()[1]
+    message = refusal(server.spec())
+    assert f"its host key is unknown; it shows ssh-ed25519 {told}" in message
+    assert f"connecting once by hand: ssh -F {server.folder / 'ssh_config'} -p {server.port} " in message
+
+
+def test_a_host_whose_key_changed_is_refused(server: Server) -> None:
+    server.know(server.folder / "other_host.pub")
+    message = refusal(server.spec())
+    assert "its host key is not the one known; somebody may be in between" in message
+    assert f"ssh-keygen -R '[127.0.0.1]:{server.port}'" in message
+
+
+def test_a_key_that_is_not_accepted(server: Server) -> None:
+    server.config("stranger")
+    assert "it accepts none of the keys" in refusal(server.spec())
+
+
+def test_a_host_that_does_not_answer(server: Server) -> None:
+    server.stop()
+    message = refusal(server.spec())
+    assert "cannot be reached: " in message
+    assert "Connection refused" in message
+
+
+def test_no_python_there(server: Server) -> None:
+    message = refusal(server.spec(python="/nowhere/python3"))
+    assert "there is no Python called '/nowhere/python3' there" in message
+    assert "?python=/path/to/python" in message
+
+
+def test_no_onnxruntime_there(server: Server) -> None:
+    package = server.folder / "without"
+    package.mkdir()
+    (package / "onnxruntime.py").write_text("raise ImportError('No module named onnxruntime')")
+    python = server.script("python", f'PYTHONPATH={package} exec {sys.executable} "$@"')
+    message = refusal(server.spec(python=python))
+    assert "lacks what measuring needs (No module named onnxruntime)" in message
+    assert "-m pip install numpy onnxruntime" in message
+
+
+def test_a_python_that_is_too_old(server: Server) -> None:
+    older = "import sys; sys.version_info = (3, 7, 0); sys.version = '3.7.0 (old)'; exec(sys.argv[3])"
+    python = server.script("python", f'exec {sys.executable} -c "{older}" "$@"')
+    assert "is Python 3.7.0; 3.8 or newer is needed" in refusal(server.spec(python=python))
+
+
+def test_what_the_shell_says_first_is_passed_over(server: Server) -> None:
+    python = server.script("python", f'echo welcome; echo "{{}}" >&2; exec {sys.executable} "$@"')
+    measure(server.spec(python=python))
+
+
+def test_a_folder_that_is_not_there(server: Server) -> None:
+    message = refusal(server.spec(folder=server.folder / "none"))
+    assert "cannot make a folder there" in message
+    assert "?folder=PATH" in message
+
+
+def test_a_model_and_a_provider_that_do_not_run_there_are_named(server: Server) -> None:
+    with opened(choose(server.spec())[0]) as device:
+        with pytest.raises(DeviceError, match=r"onnxruntime [\d.]+ cannot load model 'odd' on CPU.* there: .*NoSuchOp"):
+            device.measure({"odd": one_op("NoSuchOp")}, {"odd": FEEDS}, SHORT)
+        with pytest.raises(DeviceError, match=r"there has no provider 'coreml'; it has .*CPUExecutionProvider"):
+            device.measure({"a": one_op()}, {"a": FEEDS}, MeasureOptions(provider="coreml"))
+        with pytest.raises(DeviceError, match="cannot run model 'a'"):
+            device.measure({"a": one_op()}, {"a": {"x": np.ones((1, 5), np.float32)}}, SHORT)
+        with pytest.raises(DeviceError, match="no inputs were given for model 'a'"):
+            device.measure({"a": one_op()}, {}, SHORT)
+        # A refusal leaves the connection as it was.
+        assert device.measure({"a": one_op()}, {"a": FEEDS}, SHORT)["a"].runs == 12
+    assert server.left() == []
+
+
+def test_a_connection_cut_in_the_middle_is_made_again_and_rounds_are_kept(server: Server) -> None:
+    cuts: list[int] = []
+
+    def cut_once(done: int, _: int) -> None:
+        if done == 2:
+            cuts.append(server.cut())
+
+    with opened(choose(server.spec())[0]) as device:
+        result = device.measure({"small": one_op()}, {"small": FEEDS}, SHORT, cut_once)
+        assert [len(runs) for runs in result["small"].samples_ms] == [4, 4, 4]
+        assert len(cuts) == 1
+        assert cuts[0] >= 1
+        (note,) = [note for note in device.take_notes() if "lost" in note]
+        assert "what was measured kept" in note
+        assert device.take_notes() == ()
+    assert server.left() == []
+
+
+def test_a_runner_that_is_killed_leaves_nothing_behind(server: Server) -> None:
+    pids = server.folder / "pids"
+    python = server.script("python", f'echo $$ >> {pids}; exec {sys.executable} "$@"')
+
+    def kill_once(done: int, _: int) -> None:
+        if done == 1:
+            os.kill(int(pids.read_text().split()[0]), signal.SIGKILL)
+
+    with opened(choose(server.spec(python=python))[0]) as device:
+        before = list(server.remote.iterdir())
+        result = device.measure({"small": one_op()}, {"small": FEEDS}, SHORT, kill_once)
+        assert result["small"].runs == 12
+        assert not before[0].exists()
+    assert len(pids.read_text().split()) == 2
+    assert server.left() == []
+
+
+def test_what_is_left_of_a_cut_connection_is_removed_in_the_end(server: Server) -> None:
+    pids = server.folder / "pids"
+    python = server.script("python", f'echo $$ >> {pids}; exec {sys.executable} "$@"')
+
+    def kill(*_: int) -> None:
+        os.kill(int(pids.read_text().split()[-1]), signal.SIGKILL)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), opened(choose(server.spec(python=python))[0]) as device:
+        device.measure({"small": one_op()}, {"small": FEEDS}, SHORT, kill)
+    assert server.left() == []
+
+
+def test_a_request_that_always_ends_the_connection_is_given_up(server: Server) -> None:
+    answer = '{"ready": "1.0", "folder": "/tmp/onnxprune-none", "pid": 0}'
+    python = server.script(
+        "python",
+        f"echo x >> {server.folder / 'count'}; read code; echo '{answer}'; read request; "
+        'case "$request" in *sweep*) echo "{}"; read request;; esac',
+    )
+    assert "lost the connection 3 times at the same request ('round')" in refusal(server.spec(python=python))
+
+
+def test_a_device_that_does_not_answer_in_time(server: Server) -> None:
+    answer = '{"ready": "1.0", "folder": "/tmp/onnxprune-none", "pid": 0}'
+    python = server.script("python", f"read code; echo '{answer}'; cat > /dev/null")
+    assert "did not answer within 1 s; is it that slow" in refusal(server.spec(python=python, timeout=1))
+
+
+@pytest.mark.slow
+def test_prune_for_a_device_over_ssh(server: Server, tmp_path: Path, run: Run) -> None:
+    output = tmp_path / "small.onnx"
+    model = MODELS / "fashion-resnet20.onnx"
+    result = run("prune", model, "--target-latency", "60%", "--device", server.spec(), "-o", output)
+    assert result.exit_code == 0, result.output
+    report = read_report(tmp_path / "small.report.json")
+    assert report.device is not None
+    assert report.device.name.startswith("ssh://")
+    assert report.after.macs < report.before.macs
+    assert report.after.latency is not None
+    assert (tmp_path / "cache").is_dir()
+    assert server.left() == []

@@ -1,0 +1,112 @@
+"""Devices as they are written."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from onnxprune.errors import DeviceError
+from onnxprune.latency import MeasureOptions, choose, read_spec
+from onnxprune.latency.remote import Target
+
+
+def test_this_machine() -> None:
+    spec = read_spec("local?provider=CUDA&threads=4&provider.device_id=1")
+    assert (spec.target, spec.provider, spec.threads) == (None, "CUDA", 4)
+    assert spec.provider_options == (("device_id", "1"),)
+
+
+def test_another_machine(tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    config.touch()
+    spec = read_spec(
+        f"ssh://pi@host:22?python=~/venv/bin/python&provider=XNNPACK&threads=2&folder=/mnt/a%26b&config={config}&timeout=9"
+    )
+    assert spec.target == Target("host", "pi", 22, "~/venv/bin/python", "/mnt/a&b", str(config), 9.0)
+    assert (spec.provider, spec.threads) == ("XNNPACK", 2)
+    assert read_spec("ssh://Board").target == Target("Board")
+    assert read_spec("ssh://[::1]:2222/").target == Target("[::1]", port=2222)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("local?thread=4", "unknown key 'thread'; did you mean 'threads'? known are provider, threads and"),
+        ("local?python=x", "unknown key 'python'"),
+        ("local?threads=0", "threads must be a whole number of at least 1, not '0'"),
+        ("local?threads", "'threads' is no KEY=VALUE"),
+        ("local?threads=1&threads=2", "'threads' is given twice"),
+        ("local?provider=abacus", "unknown provider 'abacus'"),
+        ("ssh://pi:secret@host", "must hold no password"),
+        ("ssh://host:port", "port must be a whole number"),
+        ("ssh://-oProxyCommand=x", "is no host name"),
+        ("ssh://-l@host", "is no user name"),
+        ("ssh://", "is no host name"),
+        ("ssh://host/path", "cannot be understood; write ssh://user@host:port?key=value"),
+        ("http://host", "cannot be understood"),
+        ("ssh://host?config=/none", "there is no file '/none'"),
+        ("ssh://host?timeout=soon", "timeout must be a whole number"),
+    ],
+)
+def test_what_cannot_be_meant(text: str, message: str) -> None:
+    with pytest.raises(DeviceError, match=re.escape(message)) as refused:
+        read_spec(text)
+    assert "secret" not in str(refused.value)
+
+
+def test_what_is_said_beside_the_spec() -> None:
+    assert choose("local?threads=2", "cuda", None, 3)[1] == MeasureOptions(provider="cuda", threads=2, batch=3)
+    assert choose("local", None, 4)[1] == MeasureOptions(threads=4)
+    assert choose("local?threads=2&provider=cpu", "cpu", 2)[1] == MeasureOptions(threads=2)
+    with pytest.raises(DeviceError, match=r"says threads=2, but threads 4 was given too; give one"):
+        choose("local?threads=2", None, 4)
+    with pytest.raises(DeviceError, match="says provider=CUDA, but provider cpu"):
+        choose("local?provider=CUDA", "cpu")
+
+
+def write(folder: Path, text: str) -> None:
+    (folder / "onnxprune.toml").write_text(text)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    below = tmp_path / "project" / "below"
+    below.mkdir(parents=True)
+    monkeypatch.chdir(below)
+    return below.parent
+
+
+def test_devices_by_name(folder: Path) -> None:
+    write(folder, '[devices.pi]\nspec = "ssh://pi@host?threads=2"\n[devices.fast]\nspec = "local?threads=4"\n')
+    assert read_spec("pi").target == Target("host", "pi")
+    assert read_spec("fast").threads == 4
+    with pytest.raises(DeviceError, match=r"no device is called 'pie'; did you mean 'pi'\? '.*' names pi, fast"):
+        read_spec("pie")
+    write(folder / "below", '[devices.near]\nspec = "local"\n')
+    assert read_spec("near").target is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[devices.pi]\nspec = "local"\n[devices.pi]\nspec = "local"\n', "names a device or key twice"),
+        ('[devices.pi]\nspec = "local"\nthreads = 2\n', "unknown key 'devices.pi.threads'"),
+        ('[device.pi]\nspec = "local"\n', "unknown key 'device'"),
+        ("[devices.pi]\n", "key 'devices.pi.spec': Field required"),
+        ("[devices.pi]\nspec = 3\n", "key 'devices.pi.spec': Input should be a valid string"),
+        ('[devices]\npi = "local"\n', "key 'devices.pi': "),
+        ('[devices.pi]\nspec = "other"\n', "'other' is neither local nor ssh://..."),
+        ("[devices.pi\n", "is no valid TOML"),
+    ],
+)
+def test_a_file_that_cannot_be_meant(folder: Path, text: str, message: str) -> None:
+    write(folder, text)
+    with pytest.raises(DeviceError, match=re.escape(message)):
+        read_spec("pi")
+
+
+def test_a_name_without_a_file(folder: Path) -> None:
+    with pytest.raises(DeviceError, match=r"'pi' is neither 'local' nor ssh://..., and there is no onnxprune.toml in"):
+        read_spec("pi")
