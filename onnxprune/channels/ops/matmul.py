@@ -8,6 +8,7 @@ from onnxprune.channels.labels import Labels, dims
 from onnxprune.channels.map import Axis
 from onnxprune.channels.ops.rules import named
 from onnxprune.channels.registry import flow
+from onnxprune.graph.quantised import origin_of
 
 
 @flow("Gemm")
@@ -50,7 +51,7 @@ def matmul(node: ir.Node, labels: Labels) -> None:
         else:
             leading.append(meeting[0] if meeting else None)
     for value, axis in ((node.inputs[1], len(b) - 1), (node.inputs[0], len(a) - 2)):
-        if value is not None and _is_constant(value):
+        if value is not None and origin_of(value) is not None:
             labels.produce(node, value, axis)
     labels.set(node.outputs[0], (*leading, a[-2], b[-1]))
 
@@ -61,22 +62,3 @@ def _contract(node: ir.Node, labels: Labels, a_inner: int, b_inner: int, reason:
         labels.contract(node, 0, a_inner)
     else:
         labels.contract(node, 1, b_inner)
-
-
-def _is_constant(value: ir.Value) -> bool:
-    """Say whether a value is a weight, or computed from one weight by moves such as a Transpose."""
-    while not value.is_initializer():
-        producer = value.producer()
-        if producer is None or producer.op_type not in {
-            "Transpose",
-            "Cast",
-            "Identity",
-            "DequantizeLinear",
-            "Reshape",
-        }:
-            return False
-        source = producer.inputs[0]
-        if source is None:
-            return False
-        value = source
-    return True
