@@ -5,7 +5,8 @@ OnnxPruneError                 anything a user can cause; exit code 1 unless sai
 │   ├── ModelFileError         missing, a directory, not ONNX, truncated, external data missing or outside its folder
 │   ├── UnsupportedModelError  opset, IR version or construct that onnxprune cannot read
 │   ├── InputShapeError        an input size is unknown or does not fit
-│   └── WeightError            NaN or infinite weights
+│   ├── WeightError            NaN or infinite weights
+│   └── QuantisedModelError    weights are integers, which cannot be trained
 ├── NothingToPruneError        no channel can be removed; exit code 3
 ├── VerificationError          removal did not equal silencing: a defect of onnxprune, nothing is written
 ├── TargetError                a target that cannot be read
@@ -48,6 +49,10 @@ class InputShapeError(ModelError):
 
 class WeightError(ModelError):
     """A weight is NaN or infinite."""
+
+
+class QuantisedModelError(ModelError):
+    """The weights are integers, which cannot be trained."""
 
 
 class NothingToPruneError(OnnxPruneError):

@@ -29,6 +29,8 @@ _LARGEST_BYTES = 64 << 20
 # Channels that steps are looked for in: four of the largest blocks.
 _PROBED_CHANNELS = 256
 _SCHEMA = 2
+# What onnxruntime puts before the names of layers whose half precision it has no kernel for.
+_CAST_PREFIX = "InsertedPrecisionFreeCast_"
 
 Axis = Literal["in", "out"]
 
@@ -82,21 +84,20 @@ class ProfilingTimer:
 
 def _between_bread(events: list[dict[str, Any]]) -> list[float]:
     """Sum the kernel times (ms) of each run between the slices of bread; without bread the layer's own."""
-    nodes = [e for e in events if e.get("cat") == "Node"]
-    kernels = [e for e in nodes if str(e.get("name", "")).endswith("_kernel_time")]
-    if not any(str(e["name"]).startswith(BREAD_IN) for e in kernels):
-        return [e["dur"] / 1e3 for e in kernels if str(e["name"]).startswith("layer")]
+    nodes = [(str(e.get("name", "")).removeprefix(_CAST_PREFIX), e) for e in events if e.get("cat") == "Node"]
+    kernels = [(name, e["dur"] / 1e3) for name, e in nodes if name.endswith("_kernel_time")]
+    if not any(name.startswith(BREAD_IN) for name, _ in kernels):
+        return [ms for name, ms in kernels if name.startswith("layer")]
     runs: list[float] = []
     current: float | None = None
-    for event in kernels:
-        name = str(event["name"])
+    for name, ms in kernels:
         if name.startswith(BREAD_IN):
             current = 0.0
         elif name.startswith(BREAD_OUT) and current is not None:
             runs.append(current)
             current = None
         elif current is not None:
-            current += event["dur"] / 1e3
+            current += ms
     return runs
 
 
@@ -128,7 +129,11 @@ class LayerCosts:
 
     def cost_ms(self, spec: LayerSpec) -> float:
         """Return the measured cost of a layer at its counts."""
-        key = json.dumps(asdict(spec), separators=(",", ":"))
+        fields = asdict(spec)
+        if spec.dtype == "float32":
+            # As in the tables from before there were others.
+            del fields["dtype"]
+        key = json.dumps(fields, separators=(",", ":"))
         if key not in self._answers:
             self._answers[key] = self.recall(key, lambda: self._measured_ms(key, spec))
         return self._answers[key]

@@ -11,7 +11,15 @@ import onnx_ir as ir
 
 from onnxprune.channels import ChannelMap, analyse
 from onnxprune.errors import NothingToPruneError
-from onnxprune.graph import InputSpec, concrete_shapes, input_specs, load, resolve_input_shapes
+from onnxprune.graph import (
+    InputSpec,
+    concrete_shapes,
+    element_types,
+    in_float32,
+    input_specs,
+    load,
+    resolve_input_shapes,
+)
 
 InputShapes = Mapping[str, Sequence[int]]
 
@@ -24,7 +32,7 @@ class Network:
         path: The file.
         model: The normalised model.
         channels: Its analysis.
-        inputs: What it takes.
+        inputs: What it takes; float32 stands for half precision, to which samples are rounded when the network runs.
         input_shapes: The concrete size of every input, at the batch that latency is measured with.
         shapes: The shape of every value at these sizes.
     """
@@ -56,7 +64,12 @@ def read_network(path: str | Path, input_shapes: InputShapes | None, batch: int)
     channels = analyse(model)
     if channels.unit_count == 0:
         raise NothingToPruneError(_nothing(path, channels))
-    return Network(path, model, channels, input_specs(model), sizes, concrete_shapes(model, sizes))
+    return Network(path, model, channels, input_specs(in_float32(model)), sizes, concrete_shapes(model, sizes))
+
+
+def runnable(model: ir.Model, provider: str = "cpu") -> ir.Model:
+    """Return what onnxruntime can run of a model: its CPU kernels know no bfloat16, so there a float32 copy runs."""
+    return in_float32(model) if provider == "cpu" and ir.DataType.BFLOAT16 in element_types(model) else model
 
 
 def _nothing(path: Path, channels: ChannelMap) -> str:
