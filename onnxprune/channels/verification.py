@@ -86,7 +86,9 @@ def verify(
     whole, small = in_float32(model), in_float32(pruned)
     feeds = random_inputs(whole, resolve_input_shapes(model, input_shapes, batch=2), seed)
     silenced = silence(whole, channels, keep)
-    worst = replace(_worst(silenced, small, feeds, tolerance), compared="as they are" if whole is model else "in float32")
+    worst = replace(
+        _worst(silenced, small, feeds, tolerance), compared="as they are" if whole is model else "in float32"
+    )
     if not worst.passed and is_quantised(model):
         smooth = without_rounding(silenced), without_rounding(small)
         if smooth[0] is not None and smooth[1] is not None:

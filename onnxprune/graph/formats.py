@@ -52,4 +52,4 @@ def _widened(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
     def make() -> ir.TensorProtocol:
         return ir.tensor(tensor.numpy().astype(np.float32), name=tensor.name)
 
-    return ir.LazyTensor(make, dtype=ir.DataType.FLOAT, shape=tensor.shape, name=tensor.name)
+    return ir.LazyTensor(make, dtype=ir.DataType.FLOAT, shape=ir.Shape(tensor.shape.numpy()), name=tensor.name)

@@ -15,7 +15,7 @@ _CONTRACTIONS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 
 def origin_of(value: ir.Value | None) -> ir.Value | None:
-    """Return the initializer that a value is, or is made from by moves such as a Transpose; None where there is none."""
+    """Return the initializer that a value is, or is made from by moves such as a Transpose; None without one."""
     while value is not None and not value.is_initializer():
         producer = value.producer()
         if producer is None or producer.op_type not in MOVES or not producer.inputs:
@@ -43,7 +43,7 @@ def quantised_by(value: ir.Value | None) -> ir.Node | None:
 
 
 def real_values(value: ir.Value) -> np.ndarray:
-    """Return an initializer as real numbers, float64 where it is stored so, else float32; quantised ones dequantised."""
+    """Return an initializer as real numbers, float64 where it is stored so, else float32; dequantised if need be."""
     assert value.const_value is not None
     stored = value.const_value.numpy()
     node = quantised_by(value)
@@ -57,7 +57,7 @@ def real_values(value: ir.Value) -> np.ndarray:
 
 
 def store_real_values(value: ir.Value, real: np.ndarray) -> None:
-    """Replace an initializer by real numbers in its own format: scale and zero point stay, what exceeds it is clipped."""
+    """Set an initializer to real numbers in its own format; scale and zero point stay, what is beyond is clipped."""
     assert value.const_value is not None
     dtype = value.const_value.dtype.numpy()
     node = quantised_by(value)

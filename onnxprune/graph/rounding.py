@@ -16,7 +16,7 @@ from onnxprune.graph.shape_values import add_initializer
 
 
 def without_rounding(model: ir.Model) -> ir.Model | None:
-    """Return a copy that does not round activations, with the same names; None where a scale is computed or is one of blocks."""
+    """Return a copy that does not round activations, with the same names; None if a scale is computed, or of blocks."""
     copy = model.clone()
     floats: set[str] = set()
     for node in list(copy.graph):
@@ -57,8 +57,8 @@ def _quantised(graph: ir.Graph, node: ir.Node) -> list[ir.Node]:
     return [
         _node(graph, node, "Div", scale),
         _node(graph, node, "Add", zero_point),
-        _node(graph, node, "Max", np.float32(limits.min)),
-        _node(graph, node, "Min", np.float32(limits.max)),
+        _node(graph, node, "Max", np.array(limits.min)),
+        _node(graph, node, "Min", np.array(limits.max)),
     ]
 
 

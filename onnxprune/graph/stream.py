@@ -35,7 +35,9 @@ def write_streamed(model: ir.Model, file: BinaryIO) -> None:
     held = [(str(v.name), v.const_value) for v in model.graph.initializers.values() if v.const_value is not None]
     tensors = [tensor for _, tensor in held]
     heads = [_head(name, tensor) for name, tensor in held]
-    sizes = [len(head) + (tensor.nbytes if _is_large(tensor) else 0) for head, tensor in zip(heads, tensors, strict=True)]
+    sizes = [
+        len(head) + (tensor.nbytes if _is_large(tensor) else 0) for head, tensor in zip(heads, tensors, strict=True)
+    ]
     rest = graph.SerializeToString()
     prefixes = [length_prefix(INITIALIZER, size) for size in sizes]
     file.write(proto.SerializeToString())
@@ -80,9 +82,7 @@ def _head(name: str, tensor: ir.TensorProtocol) -> bytes:
 
 def _write_data(tensor: ir.TensorProtocol, file: BinaryIO) -> None:
     if isinstance(tensor, ir.ExternalTensor | ir.LazyTensor):
-        array = tensor.numpy()
-        ir.tensor(array, dtype=tensor.dtype).tofile(file)
-        del array
+        ir.Tensor(tensor.numpy(), dtype=tensor.dtype).tofile(file)
     else:
         file.write(tensor.tobytes())
     _unmap(tensor)

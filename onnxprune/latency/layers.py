@@ -76,13 +76,27 @@ def sandwich(spec: LayerSpec) -> tuple[bytes, dict[str, np.ndarray]]:
     """
     if spec.op == "MatMul":
         x = _input(spec, spec.batch, spec.channels_in)
-        return _model(x, _node("Gemm", "layer", _fed(spec, x), _shape(spec), {}, spec))
+        return _model(x, _node(_Part("Gemm", "layer", _shape(spec), {}), _fed(spec, x), spec))
     rank = len(spec.size)
-    x = _input(spec, spec.batch, _BREAD_CHANNELS, *spec.size)
-    first = _node("Conv", BREAD_IN, _fed(spec, x), (spec.channels_in, _BREAD_CHANNELS, *[1] * rank), {}, spec)
-    layer = _node(spec.op, "layer", first, _shape(spec), _attributes(spec), spec)
-    last = _node("Conv", BREAD_OUT, layer, (_BREAD_CHANNELS, spec.channels_out, *[1] * rank), {}, spec)
-    return _model(x, last)
+    x = value = _input(spec, spec.batch, _BREAD_CHANNELS, *spec.size)
+    value = _fed(spec, value)
+    for part in (
+        _Part("Conv", BREAD_IN, (spec.channels_in, _BREAD_CHANNELS, *[1] * rank), {}),
+        _Part(spec.op, "layer", _shape(spec), _attributes(spec)),
+        _Part("Conv", BREAD_OUT, (_BREAD_CHANNELS, spec.channels_out, *[1] * rank), {}),
+    ):
+        value = _node(part, value, spec)
+    return _model(x, value)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One contraction of a sandwich: its operator and name, the shape of its weight, and its attributes."""
+
+    op: str
+    name: str
+    shape: tuple[int, ...]
+    attributes: dict[str, object]
 
 
 def weight_bytes(spec: LayerSpec) -> int:
@@ -121,14 +135,12 @@ def _fed(spec: LayerSpec, x: ir.Value) -> ir.Value:
     return _rounded(x, "x") if spec.dtype == "int8" else x
 
 
-def _node(
-    op: str, name: str, x: ir.Value, shape: tuple[int, ...], attributes: dict[str, object], spec: LayerSpec
-) -> ir.Value:
+def _node(part: _Part, x: ir.Value, spec: LayerSpec) -> ir.Value:
     """Return what a contraction gives, with the nodes that make its weight behind it."""
-    output = ir.Value(name=f"{name}.y", type=_type(spec))
-    inputs = [x, _weight(f"weight_of_{name}", shape, spec)]
-    ir.node(op, inputs, attributes=attributes, name=name, outputs=[output])  # type: ignore[arg-type]
-    return _rounded(output, f"after_{name}") if spec.dtype == "int8" else output
+    output = ir.Value(name=f"{part.name}.y", type=_type(spec))
+    inputs = [x, _weight(f"weight_of_{part.name}", part.shape, spec)]
+    ir.node(part.op, inputs, attributes=part.attributes, name=part.name, outputs=[output])  # type: ignore[arg-type]
+    return _rounded(output, f"after_{part.name}") if spec.dtype == "int8" else output
 
 
 def _weight(name: str, shape: tuple[int, ...], spec: LayerSpec) -> ir.Value:

@@ -114,7 +114,9 @@ def layer_spec(node: ir.Node, shapes: Shapes, channels: ChannelMap) -> LayerSpec
         return None
     if node.op_type in {"Gemm", "MatMul"}:
         rows = int(np.prod(shapes[y][:-1]))
-        return LayerSpec("MatMul", _inner(node, shapes[x]), shapes[y][-1], batch=rows, dtype=_number_format(node, stored))
+        return LayerSpec(
+            "MatMul", _inner(node, shapes[x]), shapes[y][-1], batch=rows, dtype=_number_format(node, stored)
+        )
     groups = node.attributes.get_int("group", 1)
     c_in, c_out = shapes[x][1], shapes[y][1]
     # Where the weight's inner axis is fixed, whole groups go, and input and output channels together.

@@ -131,7 +131,9 @@ class _Wrapping:
         scale = self._constant(f"{name}.scale", np.float32(0.1))
         zero = [self._constant(f"{name}.zero", np.uint8(100) if self.zero_points else np.int8(0))]
         self.nodes.append(helper.make_node("QuantizeLinear", [name, scale, *zero], [f"{name}.q"], f"{name}.Q"))
-        self.nodes.append(helper.make_node("DequantizeLinear", [f"{name}.q", scale, *zero], [f"{name}.dq"], f"{name}.DQ"))
+        self.nodes.append(
+            helper.make_node("DequantizeLinear", [f"{name}.q", scale, *zero], [f"{name}.dq"], f"{name}.DQ")
+        )
         return f"{name}.dq"
 
     def _weight(self, name: str, axis: int) -> str:

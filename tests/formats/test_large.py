@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ def large_network(folder: Path, sizes: list[int]) -> Path:
     rng = np.random.default_rng(0)
     nodes, weights, value, offset = [], [], "x", 0
     with (folder / "weights.bin").open("wb") as file:
-        for index, (read, made) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        for index, (read, made) in enumerate(pairwise(sizes)):
             tensor = TensorProto(name=f"w{index}", data_type=1, dims=[made, read], data_location=TensorProto.EXTERNAL)
             for start in range(0, made, 512):
                 rows = rng.standard_normal((min(512, made - start), read), np.float32)
@@ -69,7 +70,7 @@ def available_bytes() -> int:
 @pytest.mark.nightly
 def test_more_than_two_gigabytes(tmp_path: Path) -> None:
     sizes = [1024, *[_WIDTH] * 4, 100]
-    weight_bytes = 4 * sum(a * b for a, b in zip(sizes, sizes[1:], strict=False))
+    weight_bytes = 4 * sum(a * b for a, b in pairwise(sizes))
     assert weight_bytes > 2**31
     if shutil.disk_usage(tmp_path).free < 6 * weight_bytes or available_bytes() < 3 * weight_bytes:
         pytest.skip("needs 14 GB of disk and 7 GB of memory")

@@ -156,19 +156,18 @@ def test_any_layer_has_a_time_in_any_format(layer: LayerSpec, dtype: str) -> Non
 
 
 @given(
-    proto=networks(), seed=st.integers(0, 9), share=st.floats(0.1, 0.9), channels=st.booleans(), zeros=st.booleans()
+    proto=networks(), seed=st.integers(0, 9), share=st.floats(0.1, 0.9), form=st.tuples(st.booleans(), st.booleans())
 )
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=SLOW_IS_FINE)
 def test_any_quantised_network(
     proto: onnx.ModelProto,
     seed: int,
     share: float,
-    channels: bool,
-    zeros: bool,
+    form: tuple[bool, bool],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     folder = tmp_path_factory.mktemp("generated")
-    onnx.save(wrap(proto, per_channel=channels, zero_points=zeros), folder / "model.onnx")
+    onnx.save(wrap(proto, per_channel=form[0], zero_points=form[1]), folder / "model.onnx")
     model = load(folder / "model.onnx")
     analysed = analyse(model)
     keep = some_units(analysed, seed, share)
