@@ -120,8 +120,8 @@ def _check_format(network: Network, settings: Settings, observer: Observer) -> N
     if settings.training is not None and is_quantised(network.model):
         raise QuantisedModelError(
             f"'{network.path}' is quantised: its weights are integers, which cannot be trained. Compress the float "
-            "model that it was made from and quantise the result (onnxruntime.quantization.quantize_static), or prune it "
-            "as it is, without training: onnxprune prune --heal --data DATA"
+            "model that it was made from and quantise the result (onnxruntime.quantization.quantize_static), or "
+            "prune it as it is, without training: onnxprune prune --heal --data DATA"
         )
     if runnable(network.model, settings.measure.provider) is not network.model:
         observer.warn("onnxruntime runs no bfloat16 on the CPU: latency and accuracy are those of float32 copies")
