@@ -6,7 +6,8 @@ OnnxPruneError                 anything a user can cause; exit code 1 unless sai
 │   ├── UnsupportedModelError  opset, IR version or construct that onnxprune cannot read
 │   ├── InputShapeError        an input size is unknown or does not fit
 │   ├── WeightError            NaN or infinite weights
-│   └── MismatchError          models that are to be compared have different inputs or outputs
+│   ├── MismatchError          models that are to be compared have different inputs or outputs
+│   └── QuantisedModelError    weights are integers, which cannot be trained
 ├── NothingToPruneError        no channel can be removed; exit code 3
 ├── VerificationError          removal did not equal silencing: a defect of onnxprune, nothing is written
 ├── PatternError               --keep, --only or --ratios names nothing, or contradicts itself; exit code 2
@@ -54,6 +55,10 @@ class WeightError(ModelError):
 
 class MismatchError(ModelError):
     """Models that are to be compared have different inputs or outputs."""
+
+
+class QuantisedModelError(ModelError):
+    """The weights are integers, which cannot be trained."""
 
 
 class NothingToPruneError(OnnxPruneError):

@@ -256,7 +256,9 @@ def _follow_node(node: ir.Node, fates: Fates) -> None:
 
 def _contracts(node: ir.Node) -> bool:
     """Say whether a node gives its bias where there is nothing to sum over."""
-    return node.op_type in _CONTRACTIONS and node.attributes.get_float("beta", 1.0) == 1.0
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    stored = bias is None or bias.is_initializer()
+    return node.op_type in _CONTRACTIONS and stored and node.attributes.get_float("beta", 1.0) == 1.0
 
 
 def _of_constants(node: ir.Node, is_constant: list[bool]) -> bool:

@@ -7,6 +7,9 @@ ensures   a new model whose labelled axes hold the remaining indices only and wh
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping
+
 import numpy as np
 import onnx_ir as ir
 
@@ -16,6 +19,8 @@ from onnxprune.channels.map import ChannelMap, Group
 from onnxprune.channels.registry import Removal, resize_of
 from onnxprune.graph.shape_values import shape_values
 from onnxprune.graph.shapes import infer_shapes
+
+_LAZY_BYTES = 64 << 20
 
 
 def prune(model: ir.Model, channels: ChannelMap, keep: np.ndarray) -> ir.Model:
@@ -119,11 +124,29 @@ def _shrink(value: ir.Value, removal: Removal) -> None:
     tensor = value.const_value
     if tensor is None:
         return
-    array: np.ndarray | None = None
-    for axis in range(len(removal.channels.axes.get(str(value.name), ()))):
-        kept = removal.kept(value, axis)
-        if kept is not None:
-            array = np.compress(kept, tensor.numpy() if array is None else array, axis=axis)
-    if array is not None:
-        value.const_value = ir.tensor(np.ascontiguousarray(array), name=value.name)
-        value.shape = ir.Shape(array.shape)
+    rank = len(removal.channels.axes.get(str(value.name), ()))
+    kept = {axis: mask for axis in range(rank) if (mask := removal.kept(value, axis)) is not None}
+    if not kept:
+        return
+    sizes = [int(kept[axis].sum()) if axis in kept else size for axis, size in enumerate(tensor.shape.numpy())]
+    value.shape = ir.Shape(sizes)
+    if isinstance(tensor, ir.ExternalTensor) and tensor.nbytes >= _LAZY_BYTES:
+        # Cut from the mapped file whenever it is looked at, so that there is no second copy of large weights.
+        value.const_value = ir.LazyTensor(
+            lambda: _cut(tensor, kept), dtype=tensor.dtype, shape=ir.Shape(sizes), name=value.name
+        )
+    else:
+        value.const_value = _cut(tensor, kept)
+
+
+def _cut(tensor: ir.TensorProtocol, kept: Mapping[int, np.ndarray]) -> ir.TensorProtocol:
+    """Return the entries of a tensor that stay, by axis."""
+    array = tensor.numpy()
+    for axis, mask in kept.items():
+        array = np.compress(mask, array, axis=axis)
+    cut = ir.tensor(np.ascontiguousarray(array), dtype=tensor.dtype, name=tensor.name)
+    if isinstance(tensor, ir.ExternalTensor) and tensor.nbytes >= _LAZY_BYTES:
+        # Where somebody holds a view of the mapped file, it stays mapped.
+        with contextlib.suppress(BufferError):
+            tensor.release()
+    return cut

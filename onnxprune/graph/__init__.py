@@ -6,27 +6,45 @@ inputs, outputs, opset, IR version, metadata and dynamic axes are those of the f
 """
 
 from onnxprune.graph.cost import GraphCost, NodeCost, graph_cost
+from onnxprune.graph.formats import HALVES, element_types, in_float32
 from onnxprune.graph.inputs import InputSpec, input_specs, output_names, random_inputs, resolve_input_shapes
 from onnxprune.graph.load import load, release_weights
+from onnxprune.graph.quantised import (
+    is_quantised,
+    origin_of,
+    quantised_by,
+    real_values,
+    store_real_values,
+)
+from onnxprune.graph.rounding import without_rounding
 from onnxprune.graph.save import overhead_bytes, save, save_beside, to_bytes, write_atomically
 from onnxprune.graph.shapes import concrete_shapes, infer_shapes
 
 __all__ = [
+    "HALVES",
     "GraphCost",
     "InputSpec",
     "NodeCost",
     "concrete_shapes",
+    "element_types",
     "graph_cost",
+    "in_float32",
     "infer_shapes",
     "input_specs",
+    "is_quantised",
     "load",
+    "origin_of",
     "output_names",
     "overhead_bytes",
+    "quantised_by",
     "random_inputs",
+    "real_values",
     "release_weights",
     "resolve_input_shapes",
     "save",
     "save_beside",
+    "store_real_values",
     "to_bytes",
+    "without_rounding",
     "write_atomically",
 ]

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnxprune.graph.inputs import resolve_input_shapes
+from onnxprune.graph.quantised import quantised_by
 from onnxprune.graph.shapes import concrete_shapes
 
 Shapes = Mapping[str, tuple[int, ...]]
+_QUANTISING = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class GraphCost:
 
     Attributes:
         macs: Multiply-accumulates of one run.
-        parameters: Entries of all initializers that are weights, shared ones once.
+        parameters: Entries of all initializers that are weights, shared ones once; scales and zero points are none.
         weight_bytes: Bytes of all initializers.
         peak_activation_bytes: Most bytes of activations alive at once when nodes run in graph order.
         nodes: The nodes in graph order.
@@ -64,14 +66,21 @@ def graph_cost(model: ir.Model, input_shapes: Mapping[str, Sequence[int]] | None
     """
     shapes = concrete_shapes(model, resolve_input_shapes(model, input_shapes))
     nodes = tuple(_node_cost(node, shapes) for node in model.graph)
-    tensors = [v.const_value for v in model.graph.initializers.values() if v.const_value is not None]
+    held = [(v, v.const_value) for v in model.graph.initializers.values() if v.const_value is not None]
     return GraphCost(
         macs=sum(node.macs for node in nodes),
-        parameters=sum(t.size for t in tensors if t.dtype.is_floating_point() or t.dtype.bitwidth <= 8),
-        weight_bytes=sum(t.nbytes for t in tensors),
+        parameters=sum(tensor.size for value, tensor in held if _is_parameter(value, tensor)),
+        weight_bytes=sum(tensor.nbytes for _, tensor in held),
         peak_activation_bytes=_peak_activation_bytes(model, shapes),
         nodes=nodes,
     )
+
+
+def _is_parameter(value: ir.Value, tensor: ir.TensorProtocol) -> bool:
+    uses = value.uses()
+    if uses and all(use.node.op_type in _QUANTISING and use.idx > 0 for use in uses):
+        return False
+    return tensor.dtype.is_floating_point() or tensor.dtype.bitwidth <= 8 or quantised_by(value) is not None
 
 
 def node_macs(node: ir.Node, shapes: Shapes) -> int:

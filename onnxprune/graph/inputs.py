@@ -104,7 +104,8 @@ def random_inputs(model: ir.Model, input_shapes: Mapping[str, Sequence[int]], se
     feeds: dict[str, np.ndarray] = {}
     for spec in input_specs(model):
         shape = tuple(input_shapes[spec.name])
-        if np.issubdtype(spec.dtype, np.floating):
+        # bfloat16 is no floating type to NumPy.
+        if np.issubdtype(spec.dtype, np.floating) or spec.dtype == ir.DataType.BFLOAT16.numpy():
             feeds[spec.name] = rng.standard_normal(shape).astype(spec.dtype)
         else:
             feeds[spec.name] = rng.integers(0, 2, shape).astype(spec.dtype)

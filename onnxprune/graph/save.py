@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxprune.errors import OutputError
+from onnxprune.graph.stream import write_streamed
 
 # A protobuf message cannot exceed 2 GiB; some room is left for the graph itself.
 _MAX_INLINE_BYTES = 2**31 - 2**26
@@ -64,9 +65,8 @@ def save_beside(model: ir.Model, path: Path) -> None:
 
 
 def _write_inline(model: ir.Model, temporary: Path) -> None:
-    # Serialised in place so that no second copy of the weights is made.
     with temporary.open("wb") as file:
-        file.write(to_bytes(model))
+        write_streamed(model, file)
 
 
 def _write_external(model: ir.Model, temporary: Path, data: Path) -> None:

@@ -16,7 +16,7 @@ import onnx
 
 from onnxprune.graph.fields import LENGTH, fields
 
-_GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9
+GRAPH, INITIALIZER, RAW_DATA = 7, 5, 9
 # Smaller weights are read with the graph.
 _LARGE_BYTES = 1 << 14
 
@@ -44,32 +44,37 @@ def read_light(path: Path) -> onnx.ModelProto:
 def _without_weights(data: mmap.mmap, name: str) -> bytes:
     parts: list[bytes] = []
     for field, start, body, end in fields(data, 0, len(data)):
-        if field != _GRAPH:
+        if field != GRAPH:
             parts.append(data[start:end])
             continue
         inner = [
-            _light_tensor(data, body_, end_, name) if field_ == _INITIALIZER else data[start_:end_]
+            _light_tensor(data, body_, end_, name) if field_ == INITIALIZER else data[start_:end_]
             for field_, start_, body_, end_ in fields(data, body, end)
         ]
-        parts.append(_delimited(_GRAPH, b"".join(inner)))
+        parts.append(_delimited(GRAPH, b"".join(inner)))
     return b"".join(parts)
 
 
 def _light_tensor(data: mmap.mmap, start: int, end: int, name: str) -> bytes:
     parts: list[bytes] = []
     for field, at, body, stop in fields(data, start, end):
-        if field != _RAW_DATA or stop - body < _LARGE_BYTES:
+        if field != RAW_DATA or stop - body < _LARGE_BYTES:
             parts.append(data[at:stop])
             continue
         tensor = onnx.TensorProto(data_location=onnx.TensorProto.EXTERNAL)
         for key, value in (("location", name), ("offset", str(body)), ("length", str(stop - body))):
             tensor.external_data.add(key=key, value=value)
         parts.append(tensor.SerializeToString())
-    return _delimited(_INITIALIZER, b"".join(parts))
+    return _delimited(INITIALIZER, b"".join(parts))
 
 
 def _delimited(field: int, body: bytes) -> bytes:
-    return _encoded(field << 3 | LENGTH) + _encoded(len(body)) + body
+    return length_prefix(field, len(body)) + body
+
+
+def length_prefix(field: int, size: int) -> bytes:
+    """Return what stands before the body of a field of `size` bytes."""
+    return _encoded(field << 3 | LENGTH) + _encoded(size)
 
 
 def _encoded(value: int) -> bytes:

@@ -8,17 +8,17 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxprune.errors import UnsupportedModelError
-from onnxprune.graph import to_bytes
+from onnxprune.graph import in_float32, to_bytes
 
 
 def open_values(model: ir.Model, names: Sequence[str]) -> Callable[[tuple[np.ndarray, ...]], dict[str, np.ndarray]]:
     """Open a model such that it returns the named values instead of its outputs.
 
     Args:
-        model: The model; it is not changed.
+        model: The model; it is not changed. Of a half-precision model, a float32 copy runs.
         names: Values inside it; inputs of the model are passed on.
     """
-    exposed = model.clone()
+    exposed = in_float32(model).clone()
     inputs = [str(v.name) for v in exposed.graph.inputs if not v.is_initializer()]
     wanted = {name for name in names if name not in inputs}
     values = {str(v.name): v for node in exposed.graph for v in node.outputs if v.name in wanted}

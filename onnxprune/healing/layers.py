@@ -9,6 +9,9 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxprune.channels import ChannelMap
+from onnxprune.graph import quantised_by
+
+_FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Layer:
         node: Name of its node.
         source: Name of the value it reads.
         target: Name of the value it writes.
-        weight: Name of its weight.
+        weight: Name of the initializer of its weight; a quantised one stands behind a DequantizeLinear.
         out_axis: Axis of the weight that the output channels are on; the inputs are on the other of the first two.
         offset: Name of the initializer that takes up a shift of the output's mean: the bias, or the running mean of
             the BatchNormalization behind a layer without one; None where there is neither.
@@ -88,22 +91,28 @@ def _layer(node: ir.Node) -> Layer | None:
     if node.op_type not in {"Conv", "Gemm", "MatMul"} or len(node.inputs) < 2:
         return None
     source, weight = node.inputs[0], node.inputs[1]
-    if source is None or weight is None or source.is_initializer() or not _is_own(weight):
+    stored = _stored(weight)
+    if source is None or weight is None or source.is_initializer() or stored is None or not _is_weight(stored):
         return None
-    names = (str(node.name), str(source.name), str(node.outputs[0].name), str(weight.name))
+    names = (str(node.name), str(source.name), str(node.outputs[0].name), str(stored.name))
     return _convolution(node, names, _offset(node, 0)) if node.op_type == "Conv" else _product(node, names, weight)
 
 
-def _is_own(weight: ir.Value) -> bool:
-    """Say whether a weight is a float constant that only one node reads."""
-    tensor = weight.const_value
-    return (
-        weight.is_initializer()
-        and len(weight.uses()) == 1
-        and tensor is not None
-        and tensor.dtype == ir.DataType.FLOAT
-        and len(tensor.shape) >= 2
-    )
+def _stored(value: ir.Value | None) -> ir.Value | None:
+    """Find the initializer of a constant that only one node reads, directly or behind a DequantizeLinear."""
+    if value is None or len(value.uses()) != 1:
+        return None
+    if value.is_initializer():
+        return value if value.const_value is not None and value.const_value.dtype in _FLOATS else None
+    producer = value.producer()
+    source = producer.inputs[0] if producer is not None and producer.inputs else None
+    if source is None or not source.is_initializer() or quantised_by(source) is not producer:
+        return None
+    return source if len(source.uses()) == 1 else None
+
+
+def _is_weight(stored: ir.Value) -> bool:
+    return stored.const_value is not None and len(stored.const_value.shape) >= 2
 
 
 def _product(node: ir.Node, names: tuple[str, str, str, str], weight: ir.Value) -> Layer | None:
@@ -153,22 +162,23 @@ def _offset(node: ir.Node, out_axis: int) -> tuple[str | None, float]:
     """Find what can take up a shift of the mean, if nothing else reads it."""
     bias = node.inputs[2] if len(node.inputs) > 2 else None
     if bias is not None:
-        return (str(bias.name), 1.0) if _is_channel_constant(bias, node, out_axis) else (None, 1.0)
+        stored = _stored(bias)
+        fits = stored is not None and _has_channels(stored, node, out_axis)
+        return (str(stored.name) if stored is not None and fits else None), 1.0
     uses = tuple(node.outputs[0].uses())
     reader = uses[0].node if len(uses) == 1 else None
     if reader is None or reader.op_type != "BatchNormalization" or uses[0].idx != 0:
         return None, 1.0
-    mean = reader.inputs[3]
-    return (str(mean.name), -1.0) if mean is not None and _is_channel_constant(mean, node, out_axis) else (None, 1.0)
+    mean = _stored(reader.inputs[3])
+    return (str(mean.name), -1.0) if mean is not None and _has_channels(mean, node, out_axis) else (None, 1.0)
 
 
-def _is_channel_constant(value: ir.Value, node: ir.Node, out_axis: int) -> bool:
-    """Say whether a value is a constant with one entry for each output channel, read once."""
+def _has_channels(stored: ir.Value, node: ir.Node, out_axis: int) -> bool:
+    """Say whether a constant has one entry for each output channel."""
     weight = node.inputs[1]
-    assert weight is not None
-    if not value.is_initializer() or len(value.uses()) != 1 or value.const_value is None or weight.const_value is None:
+    if weight is None or weight.shape is None or stored.const_value is None:
         return False
-    return tuple(value.const_value.shape.numpy()) == (weight.const_value.shape.numpy()[out_axis],)
+    return tuple(stored.const_value.shape.numpy()) == (weight.shape[out_axis],)
 
 
 def kept_part(layer: Layer, channels: ChannelMap, keep: np.ndarray, shape: tuple[int, ...]) -> Kept:

@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxprune.channels import ChannelMap
-from onnxprune.graph import concrete_shapes, input_specs
+from onnxprune.graph import concrete_shapes, in_float32, input_specs, real_values, store_real_values
 from onnxprune.healing.activations import open_values
 from onnxprune.healing.layers import Layer, kept_part, patches, positions_of, runs_of, solvable_layers
 from onnxprune.healing.solve import RIDGE, correction
@@ -66,6 +66,7 @@ def collect_moments(model: ir.Model, batches: Sequence[Samples], *, seed: int = 
     """
     layers = [layer for layer in solvable_layers(model) if _inputs(model, layer) <= MOST_INPUTS]
     inputs = [str(spec.name) for spec in input_specs(model)]
+    model = in_float32(model)
     shapes = concrete_shapes(model, {n: a.shape for n, a in zip(inputs, batches[0].inputs, strict=True)})
     layers = [layer for layer in layers if layer.source in shapes and layer.target in shapes]
     sizes = {layer.node: _FLOAT * (prod(shapes[layer.source]) + prod(shapes[layer.target])) for layer in layers}
@@ -76,7 +77,9 @@ def collect_moments(model: ir.Model, batches: Sequence[Samples], *, seed: int = 
 
 
 def _inputs(model: ir.Model, layer: Layer) -> int:
-    shape = _weight(model, layer).shape
+    tensor = model.graph.initializers[layer.weight].const_value
+    assert tensor is not None
+    shape = tensor.shape.numpy()
     return int(np.prod(shape)) // int(shape[layer.out_axis])
 
 
@@ -85,9 +88,7 @@ def _weight(model: ir.Model, layer: Layer) -> np.ndarray:
 
 
 def _constant(model: ir.Model, name: str) -> np.ndarray:
-    tensor = model.graph.initializers[name].const_value
-    assert tensor is not None
-    return tensor.numpy()
+    return real_values(model.graph.initializers[name])
 
 
 def wanted_positions(inputs: int) -> int:
@@ -162,9 +163,8 @@ def heal_weights(
 def _add(model: ir.Model, layer: Layer, added: np.ndarray, shift: np.ndarray) -> None:
     """Add to a layer's weights, shape (channels out, inputs), and to the mean of its outputs, shape (channels out,)."""
     value = model.graph.initializers[layer.weight]
-    assert value.const_value is not None
-    old = value.const_value.numpy()
-    value.const_value = ir.tensor(layer.tensor(layer.matrix(old) + added, old), name=value.name)
+    old = real_values(value)
+    store_real_values(value, layer.tensor(layer.matrix(old) + added, old))
     _shift(model, layer, shift)
 
 
@@ -182,7 +182,6 @@ def _shift(model: ir.Model, layer: Layer, shift: np.ndarray) -> None:
     offset = model.graph.initializers.get(layer.offset or "")
     if offset is None or offset.const_value is None:
         return
-    now = offset.const_value.numpy()
+    now = real_values(offset)
     if now.size == shift.size:
-        moved = (now + layer.sign * shift.reshape(now.shape)).astype(now.dtype)
-        offset.const_value = ir.tensor(moved, name=offset.name)
+        store_real_values(offset, now + layer.sign * shift.reshape(now.shape))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onnxprune.errors import CriterionError
+from onnxprune.graph import in_float32
 from onnxprune.importance.registry import CalibrationBatch, Criterion, CriterionInputs, SliceScores, register
 from onnxprune.importance.weights import Weight, over_other_axes, weights
 
@@ -29,7 +30,7 @@ _SMALLEST_PROBABILITY = 1e-6
 def _first_order(inputs: CriterionInputs) -> Iterator[SliceScores]:
     from onnxprune.torch_bridge import to_torch
 
-    module = to_torch(inputs.model)
+    module = to_torch(in_float32(inputs.model))
     parameters = {module.weight_names[name]: p for name, p in module.named_parameters() if name in module.weight_names}
     scored = [weight for weight in weights(inputs.model, inputs.channels) if weight.name in parameters]
     if not scored:

@@ -7,7 +7,7 @@ layer costs at any channel count on a device, from measurements of single layers
 from onnxprune.latency.choosing import choose, opened
 from onnxprune.latency.device import Device, Feeds, ModelSource
 from onnxprune.latency.layer_costs import LayerCosts, ProfilingTimer
-from onnxprune.latency.layers import LayerSpec
+from onnxprune.latency.layers import LayerSpec, NumberFormat
 from onnxprune.latency.local import LocalDevice
 from onnxprune.latency.options import MeasureOptions
 from onnxprune.latency.prediction import predictor
@@ -25,6 +25,7 @@ __all__ = [
     "LocalDevice",
     "MeasureOptions",
     "ModelSource",
+    "NumberFormat",
     "ProfilingTimer",
     "choose",
     "opened",

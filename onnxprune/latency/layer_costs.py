@@ -212,7 +212,11 @@ def cache_folder() -> Path:
 
 
 def _key(spec: LayerSpec) -> str:
-    return json.dumps(asdict(spec), separators=(",", ":"))
+    fields = asdict(spec)
+    if spec.dtype == "float32":
+        # As in the tables from before there were others.
+        del fields["dtype"]
+    return json.dumps(fields, separators=(",", ":"))
 
 
 def _read(file: Path) -> dict[str, float]:

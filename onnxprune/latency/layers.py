@@ -4,6 +4,9 @@ A layer alone is not truthful: onnxruntime keeps channels in blocks, and a count
 it convert between layouts *around* the layer. So it is built as a sandwich, 1x1 convolution from 16 channels
 -> layer -> 1x1 convolution to 16 channels, and everything that runs between the two slices of bread counts. A
 matrix product has no blocked layout and stands alone.
+
+An int8 layer has QuantizeLinear and DequantizeLinear around everything, as quantised networks do, such that onnxruntime
+runs the bread and the layer on integers.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ _BREAD_CHANNELS = 16
 _OPSET, _IR_VERSION = 17, 9
 
 LayerOp = Literal["Conv", "ConvTranspose", "MatMul"]
+NumberFormat = Literal["float32", "float16", "int8"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class LayerSpec:
         strides: Strides.
         pads: Padding, begins then ends.
         dilations: Dilations.
+        dtype: What it computes in; "int8" stands for weights and activations of eight bits.
     """
 
     op: LayerOp
@@ -51,6 +56,7 @@ class LayerSpec:
     strides: tuple[int, ...] = ()
     pads: tuple[int, ...] = ()
     dilations: tuple[int, ...] = ()
+    dtype: NumberFormat = "float32"
 
     @property
     def tied(self) -> bool:
@@ -69,14 +75,28 @@ def sandwich(spec: LayerSpec) -> tuple[bytes, dict[str, np.ndarray]]:
         The serialised model and its feeds.
     """
     if spec.op == "MatMul":
-        x = _input(spec.batch, spec.channels_in)
-        return _model(x, _node("Gemm", "layer", x, _shape(spec), {}))
+        x = _input(spec, spec.batch, spec.channels_in)
+        return _model(x, _node(_Part("Gemm", "layer", _shape(spec), {}), _fed(spec, x), spec))
     rank = len(spec.size)
-    x = _input(spec.batch, _BREAD_CHANNELS, *spec.size)
-    first = _node("Conv", BREAD_IN, x, (spec.channels_in, _BREAD_CHANNELS, *[1] * rank), {})
-    layer = _node(spec.op, "layer", first[-1].outputs[0], _shape(spec), _attributes(spec))
-    last = _node("Conv", BREAD_OUT, layer[-1].outputs[0], (_BREAD_CHANNELS, spec.channels_out, *[1] * rank), {})
-    return _model(x, [*first, *layer, *last])
+    x = value = _input(spec, spec.batch, _BREAD_CHANNELS, *spec.size)
+    value = _fed(spec, value)
+    for part in (
+        _Part("Conv", BREAD_IN, (spec.channels_in, _BREAD_CHANNELS, *[1] * rank), {}),
+        _Part(spec.op, "layer", _shape(spec), _attributes(spec)),
+        _Part("Conv", BREAD_OUT, (_BREAD_CHANNELS, spec.channels_out, *[1] * rank), {}),
+    ):
+        value = _node(part, value, spec)
+    return _model(x, value)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One contraction of a sandwich: its operator and name, the shape of its weight, and its attributes."""
+
+    op: str
+    name: str
+    shape: tuple[int, ...]
+    attributes: dict[str, object]
 
 
 def weight_bytes(spec: LayerSpec) -> int:
@@ -103,34 +123,75 @@ def _attributes(spec: LayerSpec) -> dict[str, object]:
     return {"group": groups, **{name: list(value) for name, value in ints.items() if value}}
 
 
-def _input(*shape: int) -> ir.Value:
-    return ir.Value(name="x", shape=ir.Shape(shape), type=_FLOAT)
+def _input(spec: LayerSpec, *shape: int) -> ir.Value:
+    return ir.Value(name="x", shape=ir.Shape(shape), type=_type(spec))
 
 
-def _node(op: str, name: str, x: ir.Value, shape: tuple[int, ...], attributes: dict[str, object]) -> list[ir.Node]:
-    """Return a contraction, behind the node that makes its weight."""
-    weight = _weight(f"{name}.weight", shape)
-    output = ir.Value(name=f"{name}.y", type=_FLOAT)
-    inputs = [x, weight.outputs[0]]
-    return [weight, ir.node(op, inputs, attributes=attributes, name=name, outputs=[output])]  # type: ignore[arg-type]
+def _type(spec: LayerSpec) -> ir.TensorType:
+    return ir.TensorType(ir.DataType.FLOAT16 if spec.dtype == "float16" else ir.DataType.FLOAT)
 
 
-def _weight(name: str, shape: tuple[int, ...]) -> ir.Node:
+def _fed(spec: LayerSpec, x: ir.Value) -> ir.Value:
+    return _rounded(x, "x") if spec.dtype == "int8" else x
+
+
+def _node(part: _Part, x: ir.Value, spec: LayerSpec) -> ir.Value:
+    """Return what a contraction gives, with the nodes that make its weight behind it."""
+    output = ir.Value(name=f"{part.name}.y", type=_type(spec))
+    inputs = [x, _weight(f"weight_of_{part.name}", part.shape, spec)]
+    ir.node(part.op, inputs, attributes=part.attributes, name=part.name, outputs=[output])  # type: ignore[arg-type]
+    return _rounded(output, f"after_{part.name}") if spec.dtype == "int8" else output
+
+
+def _weight(name: str, shape: tuple[int, ...], spec: LayerSpec) -> ir.Value:
     """Have onnxruntime make the weight while it loads the model: nothing large is built or copied here."""
     sizes = ir.node("Constant", [], attributes={"value_ints": list(shape)}, name=f"{name}.sizes")
     sizes.outputs[0].name = f"{name}.shape"
-    value = ir.tensor(np.array([1 / math.prod(shape[1:])], np.float32))
-    output = ir.Value(name=name, type=_FLOAT)
-    return ir.node("ConstantOfShape", sizes.outputs, attributes={"value": value}, name=name, outputs=[output])
+    if spec.dtype == "int8":
+        value = ir.tensor(np.array([1], np.int8))
+    else:
+        value = ir.tensor(np.array([1 / math.prod(shape[1:])], _type(spec).dtype.numpy()))
+    output = ir.Value(name=name, type=ir.TensorType(value.dtype))
+    ir.node("ConstantOfShape", sizes.outputs, attributes={"value": value}, name=name, outputs=[output])
+    return _dequantised(output, name, 1 / math.prod(shape[1:]), np.int8(0)) if spec.dtype == "int8" else output
 
 
-_FLOAT = ir.TensorType(ir.DataType.FLOAT)
+def _rounded(x: ir.Value, name: str) -> ir.Value:
+    """Quantise and dequantise a value."""
+    quantised = ir.Value(name=f"{name}.q", type=ir.TensorType(ir.DataType.UINT8))
+    parameters = [_constant(f"{name}.q.scale", _STEP), _constant(f"{name}.q.zero", np.uint8(128))]
+    ir.node("QuantizeLinear", [x, *parameters], name=f"{name}.quantise", outputs=[quantised])
+    return _dequantised(quantised, f"{name}.q", float(_STEP), np.uint8(128))
 
 
-def _model(x: ir.Value, nodes: list[ir.Node]) -> tuple[bytes, dict[str, np.ndarray]]:
+def _dequantised(x: ir.Value, name: str, scale: float, zero_point: np.integer) -> ir.Value:
+    output = ir.Value(name=f"{name}.real", type=ir.TensorType(ir.DataType.FLOAT))
+    parameters = [_constant(f"{name}.scale_", np.float32(scale)), _constant(f"{name}.zero_", zero_point)]
+    ir.node("DequantizeLinear", [x, *parameters], name=f"{name}.dequantise", outputs=[output])
+    return output
+
+
+def _constant(name: str, value: np.generic) -> ir.Value:
+    node = ir.node("Constant", [], attributes={"value": ir.tensor(np.asarray(value))}, name=name)
+    node.outputs[0].name = name
+    return node.outputs[0]
+
+
+_STEP = np.float32(0.05)
+
+
+def _model(x: ir.Value, y: ir.Value) -> tuple[bytes, dict[str, np.ndarray]]:
     assert x.shape is not None
-    makers = [v.producer() for node in nodes for v in node.inputs if v is not None]
-    constants = [maker for maker in makers if maker is not None and maker.op_type == "Constant"]
-    graph = ir.Graph([x], nodes[-1].outputs, nodes=[*constants, *nodes], opset_imports={"": _OPSET}, name="layer")
+    assert x.dtype is not None
+    graph = ir.Graph([x], [y], nodes=_nodes_behind(y), opset_imports={"": _OPSET}, name="layer")
     data: bytes = ir.serde.serialize_model(ir.Model(graph, ir_version=_IR_VERSION)).SerializeToString()
-    return data, {"x": np.random.default_rng(0).standard_normal(x.shape.numpy(), np.float32)}
+    feed = np.random.default_rng(0).standard_normal(x.shape.numpy(), np.float32)
+    return data, {"x": feed.astype(x.dtype.numpy(), copy=False)}
+
+
+def _nodes_behind(value: ir.Value) -> list[ir.Node]:
+    """Return the nodes that a value is made by, in an order they can run in."""
+    node = value.producer()
+    if node is None:
+        return []
+    return [*(before for x in node.inputs if x is not None for before in _nodes_behind(x)), node]

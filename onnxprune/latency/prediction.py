@@ -20,6 +20,8 @@ Outputs = Callable[[tuple[np.ndarray, ...]], list[np.ndarray]]
 def predictor(source: ModelSource, threads: int = 0) -> Outputs:
     """Open a model on the CPU and return a function from inputs to outputs, both in the model's order.
 
+    Inputs of half precision are given as float32, and outputs come back so.
+
     Args:
         source: File or bytes.
         threads: Threads inside an operator; 0: one for each core.
@@ -39,12 +41,15 @@ def predictor(source: ModelSource, threads: int = 0) -> Outputs:
     except Exception as error:
         raise DeviceError(f"onnxruntime cannot load the model: {error}") from error
     names = [value.name for value in session.get_inputs()]
+    halves = [value.type == "tensor(float16)" for value in session.get_inputs()]
 
     def run(inputs: tuple[np.ndarray, ...]) -> list[np.ndarray]:
         try:
-            outputs = session.run(None, dict(zip(names, inputs, strict=True)))
+            fed = [array.astype(np.float16) if half else array for array, half in zip(inputs, halves, strict=True)]
+            outputs = session.run(None, dict(zip(names, fed, strict=True)))
         except Exception as error:
             raise DeviceError(f"onnxruntime cannot run the model: {error}") from error
-        return [np.asarray(output) for output in outputs]
+        arrays = [np.asarray(output) for output in outputs]
+        return [a.astype(np.float32) if a.dtype == np.float16 else a for a in arrays]
 
     return run

@@ -13,7 +13,7 @@ from onnxprune.channels import prune
 from onnxprune.graph import graph_cost, to_bytes
 from onnxprune.healing import collect_moments, heal_weights
 from onnxprune.latency import predictor
-from onnxprune.pipeline.prepare import Network
+from onnxprune.pipeline.prepare import Network, runnable
 from onnxprune.search import Verdict, keep_mask
 from onnxprune.training import Dataset, Metrics, Predict, collect, evaluate, in_batches_of
 
@@ -130,7 +130,7 @@ class HealedJudge:
         return pruned if heal is None else heal(pruned, keep)
 
     def _predict(self, model: ir.Model) -> Predict:
-        predict = predictor(to_bytes(model))
+        predict = predictor(to_bytes(runnable(model)))
         batch = self._subjects.network.fixed_batch
         return predict if batch is None else in_batches_of(predict, batch)
 

@@ -13,7 +13,7 @@ import onnx_ir as ir
 from onnxprune.channels import prune
 from onnxprune.graph import random_inputs, save_beside, to_bytes
 from onnxprune.latency import Device, Feeds, LatencyStats, MeasureOptions, ModelSource
-from onnxprune.pipeline.prepare import Network
+from onnxprune.pipeline.prepare import Network, runnable
 from onnxprune.progress import Observer
 
 # Above this the weights go through a file, so that onnxruntime maps them instead of copying.
@@ -82,7 +82,8 @@ def is_large(model: ir.Model) -> bool:
 
 
 def _measure(network: Network, models: Mapping[str, ir.Model], bench: Bench) -> dict[str, LatencyStats]:
-    feeds = random_inputs(network.model, network.input_shapes, 0)
+    models = {name: runnable(model, bench.options.provider) for name, model in models.items()}
+    feeds = random_inputs(next(iter(models.values())), network.input_shapes, 0)
     with tempfile.TemporaryDirectory(prefix="onnxprune-") as folder:
         sources = {name: _source(model, Path(folder) / f"{name}.onnx") for name, model in models.items()}
         return measured(bench, sources, dict.fromkeys(models, feeds))

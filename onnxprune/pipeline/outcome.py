@@ -8,11 +8,11 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from onnxprune.graph import load, random_inputs, release_weights, save_beside
+from onnxprune.graph import load, random_inputs, release_weights, save_beside, to_bytes
 from onnxprune.latency import LatencyStats, predictor
 from onnxprune.pipeline.measuring import Bench, is_large, measured
 from onnxprune.pipeline.planning import Choice
-from onnxprune.pipeline.prepare import Network
+from onnxprune.pipeline.prepare import Network, runnable
 from onnxprune.pipeline.stages import StageResult
 from onnxprune.pipeline.structure import Structure
 from onnxprune.pipeline.training import Trained
@@ -73,15 +73,15 @@ def final_latency(network: Network, file: Path, choice: Choice, bench: Bench) ->
         Latency of the original and of the result.
     """
     bench.observer.stage("measuring the result")
-    feeds = random_inputs(network.model, network.input_shapes, choice.seed)
-    original = network.path
-    if is_large(network.model):
+    original, whole = network.path, runnable(network.model, bench.options.provider)
+    feeds = random_inputs(whole, network.input_shapes, choice.seed)
+    if is_large(network.model) or whole is not network.model:
         # The same networks with their weights mapped: read whole, they would be in memory twice.
         original, delivered = file.with_name("original.onnx"), load(file)
-        save_beside(network.model, original)
+        save_beside(whole, original)
         release_weights(network.model)
         file = file.with_name("mapped.onnx")
-        save_beside(delivered, file)
+        save_beside(runnable(delivered, bench.options.provider), file)
         release_weights(delivered)
     for attempt in range(1, _MEASUREMENTS + 1):
         longer = replace(bench.options, sessions=bench.options.sessions * attempt)
@@ -100,7 +100,7 @@ def final_latency(network: Network, file: Path, choice: Choice, bench: Bench) ->
 def evaluate_both(network: Network, file: Path, data: DataSplits, observer: Observer) -> tuple[Metrics, Metrics]:
     """Judge the original and the result, in onnxruntime, on the test part, which nothing else has touched."""
     observer.stage("evaluating on the test part")
-    original, pruned = _predict(network, network.path), _predict(network, file)
+    original, pruned = _predict(network, network.path, network.model), _predict(network, file, load(file))
     reference = original if _output_bytes(network) * len(data.test) > _KEPT_BYTES else collect(original, data.test)
     return evaluate(original, data.test, reference), evaluate(pruned, data.test, reference)
 
@@ -112,6 +112,7 @@ def _output_bytes(network: Network) -> float:
     return sum(prod(shape) for shape in shapes) * 4 / max(batch, 1)
 
 
-def _predict(network: Network, file: Path) -> Predict:
-    predict = predictor(file)
+def _predict(network: Network, file: Path, model: ir.Model) -> Predict:
+    able = runnable(model)
+    predict = predictor(file if able is model else to_bytes(able))
     return predict if network.fixed_batch is None else in_batches_of(predict, network.fixed_batch)

@@ -10,7 +10,15 @@ import onnx_ir as ir
 
 from onnxprune.channels import ChannelMap, Restriction, nothing_left, permitted
 from onnxprune.errors import NothingToPruneError
-from onnxprune.graph import InputSpec, concrete_shapes, input_specs, load, resolve_input_shapes
+from onnxprune.graph import (
+    InputSpec,
+    concrete_shapes,
+    element_types,
+    in_float32,
+    input_specs,
+    load,
+    resolve_input_shapes,
+)
 
 InputShapes = Mapping[str, Sequence[int]]
 
@@ -23,7 +31,7 @@ class Network:
         path: The file.
         model: The normalised model.
         channels: Its analysis.
-        inputs: What it takes.
+        inputs: What it takes; float32 stands for half precision, to which samples are rounded when the network runs.
         input_shapes: The concrete size of every input, at the batch that latency is measured with.
         shapes: The shape of every value at these sizes.
     """
@@ -67,4 +75,9 @@ def read_network(
     channels = permitted(model, restriction)
     if channels.unit_count == 0:
         raise NothingToPruneError(nothing_left(path, channels.fixed))
-    return Network(path, model, channels, input_specs(model), sizes, concrete_shapes(model, sizes))
+    return Network(path, model, channels, input_specs(in_float32(model)), sizes, concrete_shapes(model, sizes))
+
+
+def runnable(model: ir.Model, provider: str = "cpu") -> ir.Model:
+    """Return what onnxruntime can run of a model: its CPU kernels know no bfloat16, so there a float32 copy runs."""
+    return in_float32(model) if provider == "cpu" and ir.DataType.BFLOAT16 in element_types(model) else model

@@ -12,15 +12,15 @@ from typing import Literal
 
 import onnx_ir as ir
 
-from onnxprune.errors import DataError, MaxDropExceededError, OutputError
-from onnxprune.graph import load, save
+from onnxprune.errors import DataError, MaxDropExceededError, OutputError, QuantisedModelError
+from onnxprune.graph import is_quantised, load, save
 from onnxprune.pipeline.directory import RunDirectory, make_record, open_directory
 from onnxprune.pipeline.judging import search_length
 from onnxprune.pipeline.layer_figures import layer_records
 from onnxprune.pipeline.measuring import Bench
 from onnxprune.pipeline.outcome import Outcome, evaluate_both, final_latency
 from onnxprune.pipeline.planning import Choice
-from onnxprune.pipeline.prepare import Network, read_network
+from onnxprune.pipeline.prepare import Network, read_network, runnable
 from onnxprune.pipeline.replay import RecordedDevice
 from onnxprune.pipeline.settings import CompressResult, Settings, arguments_of, told
 from onnxprune.pipeline.staging import Staging
@@ -61,6 +61,7 @@ def _run(model: str | Path, settings: Settings, directory: RunDirectory) -> Comp
     observer = _Collecting(settings.observer)
     observer.stage("reading the model")
     network = read_network(model, settings.input_shapes, settings.measure.batch, settings.restriction)
+    _check_format(network, settings, observer)
     output = settings.output or network.path.with_name(f"{network.path.stem}.pruned.onnx")
     _check_output(output, network.path)
     if settings.report is not None:
@@ -77,6 +78,7 @@ def _run(model: str | Path, settings: Settings, directory: RunDirectory) -> Comp
         result = load(file)
         structure = replace(structure, pruned=result)
         trained = None if trained is None else replace(trained, model=result)
+        results[-1] = replace(results[-1], structure=structure, trained=trained)
         latency = final_latency(network, file, choice, bench)
         layers = _layers(network, result, settings, bench)
         metrics = evaluate_both(network, file, data, observer) if data is not None else None
@@ -134,6 +136,18 @@ class _Collecting:
         """Keep the message and pass it on."""
         self.warnings.append(message)
         self._observer.warn(message)
+
+
+def _check_format(network: Network, settings: Settings, observer: Observer) -> None:
+    """Refuse to train integers, and say where copies stand in."""
+    if settings.training is not None and is_quantised(network.model):
+        raise QuantisedModelError(
+            f"'{network.path}' is quantised: its weights are integers, which cannot be trained. Compress the float "
+            "model that it was made from and quantise the result (onnxruntime.quantization.quantize_static), or "
+            "prune it as it is, without training: onnxprune prune --heal --data DATA"
+        )
+    if runnable(network.model, settings.measure.provider) is not network.model:
+        observer.warn("onnxruntime runs no bfloat16 on the CPU: latency and accuracy are those of float32 copies")
 
 
 def _check_output(output: Path, model: Path) -> None:

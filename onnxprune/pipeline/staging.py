@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxprune.graph import release_weights, to_bytes
+from onnxprune.graph import is_quantised, release_weights, to_bytes
 from onnxprune.importance import criterion, score_units
 from onnxprune.latency import predictor
 from onnxprune.pipeline.branches import with_branches
@@ -16,7 +16,7 @@ from onnxprune.pipeline.directory import RunDirectory, keep_scores, kept_scores
 from onnxprune.pipeline.judging import HealedJudge, Subjects, batch_size, candidate_healer, evaluation_samples
 from onnxprune.pipeline.measuring import Bench, LatencyEvaluator, measure_original
 from onnxprune.pipeline.planning import Choice, Planner, make_problem
-from onnxprune.pipeline.prepare import Network
+from onnxprune.pipeline.prepare import Network, runnable
 from onnxprune.pipeline.published import run_published
 from onnxprune.pipeline.replay import RecordedJudge, SearchClock
 from onnxprune.pipeline.settings import Settings
@@ -171,7 +171,7 @@ class Staging:
             observer.advance(0, note="preparing to judge candidates")
             heals = self.settings.heal
             heal_candidate = candidate_healer(network, data.train, seed) if heals else None
-            finish = final_healer(network, data.train, seed) if heals else None
+            finish = final_healer(network, data.train, seed) if heals and not is_quantised(network.model) else None
             evaluation = data.val.subset(evaluation_samples(network), seed)
             return HealedJudge(Subjects(network, scores, evaluation, heal_candidate, self._network, finish))
 
@@ -186,7 +186,8 @@ class Staging:
         if name == "previous":
             return previous
         before, after = (
-            evaluate(sized(predictor(to_bytes(n.model)), n.fixed_batch), data.val).primary for n in (original, previous)
+            evaluate(sized(predictor(to_bytes(runnable(n.model))), n.fixed_batch), data.val).primary
+            for n in (original, previous)
         )
         return previous if after > before else original
 

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxprune.errors import ConversionError
-from onnxprune.graph import load, random_inputs, save
+from onnxprune.graph import in_float32, is_quantised, load, random_inputs, save
 from onnxprune.healing import solvable_layers
 from onnxprune.pipeline.directory import StageFiles
 from onnxprune.pipeline.judging import Heal, candidate_healer, final_samples
@@ -78,10 +78,13 @@ def train(lesson: Lesson, config: DistillConfig, observer: Observer, on_epoch: O
     from onnxprune.torch_bridge import compare, to_torch, write_weights
     from onnxprune.training import distil, kept_rows
 
+    # Half-precision networks learn in float32; their weights are rounded when they are written back.
+
     network, data = lesson.network, lesson.data
     pruned, student, own = _healed(lesson, config.seed, observer)
-    teacher = own if lesson.teacher is network and own is not None else to_torch(lesson.teacher.model)
-    feeds = random_inputs(pruned, network.input_shapes, config.seed)
+    teacher = own if lesson.teacher is network and own is not None else to_torch(in_float32(lesson.teacher.model))
+    wide = in_float32(pruned)
+    feeds = random_inputs(wide, network.input_shapes, config.seed)
     observer.stage("distilling", 100)
     done = 0
 
@@ -103,7 +106,7 @@ def train(lesson: Lesson, config: DistillConfig, observer: Observer, on_epoch: O
     for note in history.notes:
         observer.warn(note)
     model = write_weights(student, pruned)
-    difference = compare(student, model, feeds)
+    difference = compare(student, model if wide is pruned else write_weights(student, wide), feeds)
     _check(difference.relative, "after training")
     return Trained(model, history, difference.relative, difference.max_abs)
 
@@ -116,7 +119,7 @@ def _healed(lesson: Lesson, seed: int, observer: Observer) -> tuple[ir.Model, On
     if files is not None and files.checkpoint.exists() and files.healed.exists():
         pruned = load(files.healed)
         # The statistics that were matched are in the checkpoint.
-        return pruned, to_torch(pruned), None
+        return pruned, to_torch(in_float32(pruned)), None
     pruned = lesson.structure.pruned
     if lesson.heals:
         observer.stage("healing")
@@ -133,7 +136,8 @@ def heal(network: Network, structure: Structure, data: DataSplits, seed: int, ob
 
     Args:
         network: The original.
-        structure: The pruned network and what of the original it kept; it is not changed.
+        structure: The pruned network and what of the original it kept; it is not changed. Weights of a quantised one
+            are rounded to its scales again.
         data: Calibration samples are drawn of the training part.
         seed: Seed of the samples and positions.
         observer: Told of the stages.
@@ -143,11 +147,14 @@ def heal(network: Network, structure: Structure, data: DataSplits, seed: int, ob
     """
     from onnxprune.torch_bridge import compare, write_weights
 
+    if is_quantised(network.model):
+        observer.stage("healing")
+        return candidate_healer(network, data.train, seed)(structure.pruned, structure.plan.keep)
     pruned, student, _ = _healed(Lesson(network, structure, network, data), seed, observer)
-    healed = write_weights(student, pruned)
-    feeds = random_inputs(pruned, network.input_shapes, seed)
-    _check(compare(student, healed, feeds).relative, "after healing")
-    return healed
+    wide = write_weights(student, in_float32(pruned))
+    feeds = random_inputs(wide, network.input_shapes, seed)
+    _check(compare(student, wide, feeds).relative, "after healing")
+    return write_weights(student, pruned)
 
 
 def _matched(lesson: Lesson, pruned: ir.Model, seed: int, observer: Observer) -> tuple[OnnxModule, OnnxModule]:
@@ -156,9 +163,10 @@ def _matched(lesson: Lesson, pruned: ir.Model, seed: int, observer: Observer) ->
 
     network = lesson.network
     observer.stage("converting to PyTorch")
-    student, own = to_torch(pruned), to_torch(network.model)
-    feeds = random_inputs(pruned, network.input_shapes, seed)
-    _check(compare(student, pruned, feeds).relative, "after conversion to PyTorch")
+    wide = in_float32(pruned)
+    student, own = to_torch(wide), to_torch(in_float32(network.model))
+    feeds = random_inputs(wide, network.input_shapes, seed)
+    _check(compare(student, wide, feeds).relative, "after conversion to PyTorch")
     if lesson.heals:
         _match(student, own, network, lesson.structure.plan.keep, data=lesson.data.train, seed=seed)
     return student, own
@@ -192,8 +200,8 @@ def final_healer(network: Network, data: Dataset, seed: int) -> Heal:
 
     def finish(pruned: ir.Model, keep: np.ndarray) -> ir.Model:
         if not originals:
-            originals.append(to_torch(network.model))
-        student = to_torch(pruned)
+            originals.append(to_torch(in_float32(network.model)))
+        student = to_torch(in_float32(pruned))
         _match(student, originals[0], network, keep, data=data, seed=seed)
         return write_weights(student, pruned)
 

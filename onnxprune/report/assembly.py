@@ -211,6 +211,7 @@ def verification_record(verification: Verification) -> VerificationRecord:
         relative_error=verification.relative_error,
         output=verification.output,
         tolerance=verification.tolerance,
+        compared=verification.compared,
     )
 
 

@@ -78,7 +78,7 @@ def outcome_lines(report: Report) -> list[str]:
     check = report.verification
     lines.append(
         f"verified: removing equals silencing, relative error {check.relative_error:.1e} "
-        f"(allowed {check.tolerance:.0e})"
+        f"(allowed {check.tolerance:.0e}){'' if check.compared == 'as they are' else f', compared {check.compared}'}"
     )
     if report.export_check is not None:
         error = report.export_check.relative_error

@@ -10,8 +10,8 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxprune.channels import ChannelMap
-from onnxprune.graph import overhead_bytes
-from onnxprune.latency import LayerSpec
+from onnxprune.graph import origin_of, overhead_bytes, quantised_by
+from onnxprune.latency import LayerSpec, NumberFormat
 from onnxprune.search.allocation import Problem, multiples
 from onnxprune.search.costs import LatencyCost, LayerTerm, macs_cost
 from onnxprune.search.sizes import CONTRACTIONS, AxisSizes, full_counts, paper_cost
@@ -106,14 +106,17 @@ def latency_problem(
 
 def layer_spec(node: ir.Node, shapes: Shapes, channels: ChannelMap) -> LayerSpec | None:
     """Describe a contraction with weights for the table of layer costs; None for any other node."""
-    if node.op_type not in CONTRACTIONS or node.inputs[1] is None or not node.inputs[1].is_initializer():
+    stored = origin_of(node.inputs[1]) if node.op_type in CONTRACTIONS else None
+    if stored is None:
         return None
     x, weight, y = (str(v.name) for v in (node.inputs[0], node.inputs[1], node.outputs[0]) if v is not None)
     if x not in shapes or y not in shapes:
         return None
     if node.op_type in {"Gemm", "MatMul"}:
         rows = int(np.prod(shapes[y][:-1]))
-        return LayerSpec("MatMul", _inner(node, shapes[x]), shapes[y][-1], batch=rows)
+        return LayerSpec(
+            "MatMul", _inner(node, shapes[x]), shapes[y][-1], batch=rows, dtype=_number_format(node, stored)
+        )
     groups = node.attributes.get_int("group", 1)
     c_in, c_out = shapes[x][1], shapes[y][1]
     # Where the weight's inner axis is fixed, whole groups go, and input and output channels together.
@@ -130,7 +133,17 @@ def layer_spec(node: ir.Node, shapes: Shapes, channels: ChannelMap) -> LayerSpec
         strides=tuple(node.attributes.get_ints("strides", ())),
         pads=tuple(node.attributes.get_ints("pads", ())),
         dilations=tuple(node.attributes.get_ints("dilations", ())),
+        dtype=_number_format(node, stored),
     )
+
+
+def _number_format(node: ir.Node, stored: ir.Value) -> NumberFormat:
+    """Say what a layer computes in: int8 where its weight and what it reads are dequantised, else its output's type."""
+    x = node.inputs[0]
+    producer = x.producer() if x is not None else None
+    if quantised_by(stored) is not None and producer is not None and producer.op_type == "DequantizeLinear":
+        return "int8"
+    return "float16" if node.outputs[0].dtype == ir.DataType.FLOAT16 else "float32"
 
 
 def _inner(node: ir.Node, x: tuple[int, ...]) -> int:

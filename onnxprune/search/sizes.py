@@ -15,6 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxprune.channels import ChannelMap
+from onnxprune.graph import origin_of
 
 Counts = np.ndarray | Sequence[int]
 """Units that stay in each group, shape (groups,)."""
@@ -76,7 +77,8 @@ class PaperCost:
     Attributes:
         macs: One product a contraction, by node name.
         parameters: One product an initializer, with its bytes per entry.
-        activations: Entries written by the nodes that are no contractions, one product each.
+        activations: Entries written by the nodes that are no contractions, one product each; what is made of weights
+            alone is none.
     """
 
     macs: Mapping[str, Product]
@@ -161,7 +163,8 @@ def paper_cost(model: ir.Model, channels: ChannelMap, shapes: Mapping[str, tuple
             if product is not None:
                 macs[str(node.name)] = product
         else:
-            activations += [sizes.tensor(str(v.name)) for v in node.outputs if str(v.name) in shapes]
+            computed = (v for v in node.outputs if str(v.name) in shapes and origin_of(v) is None)
+            activations += [sizes.tensor(str(v.name)) for v in computed]
     parameters = [
         (sizes.tensor(str(v.name)), v.const_value.dtype.bitwidth / 8)
         for v in model.graph.initializers.values()

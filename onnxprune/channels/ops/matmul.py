@@ -6,8 +6,9 @@ import onnx_ir as ir
 
 from onnxprune.channels.labels import Labels, dims
 from onnxprune.channels.map import Axis
-from onnxprune.channels.ops.rules import is_constant, named
+from onnxprune.channels.ops.rules import named
 from onnxprune.channels.registry import flow
+from onnxprune.graph.quantised import origin_of
 
 
 @flow("Gemm")
@@ -50,7 +51,7 @@ def matmul(node: ir.Node, labels: Labels) -> None:
         else:
             leading.append(meeting[0] if meeting else None)
     for value, axis in ((node.inputs[1], len(b) - 1), (node.inputs[0], len(a) - 2)):
-        if value is not None and is_constant(value):
+        if value is not None and origin_of(value) is not None:
             labels.produce(node, value, axis)
     labels.set(node.outputs[0], (*leading, a[-2], b[-1]))
 

@@ -14,6 +14,8 @@ import numpy as np
 # others' weights in the cache; the first run of a turn is not timed for the same reason.
 _TURN_RUNS = 5
 _LAYER_BUDGET_S, _LAYER_MIN_RUNS, _LAYER_MAX_RUNS = 0.012, 4, 60
+# What onnxruntime puts before the names of layers whose half precision it has no kernel for.
+_CAST_PREFIX = "InsertedPrecisionFreeCast_"
 
 
 class Runner(Protocol):
@@ -114,7 +116,11 @@ def layer_ms(session: Profiled, feeds: Mapping[str, np.ndarray], bread: Sequence
 def _kernels(profile: object) -> list[dict[str, Any]]:
     events = json.loads(Path(str(profile)).read_text(encoding="utf-8"))
     nodes = [event for event in events if event.get("cat") == "Node"]
-    return [event for event in nodes if str(event.get("name", "")).endswith("_kernel_time")]
+    kernels = [event for event in nodes if str(event.get("name", "")).endswith("_kernel_time")]
+    for event in kernels:
+        name = str(event["name"])
+        event["name"] = name[len(_CAST_PREFIX) :] if name.startswith(_CAST_PREFIX) else name
+    return kernels
 
 
 def _between_bread(kernels: Sequence[dict[str, Any]], bread: Sequence[str]) -> list[float]:

@@ -1,0 +1,177 @@
+"""int8 networks: pruned with their scales and zero points, proved right, and still int8 afterwards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import onnxprune
+from onnxprune.channels import ChannelMap, analyse, prune, verify
+from onnxprune.errors import QuantisedModelError, VerificationError
+from onnxprune.graph import concrete_shapes, graph_cost, load, real_values, save, store_real_values
+from onnxprune.importance import score_units
+from onnxprune.latency import LayerSpec, MeasureOptions, ProfilingTimer
+from onnxprune.search.problem import layer_spec
+from tests.channels.network_strategy import networks
+from tests.formats.conversion import quantise, wrap
+from tests.residual import residual_cnn
+
+SLOW_IS_FINE = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+
+
+def some_units(channels: ChannelMap, seed: int, share: float = 0.6) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    keep = rng.random(channels.unit_count) < share
+    for group in channels.groups:
+        keep[rng.choice(group.units)] = True
+    return keep
+
+
+@pytest.fixture(scope="module", params=["per tensor", "per channel", "asymmetric"])
+def quantised(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("int8")
+    onnx.save(residual_cnn(), folder / "float.onnx")
+    samples = np.random.default_rng(0).standard_normal((32, 3, 8, 8)).astype(np.float32)
+    quantise(
+        folder / "float.onnx",
+        folder / "int8.onnx",
+        samples,
+        per_channel=request.param == "per channel",
+        symmetric=request.param != "asymmetric",
+    )
+    return folder / "int8.onnx"
+
+
+def test_everything_prunable_in_float_is_so_in_int8(quantised: Path) -> None:
+    whole, small = analyse(load(quantised.with_name("float.onnx"))), analyse(load(quantised))
+    assert [g.size for g in small.groups] == [g.size for g in whole.groups]
+
+
+def test_costs_are_those_of_the_float_network(quantised: Path) -> None:
+    whole, small = graph_cost(load(quantised.with_name("float.onnx"))), graph_cost(load(quantised))
+    assert (small.macs, small.parameters) == (whole.macs, whole.parameters)
+    assert small.weight_bytes < 0.4 * whole.weight_bytes
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_removal_equals_silencing(quantised: Path, seed: int, tmp_path: Path) -> None:
+    model = load(quantised)
+    channels = analyse(model)
+    keep = some_units(channels, seed)
+    save(prune(model, channels, keep), tmp_path / "pruned.onnx")
+    pruned = load(tmp_path / "pruned.onnx")
+    assert verify(model, channels, keep, pruned, seed=seed).passed
+    assert types(pruned) == types(model)
+
+
+def types(model: ir.Model) -> dict[str, object]:
+    return {name: value.const_value.dtype for name, value in model.graph.initializers.items()}
+
+
+def test_a_wrong_removal_is_noticed(quantised: Path) -> None:
+    model = load(quantised)
+    channels = analyse(model)
+    keep, other = np.ones((2, channels.unit_count), dtype=bool)
+    units = channels.groups[0].units
+    keep[units[0]] = other[units[1]] = False
+    with pytest.raises(VerificationError):
+        verify(model, channels, keep, prune(model, channels, other))
+
+
+def test_scores_are_those_of_the_real_weights(quantised: Path) -> None:
+    whole, small = load(quantised.with_name("float.onnx")), load(quantised)
+    for criterion in ("l1", "l2", "reader_l1", "fpgm"):
+        expected = score_units(criterion, whole, analyse(whole))
+        np.testing.assert_allclose(score_units(criterion, small, analyse(small)), expected, rtol=0.03)
+
+
+def test_weights_keep_their_scale_when_they_are_stored(quantised: Path) -> None:
+    value = load(quantised).graph.initializers["w1_quantized"]
+    before, real = value.const_value.numpy().copy(), real_values(value)
+    store_real_values(value, real)
+    np.testing.assert_array_equal(value.const_value.numpy(), before)
+    store_real_values(value, real * 100)
+    assert value.const_value.numpy().dtype == before.dtype
+    assert np.abs(value.const_value.numpy().astype(int)).max() >= 127
+
+
+def test_healing_an_int8_network_brings_outputs_back(quantised: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    # Channels that depend on each other, as those of trained networks do.
+    x = np.repeat(rng.standard_normal((192, 1, 8, 8)), 3, axis=1) + 0.1 * rng.standard_normal((192, 3, 8, 8))
+    np.savez(tmp_path / "data.npz", x=x.astype(np.float32))
+    errors = {}
+    for heal in (False, True):
+        output = tmp_path / f"{heal}.onnx"
+        onnxprune.prune(
+            quantised, output=output, ratio=0.3, data=tmp_path / "data.npz", heal=heal, round_to=1, importance="l1"
+        )
+
+        assert types(load(output)) == types(load(quantised))
+        errors[heal] = output_error(quantised, output, x[:64].astype(np.float32))
+    assert errors[True] < errors[False]
+
+
+def output_error(before: Path, after: Path, x: np.ndarray) -> float:
+    import onnxruntime
+
+    want, got = (onnxruntime.InferenceSession(str(path)).run(None, {"image": x})[0] for path in (before, after))
+    return float(np.square(want - got).mean())
+
+
+def test_training_an_int8_network_is_refused_with_what_to_do(quantised: Path, tmp_path: Path) -> None:
+    with pytest.raises(QuantisedModelError, match="Compress the float model"):
+        onnxprune.compress(quantised, output=tmp_path / "out.onnx", target_macs="70%")
+    assert not (tmp_path / "out.onnx").exists()
+
+
+def test_layers_are_timed_on_integers(quantised: Path) -> None:
+    model = load(quantised)
+    network = {str(node.name): node for node in model.graph}
+    shapes = concrete_shapes(model, {"image": (1, 3, 8, 8)})
+    spec = layer_spec(network["up1"], shapes, analyse(model))
+    assert spec == LayerSpec(
+        "Conv", 8, 16, size=(8, 8), kernel=(3, 3), strides=spec.strides, pads=(1,) * 4, dtype="int8"
+    )
+
+
+@pytest.mark.parametrize("dtype", ["int8", "float16"])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        LayerSpec("Conv", 8, 16, size=(8, 8), kernel=(3, 3)),
+        LayerSpec("ConvTranspose", 8, 4, size=(8, 8), kernel=(2, 2)),
+        LayerSpec("MatMul", 32, 16, batch=4),
+    ],
+)
+def test_any_layer_has_a_time_in_any_format(layer: LayerSpec, dtype: str) -> None:
+    spec = LayerSpec(**{**vars(layer), "dtype": dtype})
+    assert ProfilingTimer(MeasureOptions()).time_ms(spec) > 0
+
+
+@given(
+    proto=networks(), seed=st.integers(0, 9), share=st.floats(0.1, 0.9), form=st.tuples(st.booleans(), st.booleans())
+)
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=SLOW_IS_FINE)
+def test_any_quantised_network(
+    proto: onnx.ModelProto,
+    seed: int,
+    share: float,
+    form: tuple[bool, bool],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("generated")
+    onnx.save(wrap(proto, per_channel=form[0], zero_points=form[1]), folder / "model.onnx")
+    model = load(folder / "model.onnx")
+    analysed = analyse(model)
+    keep = some_units(analysed, seed, share)
+    save(prune(model, analysed, keep), folder / "pruned.onnx")
+    pruned = load(folder / "pruned.onnx")
+    verify(model, analysed, keep, pruned, seed=seed)
+    assert types(pruned) == types(model)
