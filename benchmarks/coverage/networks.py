@@ -19,7 +19,7 @@ TORCHVISION = {
     "googlenet": SIDE, "inception_v3": 299, "maxvit_t": 224, "mnasnet0_5": SIDE, "mobilenet_v2": SIDE,
     "mobilenet_v3_small": SIDE, "mobilenet_v3_large": SIDE, "regnet_x_400mf": SIDE, "regnet_y_400mf": SIDE,
     "resnet18": SIDE, "resnet50": SIDE, "resnext50_32x4d": SIDE, "wide_resnet50_2": SIDE, "shufflenet_v2_x1_0": SIDE,
-    "squeezenet1_1": SIDE, "swin_t": 224, "swin_v2_t": 256, "vgg11": SIDE, "vgg11_bn": SIDE, "vit_b_16": 224,
+    "squeezenet1_1": SIDE, "swin_t": 224, "swin_v2_t": 256, "vgg11": 224, "vgg11_bn": 224, "vit_b_16": 224,
 }  # fmt: skip
 SEGMENTATION = ("fcn_resnet50", "deeplabv3_mobilenet_v3_large", "lraspp_mobilenet_v3_large")
 BACKBONES = ("resnet50 fpn", "mobilenet_v3_large fpn", "ssd300_vgg16 backbone", "ssdlite320_mobilenet backbone")

@@ -6,15 +6,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from onnxprune.channels import analyse, prune, verify
-from onnxprune.graph import graph_cost, load, random_inputs, resolve_input_shapes, save
-from onnxprune.importance import score_units
+import onnxprune
+from onnxprune.channels import permitted
+from onnxprune.graph import graph_cost, load, random_inputs, resolve_input_shapes
 from onnxprune.latency import LocalDevice, MeasureOptions
 from onnxprune.report import coverage
-from onnxprune.search import keep_mask
 from onnxprune.torch_bridge import compare, to_torch
 
 SHARE = 0.3
@@ -25,7 +23,7 @@ def check(source: Path, folder: Path) -> dict[str, Any]:
     started = time.perf_counter()
     model = load(source)
     loaded = time.perf_counter()
-    channels = analyse(model)
+    channels = permitted(model)
     analysed = time.perf_counter()
     record: dict[str, Any] = {
         "nodes": len(model.graph),
@@ -37,14 +35,12 @@ def check(source: Path, folder: Path) -> dict[str, Any]:
     }
     if not channels.groups:
         return record
-    counts = np.array([max(1, round(group.size * (1 - SHARE))) for group in channels.groups])
-    keep = keep_mask(channels, score_units("l2", model, channels), counts)
-    pruned = prune(model, channels, keep)
-    record["macs"] = round(graph_cost(pruned).macs / graph_cost(model).macs, 4)
-    record["verified_error"] = verify(model, channels, keep, pruned).relative_error
     result = folder / "ours.onnx"
-    save(pruned, result)
+    report = onnxprune.prune(source, ratio=SHARE, importance="l2", output=result).report
+    record["macs"] = round(report.after.macs / report.before.macs, 4)
+    record["verified_error"] = report.verification.relative_error
     record["latency"] = latency_ratio(source, result)
+    pruned = load(result)
     return record | bridge(pruned)
 
 

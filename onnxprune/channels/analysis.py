@@ -23,19 +23,40 @@ def analyse(model: ir.Model, attention: AttentionUnit = "head-dim", *, embedding
 
     Args:
         model: A normalised model with inferred shapes; it is not changed.
-        attention: What goes of attention: the same entries of every head, or whole heads.
+        attention: What goes of attention: the same entries of every head, whole heads, or heads where entries cannot
+            go (they are normalised, say).
         embedding: Whether channels may go that a LayerNormalization takes statistics over. What is left is normalised
             among itself, so the network changes more than by silencing them.
 
     Returns:
         The units, their groups and slices, and what is fixed and why.
     """
-    labels = Labels(shape_values(model), head_splits(model), whole_heads=attention == "heads", embedding=embedding)
+    splits, known = head_splits(model), shape_values(model)
+    labels = _labels(
+        model, Labels(known, splits, whole_heads=splits if attention == "heads" else (), embedding=embedding)
+    )
+    if attention == "either" and (stuck := _stuck(labels)):
+        labels = _labels(model, Labels(known, splits, whole_heads=stuck, embedding=embedding))
+    return _channel_map(labels, {str(node.name): node.op_type for node in model.graph})
+
+
+def _labels(model: ir.Model, labels: Labels) -> Labels:
+    """Run labels through a model."""
     for node in model.graph:
         _flow(node, labels)
     for value in model.graph.outputs:
         labels.pin_all([value], f"they are the model's output '{value.name}'", hints.CALLER)
-    return _channel_map(labels, {str(node.name): node.op_type for node in model.graph})
+    return labels
+
+
+def _stuck(labels: Labels) -> frozenset[str]:
+    """Name the nodes that split channels into heads whose entries are all fixed."""
+    _, reason = labels.classes()
+
+    def is_free(axis: np.ndarray) -> bool:
+        return bool((reason[axis[axis >= 0]] < 0).any())
+
+    return frozenset(name for name in labels.head_splits if not any(map(is_free, labels.attention.get(name, ()))))
 
 
 def _flow(node: ir.Node, labels: Labels) -> None:
@@ -157,14 +178,22 @@ def _kinds(
     labels: Labels, unit_of_label: np.ndarray, unit_count: int, op_types: dict[str, str]
 ) -> Callable[[str, np.ndarray], GroupKind]:
     """Return what says what the units of a group are, given its first producer."""
-    of_attention = _marked(labels.attention, unit_of_label, unit_count)
+    axes_of = {
+        whole: [
+            axis for name, axes in labels.attention.items() if (name in labels.whole_heads) == whole for axis in axes
+        ]
+        for whole in (False, True)
+    }
+    heads, entries = (_marked(axes_of[whole], unit_of_label, unit_count) for whole in (True, False))
     embedded = _marked(labels.embedded, unit_of_label, unit_count)
 
     def kind(producer: str, units: np.ndarray) -> GroupKind:
         if embedded[units].any():
             return "embedding"
-        if of_attention[units].any():
-            return "heads" if labels.whole_heads else "head-dim"
+        if heads[units].any():
+            return "heads"
+        if entries[units].any():
+            return "head-dim"
         return "mlp" if op_types[producer] in {"Gemm", "MatMul"} else "channels"
 
     return kind

@@ -14,8 +14,8 @@ import onnx_ir as ir
 
 from onnxprune.channels.labels import dims
 
-AttentionUnit = Literal["head-dim", "heads"]
-"""What goes of attention: entries of every head, or whole heads."""
+AttentionUnit = Literal["head-dim", "heads", "either"]
+"""What goes of attention: entries of every head, whole heads, or heads where entries cannot go."""
 
 # What lies between the products and the Softmax, and between the split into heads and the products.
 _BETWEEN = frozenset(
@@ -26,7 +26,7 @@ _MOST_STEPS = 24
 
 
 def head_splits(model: ir.Model) -> dict[str, int]:
-    """Find the Reshape nodes that split channels into heads.
+    """Find the nodes that split channels into heads: a Reshape, or an Attention that does it itself.
 
     Args:
         model: A normalised model.
@@ -39,6 +39,8 @@ def head_splits(model: ir.Model) -> dict[str, int]:
         heads = _heads(node)
         if heads is None:
             continue
+        if node.op_type == "Attention":
+            splits[str(node.name)] = heads
         for product in [node, *_products_behind(node)]:
             for value in product.inputs:
                 splits.update(dict.fromkeys(_splits_before(value, heads), heads))
@@ -49,7 +51,7 @@ def _heads(node: ir.Node) -> int | None:
     """Return the heads of an attention, or of the product of queries and keys; None if the node is neither."""
     value = node.inputs[0] if node.op_type == "Attention" else node.outputs[0]
     sizes = dims(value) if value is not None else ()
-    heads = sizes[-3] if len(sizes) >= 4 else None
+    heads = sizes[-3] if len(sizes) >= 4 else node.attributes.get_int("q_num_heads", 0)
     if not isinstance(heads, int) or heads < 2 or not (node.op_type == "Attention" or _multiplies_activations(node)):
         return None
     return heads if node.op_type == "Attention" or any(_products_behind(node)) else None
@@ -69,7 +71,7 @@ def _products_behind(scores: ir.Node) -> Iterator[ir.Node]:
             if node.op_type == "MatMul" and normalised and node not in found:
                 found.add(node)
                 yield node
-            elif node.op_type in _BETWEEN and steps < _MOST_STEPS:
+            elif node.op_type in _BETWEEN | {"Reshape"} and steps < _MOST_STEPS:
                 queue += [(o, normalised or node.op_type == "Softmax", steps + 1) for o in node.outputs]
 
 

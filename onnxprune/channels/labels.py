@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -25,7 +25,8 @@ class Labels:
         self,
         known_values: dict[str, np.ndarray],
         head_splits: Mapping[str, int] | None = None,
-        whole_heads: bool = False,
+        *,
+        whole_heads: Collection[str] = (),
         embedding: bool = False,
     ) -> None:
         """Start with nothing labelled.
@@ -33,7 +34,7 @@ class Labels:
         Args:
             known_values: Small tensors the graph determines, from `graph.shape_values`.
             head_splits: Reshape nodes that split channels into heads, and their number of heads.
-            whole_heads: Whether heads go whole.
+            whole_heads: Of these nodes, those whose heads go whole.
             embedding: Whether channels may go that a LayerNormalization takes statistics over.
         """
         self.axes: dict[str, Axes] = {}
@@ -43,7 +44,7 @@ class Labels:
         self.count = 0
         self.head_splits = head_splits or {}
         self.whole_heads = whole_heads
-        self.attention: list[np.ndarray] = []
+        self.attention: dict[str, list[np.ndarray]] = {}
         self.embedding = embedding
         self.embedded: list[np.ndarray] = []
         self._known = known_values

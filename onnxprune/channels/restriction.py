@@ -26,7 +26,7 @@ _NAMED_BY_NONE = "no --only pattern names it"
 UNITS: tuple[GroupKind, ...] = ("channels", "mlp", "head-dim", "heads", "embedding")
 """What may go, from what always may to what is only taken where it is asked for."""
 
-_USUAL_UNITS: frozenset[GroupKind] = frozenset({"channels", "mlp", "head-dim"})
+_USUAL_UNITS: frozenset[GroupKind] = frozenset({"channels", "mlp", "head-dim", "heads"})
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Restriction:
     Attributes:
         keep: Patterns of producers whose channels stay.
         only: Patterns of producers whose channels may go; none: all.
-        units: What may go; none: channels, hidden units and entries of every head.
+        units: What may go; none: channels, hidden units and entries of every head, or heads where these cannot go.
     """
 
     keep: tuple[str, ...] = ()
@@ -55,9 +55,9 @@ def permitted(model: ir.Model, restriction: Restriction = Restriction()) -> Chan
         PatternError: A pattern names nothing, or two wishes contradict each other.
     """
     units: frozenset[GroupKind] = frozenset(restriction.units) or _USUAL_UNITS
-    if {"heads", "head-dim"} <= units:
+    if restriction.units and {"heads", "head-dim"} <= units:
         raise PatternError("--unit heads and --unit head-dim contradict each other: a head goes whole, or it does not")
-    attention: AttentionUnit = "heads" if "heads" in units else "head-dim"
+    attention: AttentionUnit = "either" if not restriction.units else "heads" if "heads" in units else "head-dim"
     channels = analyse(model, attention, embedding="embedding" in units)
     return restrict(_of_kinds(channels, units), restriction.keep, restriction.only)
 

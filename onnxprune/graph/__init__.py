@@ -17,7 +17,7 @@ from onnxprune.graph.quantised import (
     store_real_values,
 )
 from onnxprune.graph.rounding import without_rounding
-from onnxprune.graph.save import overhead_bytes, save, save_beside, to_bytes, write_atomically
+from onnxprune.graph.save import inlined, overhead_bytes, save, save_beside, to_bytes, write_atomically
 from onnxprune.graph.shapes import concrete_shapes, infer_shapes
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "graph_cost",
     "in_float32",
     "infer_shapes",
+    "inlined",
     "input_specs",
     "is_quantised",
     "load",

@@ -20,6 +20,7 @@ from onnx_ir.passes.common import (
     TopologicalSortPass,
 )
 
+from onnxprune.graph.constant_nodes import fold_constant_nodes
 from onnxprune.graph.shape_values import fold_shape_values
 from onnxprune.graph.shapes import infer_shapes
 from onnxprune.graph.transposes import join_transposes
@@ -47,6 +48,9 @@ def normalise(model: ir.Model) -> ir.Model:
     while fold_shape_values(model):
         RemoveUnusedNodesPass()(model)
         infer_shapes(model)
+    if fold_constant_nodes(model):
+        RemoveUnusedNodesPass()(model)
+        separate_channel_constants(model)
     if join_transposes(model):
         RemoveUnusedNodesPass()(model)
         infer_shapes(model)

@@ -22,7 +22,7 @@ _BYTES_PER_TENSOR = 16
 
 def to_bytes(model: ir.Model) -> bytes:
     """Serialise a model, weights included; for models below 2 GiB."""
-    data: bytes = ir.serde.serialize_model(_inlined(model)).SerializeToString()
+    data: bytes = ir.serde.serialize_model(inlined(model)).SerializeToString()
     return data
 
 
@@ -73,7 +73,8 @@ def _write_external(model: ir.Model, temporary: Path, data: Path) -> None:
     ir.save(model, temporary, external_data=data.name)
 
 
-def _inlined(model: ir.Model) -> ir.Model:
+def inlined(model: ir.Model) -> ir.Model:
+    """Return a model whose weights are in memory: itself, or a copy where some are mapped from files."""
     if not any(isinstance(v.const_value, ir.ExternalTensor) for v in model.graph.initializers.values()):
         return model
     copy = model.clone()

@@ -19,6 +19,7 @@ from onnx_ir.passes.common import (
 )
 
 from onnxprune.errors import ConversionError
+from onnxprune.graph import inlined
 from onnxprune.torch_bridge.placement import place_shape_arithmetic
 from onnxprune.torch_bridge.registry import DOMAIN, OPSETS, find_converter, undotted
 from onnxprune.torch_bridge.roles import Roles, roles
@@ -58,7 +59,7 @@ def prepare(model: ir.Model) -> tuple[ir.Model, Roles]:
     RemoveUnusedNodesPass()(copy)
     _name_nodes(copy.graph)
     copy.graph.opset_imports.update({"": opset, DOMAIN: opset})
-    return copy, Roles(weights, sorted_roles.statistics, sorted_roles.fixed)
+    return inlined(copy), Roles(weights, sorted_roles.statistics, sorted_roles.fixed)
 
 
 def _opset(model: ir.Model) -> int:

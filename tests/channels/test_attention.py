@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from onnxprune.channels import analyse, prune, verify
+from onnxprune.channels import analyse, permitted, prune, verify
 from onnxprune.graph import load
 
 WIDTH, HEADS, HIDDEN = 32, 4, 48
@@ -194,4 +194,32 @@ def test_the_operator(form: str, attention: Any, tmp_path: Path) -> None:
     keep = np.ones(channels.unit_count, dtype=bool)
     for group in channels.groups:
         keep[group.units[1:3]] = False
+    verify(network, channels, keep, prune(network, channels, keep))
+
+
+class Cosine(nn.Module):
+    """Attention whose queries and keys are normalised, as Swin's second version has it: only whole heads can go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.project = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, n, c = x.shape
+        q, k, v = self.qkv(x).reshape(b, n, 3, HEADS, c // HEADS).permute(2, 0, 3, 1, 4).unbind(0)
+        attention = (F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-1, -2) * 4).softmax(-1)
+        return self.project((attention @ v).transpose(1, 2).reshape(b, n, c))
+
+
+@pytest.mark.parametrize("dynamo", [False, True], ids=["torchscript", "dynamo"])
+def test_heads_go_whole_where_their_entries_cannot(dynamo: bool, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    export(Network(Cosine).eval(), tmp_path / "model.onnx", dynamo=dynamo)
+    network = load(tmp_path / "model.onnx")
+    assert not any(group.kind == "head-dim" for group in analyse(network).groups)
+    channels = permitted(network)
+    assert [group.size for group in channels.groups if group.kind == "heads"] == [HEADS, HEADS]
+    keep = np.ones(channels.unit_count, dtype=bool)
+    for group in channels.groups:
+        keep[group.units[1:]] = False
     verify(network, channels, keep, prune(network, channels, keep))

@@ -179,3 +179,19 @@ def test_weights_are_believed_before_their_declarations(path: Path, tmp_path: Pa
     proto.graph.value_info.append(helper.make_tensor_value_info("weight", TensorProto.FLOAT, [128, 64, 3, 3]))
     onnx.save(proto, tmp_path / "stale.onnx")
     assert graph_cost(load(tmp_path / "stale.onnx")).macs == graph_cost(load(path)).macs
+
+
+def test_scatters_into_constants_are_constants(tmp_path: Path) -> None:
+    model = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["": 17]>
+        net (float[2, 4] x) => (float[2, 4] y)
+        <float[4] bias = {1, 2, 3, 4}, int64[2, 1] where = {1, 2}, float[2] zeros = {0, 0}> {
+            b = ScatterND(bias, where, zeros)
+            y = Add(x, b)
+        }""")
+    onnx.save(model, tmp_path / "model.onnx")
+    network = load(tmp_path / "model.onnx")
+    (add,) = network.graph
+    assert add.inputs[1] is not None
+    assert add.inputs[1].const_value is not None
+    assert add.inputs[1].const_value.numpy().tolist() == [1, 0, 0, 4]

@@ -29,7 +29,7 @@ def attention(node: ir.Node, labels: Labels) -> None:
     entries = labels.tie(queries[3], keys[3], f"{named(node)} multiplies them with fixed entries")
     labels.contract(node, _QUERIES, len(dims(node.inputs[0])) - 1)  # type: ignore[arg-type]
     heads = _tied_heads(node, labels, [queries[1], keys[1], values[1]], sizes)
-    _record(labels, [heads, entries, values[3]])
+    labels.attention[str(node.name)] = [axis for axis in (heads, entries, values[3]) if axis is not None]
     out: Axes = (queries[0], heads, queries[2], values[3])
     if len(dims(node.outputs[0])) == 3:
         batch, head_count, length, _ = sizes[_QUERIES] or [None] * 4
@@ -39,10 +39,6 @@ def attention(node: ir.Node, labels: Labels) -> None:
             labels, moved, [batch, length, head_count, width], [batch, length, _product(head_count, width)], named(node)
         )
     labels.set(node.outputs[0], out)
-
-
-def _record(labels: Labels, axes: list[Axis]) -> None:
-    labels.attention += [axis for axis in axes if axis is not None]
 
 
 def _split_sizes(node: ir.Node, index: int) -> list[int | str | None] | None:
@@ -65,7 +61,7 @@ def _split(node: ir.Node, labels: Labels, index: int, sizes: list[int | str | No
     if len(axes) == 4:
         return axes
     batch, heads, length, width = sizes
-    free_size = heads if labels.whole_heads and isinstance(heads, int) else None
+    free_size = heads if node.name in labels.whole_heads and isinstance(heads, int) else None
     after = [batch, length, heads, width]
     split = regroup(labels, axes, dims(value), after, named(node), free_size=free_size)
     return split[0], split[2], split[1], split[3]

@@ -19,10 +19,10 @@ def reshape(node: ir.Node, labels: Labels) -> None:
     value, output = node.inputs[0], node.outputs[0]
     assert value is not None
     heads = labels.head_splits.get(str(node.name))
-    free_size = heads if labels.whole_heads else None
+    free_size = heads if node.name in labels.whole_heads else None
     axes = regroup(labels, labels.of(value), dims(value), dims(output), named(node), free_size=free_size)
     if heads is not None:
-        labels.attention += [axis for axis in axes if axis is not None]
+        labels.attention[str(node.name)] = [axis for axis in axes if axis is not None]
     labels.set(output, axes)
 
 
