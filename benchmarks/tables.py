@@ -147,12 +147,12 @@ def main() -> None:
         "Accuracy at equal cost": (
             "Test top-1 in percent, mean over seeds (their number in brackets where there are several). `rl - best "
             "other` compares with the best of the first five methods that was run; an empty cell was not run yet. A "
-            "method that fails cannot reach the target. So far most cells are one seed, and were recorded while search "
-            "and healing were still changing, with other runs on the second core.",
+            "method that fails cannot reach the target. So far most cells are one seed, with other runs on the second "
+            "core; those of `rl` are of the reward with 50 points a nat but for googlenet at 0.33x.",
             accuracy_table(runs),
         ),
         "On target": ("Latency of the delivered file over the target, run by run.", target_table(runs)),
-        "On target, untrained": ("24 structures judged, nothing trained, on an idle machine.", untrained_table()),
+        "On target, untrained": ("24 structures judged, nothing trained; one of two cores, other work on the other.", untrained_table()),
         "Where the time goes": ("Seconds, one thread, other runs beside it on the second core.", time_table(runs)),
         "Does it learn?": ("Reward in points, at half of the predicted latency, nothing trained.", learning_table()),
         "What judging costs": ("One candidate beside plain onnxruntime on the same images.", evaluator_table()),
