@@ -152,7 +152,10 @@ def main() -> None:
             accuracy_table(runs),
         ),
         "On target": ("Latency of the delivered file over the target, run by run.", target_table(runs)),
-        "On target, untrained": ("24 structures judged, nothing trained; one of two cores, other work on the other.", untrained_table()),
+        "On target, untrained": (
+            "24 structures judged, nothing trained; one of two cores, other work on the other.",
+            untrained_table(),
+        ),
         "Where the time goes": ("Seconds, one thread, other runs beside it on the second core.", time_table(runs)),
         "Does it learn?": ("Reward in points, at half of the predicted latency, nothing trained.", learning_table()),
         "What judging costs": ("One candidate beside plain onnxruntime on the same images.", evaluator_table()),
