@@ -11,12 +11,13 @@ TOOLS = ("torch-pruning", "onnxsim", "onnx2torch + torch-pruning")
 FASTER, TOLERANCE, COVERED = 0.98, 1e-4, 0.8
 _HEADER = """# Coverage
 
-Networks with random weights, each written by both of PyTorch's exporters where they can write it, in one run of
-`python -m benchmarks.coverage` (table: `--table`; figures: benchmarks/results/coverage.json). *Prunable*: share of the
-multiply-accumulates that removable channels take part in. *Left*: MACs and latency (onnxruntime, one thread, beside the
-original) after 30 % of every group's channels went. *Error*: largest difference between the pruned network and the
-original with these channels silenced. *Trains*: converted to PyTorch, one step, weights that got a gradient. The other
-tools remove 30 % too (see benchmarks/coverage/peers.py): share of the latency that is left, or why there is no result.
+Networks with random weights, as PyTorch's exporters write them: `python -m benchmarks.coverage`, each in a process of
+its own (this page: `--table`; figures: benchmarks/results/coverage.json). *Prunable*: share of the multiply-
+accumulates that removable channels take part in. *Left*: MACs, and latency (onnxruntime, one thread, beside the
+original), after `onnxprune prune --ratio 0.3 --importance l2`. *Error*: largest difference between the pruned network
+and the original with these channels silenced. *Trains*: converted to PyTorch, one step, weights that got a gradient.
+The other tools remove 30 % too (benchmarks/coverage/peers.py): share of the latency that is left, or why there is no
+result. Where a cell or a network is missing, it was not run yet.
 """
 
 
