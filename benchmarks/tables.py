@@ -148,7 +148,8 @@ def main() -> None:
             "Test top-1 in percent, mean over seeds (their number in brackets where there are several). `rl - best "
             "other` compares with the best of the first five methods that was run; an empty cell was not run yet. A "
             "method that fails cannot reach the target. So far most cells are one seed, with other runs on the second "
-            "core; those of `rl` are of the reward with 50 points a nat but for googlenet at 0.33x.",
+            "core; those of `rl` are of the reward with 50 points a nat but for googlenet at 0.33x and seed "
+            "1 of vgg (2 points).",
             accuracy_table(runs),
         ),
         "On target": ("Latency of the delivered file over the target, run by run.", target_table(runs)),

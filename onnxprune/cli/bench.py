@@ -6,24 +6,16 @@ from typing import Any
 
 import click
 
-from onnxprune.cli.options import device_options, input_shape_option, json_option, verbosity_options
+from onnxprune.cli.options import device_options, input_shape_option, json_option, sessions_option, verbosity_options
 from onnxprune.cli.printing import print_tables
-from onnxprune.cli.sections import EXIT_CODES, SectionCommand, SectionOption
+from onnxprune.cli.sections import EXIT_CODES, SectionCommand
 from onnxprune.cli.shapes import Sizes, named_shapes
 
 
 @click.command(cls=SectionCommand, epilog=EXIT_CODES, short_help="Measure the latency of models side by side.")
 @click.argument("models", nargs=-1, required=True, type=click.Path(), metavar="MODEL...")
 @device_options
-@click.option(
-    "--sessions",
-    cls=SectionOption,
-    section="Device",
-    type=click.IntRange(min=1),
-    default=5,
-    show_default=True,
-    help="Fresh sessions of each model.",
-)
+@sessions_option
 @input_shape_option
 @json_option
 @verbosity_options

@@ -6,36 +6,41 @@ from typing import Any
 
 import click
 
-from onnxprune.cli.options import device_options, input_shape_option, json_option, seed_option, verbosity_options
+from onnxprune.cli.options import (
+    device_options,
+    input_shape_option,
+    json_option,
+    option,
+    seed_option,
+    sessions_option,
+    verbosity_options,
+)
 from onnxprune.cli.printing import print_lines, print_tables
-from onnxprune.cli.sections import EXIT_CODES, SectionCommand, SectionOption
+from onnxprune.cli.sections import EXIT_CODES, SectionCommand
 from onnxprune.cli.shapes import Sizes, named_shapes
 
 
 @click.command(cls=SectionCommand, epilog=EXIT_CODES, short_help="Compare the outputs and the cost of two models.")
 @click.argument("first", type=click.Path())
 @click.argument("second", type=click.Path())
-@click.option(
+@option(
+    "Data",
     "--data",
-    cls=SectionOption,
-    section="Data",
     metavar="SOURCE",
     show_default="random inputs",
     help="A folder of pictures (subfolders are labels), an .npz file, or package.module:function; "
     "of data in parts the test part.",
 )
-@click.option(
+@option(
+    "Data",
     "--preprocess",
-    cls=SectionOption,
-    section="Data",
     metavar="SPEC",
     show_default="none",
     help="A preset (imagenet, tf, unit, none) or a JSON file.",
 )
-@click.option(
+@option(
+    "Data",
     "--samples",
-    cls=SectionOption,
-    section="Data",
     type=click.IntRange(min=1),
     metavar="N",
     show_default="all; 256 random inputs",
@@ -43,19 +48,10 @@ from onnxprune.cli.shapes import Sizes, named_shapes
 )
 @input_shape_option
 @device_options
-@click.option(
-    "--sessions",
-    cls=SectionOption,
-    section="Device",
-    type=click.IntRange(min=1),
-    default=5,
-    show_default=True,
-    help="Fresh sessions of each model.",
-)
-@click.option(
+@sessions_option
+@option(
+    "Output",
     "--worst",
-    cls=SectionOption,
-    section="Output",
     type=click.IntRange(min=0),
     default=10,
     show_default=True,

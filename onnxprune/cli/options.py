@@ -307,6 +307,15 @@ pruning_options = together(
     ),
 )
 
+sessions_option = option(
+    "Device",
+    "--sessions",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    help="Fresh sessions of each model.",
+)
+
 device_options = together(
     option(
         "Device",

@@ -19,6 +19,7 @@ from onnxprune.graph import (
     load,
     resolve_input_shapes,
 )
+from onnxprune.latency.providers import PROVIDERS, provider_name
 
 InputShapes = Mapping[str, Sequence[int]]
 
@@ -80,4 +81,5 @@ def read_network(
 
 def runnable(model: ir.Model, provider: str = "cpu") -> ir.Model:
     """Return what onnxruntime can run of a model: its CPU kernels know no bfloat16, so there a float32 copy runs."""
-    return in_float32(model) if provider == "cpu" and ir.DataType.BFLOAT16 in element_types(model) else model
+    on_cpu = provider_name(provider) == PROVIDERS["cpu"]
+    return in_float32(model) if on_cpu and ir.DataType.BFLOAT16 in element_types(model) else model

@@ -133,7 +133,10 @@ def test_compress_trains_in_float32_and_writes_half_precision(half: Path, data: 
     assert result.report.export_check.relative_error < 1e-3
 
 
-def test_bfloat16_on_the_cpu_is_said_to_be_measured_on_copies(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "where", [{}, {"provider": "CPUExecutionProvider"}, {"device": "local?provider=CPU"}], ids=["cpu", "full", "spec"]
+)
+def test_bfloat16_on_the_cpu_is_said_to_be_measured_on_copies(where: dict[str, str], tmp_path: Path) -> None:
     onnx.save(cast_weights(residual_cnn(), TensorProto.BFLOAT16), tmp_path / "m.onnx")
-    result = onnxprune.prune(tmp_path / "m.onnx", output=tmp_path / "out.onnx", ratio=0.3, round_to=1)
+    result = onnxprune.prune(tmp_path / "m.onnx", output=tmp_path / "out.onnx", ratio=0.3, round_to=1, **where)
     assert any("bfloat16" in warning for warning in result.report.warnings)

@@ -11,8 +11,6 @@ from onnxprune.channels.labels import FIXED, Axes, Labels, dims
 from onnxprune.channels.map import Axis
 from onnxprune.graph.shape_values import add_initializer
 
-_MOVES = frozenset({"Transpose", "Cast", "Identity", "DequantizeLinear", "Reshape"})
-
 
 def named(node: ir.Node) -> str:
     """Return how messages call a node: its operator and name."""
@@ -92,16 +90,6 @@ def grouped_in_rows(labels: Labels, axis: Axis, groups: int, reason: str) -> Axi
         return None
     tie_rows(labels, axis.reshape(groups, -1), reason)
     return axis
-
-
-def is_constant(value: ir.Value) -> bool:
-    """Say whether a value is a weight, or computed from one weight by moves such as a Transpose."""
-    while not value.is_initializer():
-        producer = value.producer()
-        if producer is None or producer.op_type not in _MOVES or producer.inputs[0] is None:
-            return False
-        value = producer.inputs[0]
-    return True
 
 
 def set_constant(node: ir.Node, index: int, array: np.ndarray) -> None:
