@@ -64,7 +64,7 @@ def compress(
     epochs: int | None = None,
     batch_size: int | None = None,
     learning_rate: float | None = None,
-    optimizer: Optimizer = "sgd",
+    optimizer: Optimizer = "adamw",
     time_budget: float | None = None,
     features: float = 0.0,
     heal: bool = True,
@@ -120,7 +120,7 @@ def compress(
         epochs: Passes over the training data.
         batch_size: Samples per optimizer step.
         learning_rate: Peak learning rate.
-        optimizer: `sgd` or `adamw`.
+        optimizer: `adamw` or `sgd`.
         time_budget: Seconds of training, at most.
         features: Weight of the error of what layers inside give, beside the outputs; 0: outputs only.
         heal: Correct weights in closed form before candidates are judged and before training.
