@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from onnxprune.latency.inside import NodeProfile, PeakMemory
 from onnxprune.latency.options import MeasureOptions
 from onnxprune.latency.stats import LatencyStats
 
@@ -57,6 +58,20 @@ class Device(Protocol):
 
         Raises:
             DeviceError: The provider or a model does not run here; the message names the model.
+        """
+
+    def profile(self, name: str, source: ModelSource, feeds: Feeds, options: MeasureOptions) -> NodeProfile:
+        """Return what each node of a model takes, by onnxruntime's profiler.
+
+        Raises:
+            DeviceError: The provider or the model does not run here.
+        """
+
+    def peak_memory(self, name: str, source: Path, feeds: Feeds, options: MeasureOptions) -> PeakMemory:
+        """Return the memory of a fresh process that loads and runs a model.
+
+        Raises:
+            DeviceError: The process failed; the message names the model.
         """
 
     def take_notes(self) -> tuple[str, ...]:
