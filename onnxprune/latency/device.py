@@ -60,6 +60,16 @@ class Device(Protocol):
             DeviceError: The provider or a model does not run here; the message names the model.
         """
 
+    def take_notes(self) -> tuple[str, ...]:
+        """Return what was seen since the last call that bears on the figures, as sentences; each is said once.
+
+        Nodes that fell back to the CPU, a device that throttles or is busy, a connection that was lost and resumed.
+        """
+
+
+class InspectableDevice(Device, Protocol):
+    """A device that looks into models too, beside measuring them."""
+
     def profile(self, name: str, source: ModelSource, feeds: Feeds, options: MeasureOptions) -> NodeProfile:
         """Return what each node of a model takes, by onnxruntime's profiler.
 
@@ -72,10 +82,4 @@ class Device(Protocol):
 
         Raises:
             DeviceError: The process failed; the message names the model.
-        """
-
-    def take_notes(self) -> tuple[str, ...]:
-        """Return what was seen since the last call that bears on the figures, as sentences; each is said once.
-
-        Nodes that fell back to the CPU, a device that throttles or is busy, a connection that was lost and resumed.
         """

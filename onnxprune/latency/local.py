@@ -67,6 +67,8 @@ class LocalDevice:
 
             return whole_round(open_runner, names, feeds, options, self._clock)
 
+        # What finding the provider takes is no part of loading the first model.
+        require_provider(options.provider)
         result = measure_rounds(models, feeds, options.sessions, run_round, on_progress)
         for name in models:
             self._see_fallback(name, models[name], feeds[name], options)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 _RESAMPLES = 500
+BUSY_SPREAD = 0.15
+"""Above this spread other work, or heat, decides the figures; see `summarise`."""
 
 
 @dataclass(frozen=True)

@@ -81,9 +81,7 @@ def peak_memory(
 
 def _answer(command: list[str]) -> dict[str, Any]:
     try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_LIMIT_S, check=False
-        )
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_LIMIT_S, check=False)
     except subprocess.TimeoutExpired as error:
         raise ChildFailedError(f"it took more than {_LIMIT_S:.0f} s") from error
     # Libraries may print lines of their own.

@@ -1,0 +1,112 @@
+"""Benched models as tables and lines for the terminal."""
+
+from __future__ import annotations
+
+from rich.table import Table
+from rich.text import Text
+
+from onnxprune.report.bench import BenchedModel, BenchResult, LayersRecord, LayerTimeRecord, RegressionRecord
+from onnxprune.report.tables import elided, shortened
+from onnxprune.report.units import count, data_size, interval, milliseconds, percent, rate
+
+
+def bench_table(result: BenchResult) -> Table:
+    """Show the latency of models side by side, each with its ratio to the first."""
+    table = _table("model", "p50", "95 % CI of p50", "ratio (95 % CI)", "p90", "p99", "mean", "spread", "throughput")
+    for model in result.models:
+        latency = model.latency
+        table.add_row(
+            Text(elided(model.path)),
+            milliseconds(latency.p50_ms),
+            interval(*latency.ci95_ms),
+            _ratio(model),
+            milliseconds(latency.p90_ms),
+            milliseconds(latency.p99_ms),
+            milliseconds(latency.mean_ms),
+            percent(latency.spread),
+            "" if model.throughput is None else rate(model.throughput),
+        )
+    return table
+
+
+def sizes_table(result: BenchResult) -> Table:
+    """Show what models take beside time: loading, memory, copies, multiply-accumulates, size."""
+    copies = any(model.copies is not None for model in result.models)
+    columns = ["load", "peak memory", "of it the model's", *(["copies in", "out"] if copies else [])]
+    table = _table("model", *columns, "MACs", "parameters", "size")
+    for model in result.models:
+        memory, copied = model.memory, model.copies
+        table.add_row(
+            Text(elided(model.path)),
+            "" if model.load_ms is None else milliseconds(model.load_ms),
+            "" if memory is None else data_size(memory.peak_bytes),
+            "" if memory is None else data_size(max(memory.peak_bytes - memory.base_bytes, 0)),
+            *(
+                []
+                if not copies
+                else ["", ""]
+                if copied is None
+                else [milliseconds(copied.inputs_ms), milliseconds(copied.outputs_ms)]
+            ),
+            count(model.macs),
+            count(model.parameters),
+            data_size(model.file_bytes),
+        )
+    return table
+
+
+def layer_tables(result: BenchResult, top: int) -> list[Table]:
+    """Show of each model that was profiled the layers that take the most time."""
+    return [_layers(model.path, model.layers, top) for model in result.models if model.layers is not None]
+
+
+def bench_lines(result: BenchResult) -> list[str]:
+    """Say in a line each what became of models since the baseline."""
+    return [regression_line(record) for record in result.regressions]
+
+
+def regression_line(record: RegressionRecord) -> str:
+    """Say how a model compares with its baseline."""
+    low, high = record.ratio_ci95
+    found = {
+        "regression": "regression",
+        "no regression": "no regression",
+        "undecided": "no significant regression",
+    }[record.verdict]
+    return (
+        f"{record.path}: {found}; p50 {milliseconds(record.p50_ms)} is {record.ratio:.3f} times the baseline's "
+        f"{milliseconds(record.baseline_p50_ms)} (95 % CI {low:.3f} to {high:.3f}; allowed {1 + record.max_regression:.3f})"
+    )
+
+
+def _ratio(model: BenchedModel) -> str:
+    if model.ratio is None or model.ratio_ci95 is None:
+        return "1.000"
+    low, high = model.ratio_ci95
+    return f"{model.ratio:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _layers(path: str, record: LayersRecord, top: int) -> Table:
+    table = _table(f"layers of {elided(path)}", "operators", "time", "share")
+    ordered = sorted(record.layers, key=lambda layer: -layer.ms)
+    for layer in ordered[:top]:
+        table.add_row(
+            Text(_name(layer)), " + ".join([layer.op, *layer.fused]), milliseconds(layer.ms), percent(layer.share)
+        )
+    rest = ordered[top:]
+    if rest:
+        share = sum(layer.share for layer in rest)
+        table.add_row(f"{len(rest)} others", "", milliseconds(sum(layer.ms for layer in rest)), percent(share))
+    return table
+
+
+def _name(layer: LayerTimeRecord) -> str:
+    return shortened(layer.name) if layer.name else f"(inserted by onnxruntime, {layer.kernels})"
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=None, pad_edge=False, show_edge=False)
+    table.add_column(Text(first), overflow="fold")
+    for name in others:
+        table.add_column(Text(name), justify="right", no_wrap=True)
+    return table
