@@ -77,9 +77,7 @@ from onnxprune.cli.shapes import Sizes, named_shapes
 @input_shape_option
 @json_option
 @verbosity_options
-@click.pass_context
 def bench(
-    ctx: click.Context,
     models: tuple[str, ...],
     input_shapes: tuple[tuple[str, Sizes], ...],
     top: int,
@@ -96,7 +94,7 @@ def bench(
         onnxprune bench model.onnx --report baseline.json
         onnxprune bench model.onnx --compare baseline.json --max-regression 5%
     """
-    _check_baseline(ctx, options)
+    _check_baseline(options)
     from onnxprune import pipeline
     from onnxprune.cli.observer import make_observer
     from onnxprune.report import bench_lines, bench_table, layer_tables, sizes_table
@@ -112,12 +110,13 @@ def bench(
     pipeline.raise_on_regression(result)
 
 
-def _check_baseline(ctx: click.Context, options: dict[str, Any]) -> None:
+def _check_baseline(options: dict[str, Any]) -> None:
     """Refuse what means nothing without a baseline.
 
     Raises:
         click.UsageError: It was given without `--compare`.
     """
+    ctx = click.get_current_context()
     for name in ("max_regression", "force"):
         given = ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
         if given and options["compare"] is None:

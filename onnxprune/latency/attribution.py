@@ -3,7 +3,8 @@
 A kernel is traced back to the node of the file that it ends with, by the rules onnxruntime names kernels by. Where
 that node is no layer but the kernel computes one (a Conv that has become `relu_output_nchwc` with its Relu inside), the
 layer is the nearest one before it that no other kernel claims. Nodes that no kernel claims were fused into the layer
-that they follow. Kernels that belong to no node of the file (conversions of layout, copies) are put together by operator.
+that they follow. Kernels that belong to no node of the file (conversions of layout, copies) are put together by
+operator.
 """
 
 from __future__ import annotations

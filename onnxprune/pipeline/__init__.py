@@ -5,7 +5,8 @@ sitting. Nothing here decides anything: each step is a function of the package t
 """
 
 from onnxprune.pipeline.api import compress, prune
-from onnxprune.pipeline.benching import bench, raise_on_regression
+from onnxprune.pipeline.baselines import raise_on_regression
+from onnxprune.pipeline.benching import bench
 from onnxprune.pipeline.comparing import compare
 from onnxprune.pipeline.run import run
 from onnxprune.pipeline.settings import CompressResult, Settings

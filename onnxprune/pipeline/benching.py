@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from onnxprune.errors import BaselineError, DeviceError, RegressionError, TargetError
+from onnxprune.errors import TargetError
 from onnxprune.graph import graph_cost, load, random_inputs, read_unchanged, resolve_input_shapes
 from onnxprune.latency import (
     BUSY_SPREAD,
@@ -21,27 +21,20 @@ from onnxprune.latency import (
     layer_times,
     opened,
     p50_ratio,
-    regression,
 )
 from onnxprune.latency.providers import PROVIDERS
+from onnxprune.pipeline.baselines import QUIETER, check_device, regressions
 from onnxprune.pipeline.prepare import InputShapes
 from onnxprune.progress import Observer, SilentObserver
 from onnxprune.report import (
-    Baseline,
     BenchedModel,
     BenchResult,
     CopyFigures,
-    DeviceFigures,
-    LatencyFigures,
     LayersRecord,
     LayerTimeRecord,
     MemoryFigures,
-    RegressionRecord,
-    device_line,
-    differences,
     environment,
     read_baseline,
-    regression_line,
     write_report,
 )
 from onnxprune.report.assembly import device_figures, file_bytes, latency_figures
@@ -85,7 +78,7 @@ def bench(
         per_layer: Say too where the time goes, by onnxruntime's profiler.
         memory: Say too how much memory each model takes, in a process of its own on the device.
         compare: A report of `bench`, `compress` or `prune` that the models are compared with; see
-            `raise_on_regression`.
+            `pipeline.raise_on_regression`.
         max_regression: Share by which a model may be slower than there.
         force: Compare with a report of another device too.
         report: Where the result is written as JSON.
@@ -107,7 +100,7 @@ def bench(
     with opened(spec, observer.warn) as target:
         figures = device_figures(target, options)
         if baseline is not None:
-            _check_device(baseline, figures, observer, force=force)
+            check_device(baseline, figures, observer, force=force)
         stats = _measure(target, networks, options, observer)
         inside = {
             name: _inside(target, (name, network), options, observer, per_layer=per_layer, memory=memory)
@@ -116,47 +109,19 @@ def bench(
         _pass_notes(target, observer)
     first = next(iter(stats.values()))
     benched = tuple(_benched(name, networks[name], stats[name], inside[name], first) for name in networks)
-    regressions = () if pairs is None else _regressions(benched, str(compare), pairs, max_regression)
+    compared = () if pairs is None else regressions(benched, str(compare), pairs, max_regression)
     env = environment()
     result = BenchResult(
         onnxprune_version=env.packages.get("onnxprune", "unknown"),
         environment=env,
         device=figures,
         models=benched,
-        regressions=regressions,
+        regressions=compared,
         warnings=tuple(observer.kept),
     )
     if report is not None:
         write_report(result, report)
     return result
-
-
-def raise_on_regression(result: BenchResult) -> None:
-    """Raise where a model is slower than its baseline by more than allowed, or where noise hides whether it is.
-
-    Raises:
-        RegressionError: A model is slower, and not by chance.
-        DeviceError: The device is too noisy to tell.
-    """
-    slower = [record for record in result.regressions if record.verdict == "regression"]
-    if slower:
-        raise RegressionError("; ".join(regression_line(record) for record in slower))
-    hidden = [record for record in result.regressions if record.verdict == "undecided" and record.noisy]
-    if hidden:
-        spreads = {model.path: model.latency.spread for model in result.models}
-        record = hidden[0]
-        low, high = record.ratio_ci95
-        raise DeviceError(
-            f"device '{result.device.name}' is too noisy to tell whether '{record.path}' became slower: its sessions "
-            f"differ by {spreads[record.path]:.0%} of p50, and it takes {low:.2f} to {high:.2f} times what the "
-            f"baseline took, where {1 + record.max_regression:.2f} is allowed. {_QUIETER}"
-        )
-
-
-_QUIETER = (
-    "Stop what else runs there, let it cool, fix its CPU's frequency, measure with more --sessions, and measure the "
-    "baseline anew if it was noisy itself"
-)
 
 
 @dataclass(frozen=True)
@@ -202,26 +167,6 @@ def _read(path: Path, input_shapes: InputShapes | None, batch: int, seed: int) -
     return _Network(path, model, shapes, random_inputs(model, shapes, seed))
 
 
-def _check_device(baseline: Baseline, now: DeviceFigures, observer: Observer, *, force: bool) -> None:
-    """Refuse a baseline of another device, unless forced.
-
-    Raises:
-        BaselineError: Names both devices.
-    """
-    found = differences(baseline.device, now)
-    if not found:
-        return
-    message = (
-        f"the baseline '{baseline.file}' was measured on {device_line(baseline.device)}, this is {device_line(now)}; "
-        f"they differ in {'; '.join(found)}"
-    )
-    if not force:
-        raise BaselineError(
-            f"{message}. Measure a baseline here ('onnxprune bench MODEL --report FILE'), or add --force"
-        )
-    observer.warn(f"{message}; compared all the same (--force)")
-
-
 def _measure(
     device: InspectableDevice, networks: Mapping[str, _Network], options: MeasureOptions, observer: Observer
 ) -> dict[str, LatencyStats]:
@@ -241,7 +186,7 @@ def _measure(
         if figures.spread > BUSY_SPREAD:
             observer.warn(
                 f"model '{name}': its sessions on '{device.name}' differ by {figures.spread:.0%} of p50, so its "
-                f"figures are not to be trusted. {_QUIETER}"
+                f"figures are not to be trusted. {QUIETER}"
             )
     return stats
 
@@ -336,30 +281,3 @@ def _benched(name: str, network: _Network, stats: LatencyStats, inside: _Inside,
 
 def _ms(value: float) -> float:
     return round(value, _DIGITS_MS)
-
-
-def _regressions(
-    benched: Sequence[BenchedModel],
-    baseline: str,
-    pairs: Sequence[tuple[str, LatencyFigures]],
-    allowed: float,
-) -> tuple[RegressionRecord, ...]:
-    records = []
-    for model, (path, then) in zip(benched, pairs, strict=True):
-        found = regression(then.samples_ms, model.latency.samples_ms, allowed)
-        records.append(
-            RegressionRecord(
-                path=model.path,
-                baseline=baseline,
-                baseline_path=path,
-                baseline_p50_ms=then.p50_ms,
-                p50_ms=model.latency.p50_ms,
-                ratio=round(found.ratio, _DIGITS_RATIO),
-                ratio_ci95=(round(found.low, _DIGITS_RATIO), round(found.high, _DIGITS_RATIO)),
-                p_value=round(found.p_value, 6),
-                max_regression=allowed,
-                verdict=found.verdict,
-                noisy=max(then.spread, model.latency.spread) > BUSY_SPREAD,
-            )
-        )
-    return tuple(records)

@@ -35,19 +35,13 @@ def sizes_table(result: BenchResult) -> Table:
     columns = ["load", "peak memory", "of it the model's", *(["copies in", "out"] if copies else [])]
     table = _table("model", *columns, "MACs", "parameters", "size")
     for model in result.models:
-        memory, copied = model.memory, model.copies
+        memory = model.memory
         table.add_row(
             Text(elided(model.path)),
             "" if model.load_ms is None else milliseconds(model.load_ms),
             "" if memory is None else data_size(memory.peak_bytes),
             "" if memory is None else data_size(max(memory.peak_bytes - memory.base_bytes, 0)),
-            *(
-                []
-                if not copies
-                else ["", ""]
-                if copied is None
-                else [milliseconds(copied.inputs_ms), milliseconds(copied.outputs_ms)]
-            ),
+            *(_copied(model) if copies else ()),
             count(model.macs),
             count(model.parameters),
             data_size(model.file_bytes),
@@ -68,14 +62,11 @@ def bench_lines(result: BenchResult) -> list[str]:
 def regression_line(record: RegressionRecord) -> str:
     """Say how a model compares with its baseline."""
     low, high = record.ratio_ci95
-    found = {
-        "regression": "regression",
-        "no regression": "no regression",
-        "undecided": "no significant regression",
-    }[record.verdict]
+    found = "no significant regression" if record.verdict == "undecided" else record.verdict
+    then, now, allowed = milliseconds(record.baseline_p50_ms), milliseconds(record.p50_ms), 1 + record.max_regression
     return (
-        f"{record.path}: {found}; p50 {milliseconds(record.p50_ms)} is {record.ratio:.3f} times the baseline's "
-        f"{milliseconds(record.baseline_p50_ms)} (95 % CI {low:.3f} to {high:.3f}; allowed {1 + record.max_regression:.3f})"
+        f"{record.path}: {found}; p50 {now}, {record.ratio:.3f} times the baseline's {then} "
+        f"(95 % CI {low:.3f} to {high:.3f}; allowed {allowed:.3f})"
     )
 
 
@@ -84,6 +75,12 @@ def _ratio(model: BenchedModel) -> str:
         return "1.000"
     low, high = model.ratio_ci95
     return f"{model.ratio:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _copied(model: BenchedModel) -> tuple[str, str]:
+    if model.copies is None:
+        return "", ""
+    return milliseconds(model.copies.inputs_ms), milliseconds(model.copies.outputs_ms)
 
 
 def _layers(path: str, record: LayersRecord, top: int) -> Table:

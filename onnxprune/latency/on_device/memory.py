@@ -73,7 +73,8 @@ def peak_memory(
     with tempfile.TemporaryDirectory(prefix="onnxprune-", dir=folder) as inside:
         arrays, told = Path(inside) / "feeds.npz", Path(inside) / "told.json"
         keys = {f"input{number}": name for number, name in enumerate(feeds)}
-        np.savez(str(arrays), **{key: feeds[name] for key, name in keys.items()})
+        values: dict[str, Any] = {key: feeds[name] for key, name in keys.items()}
+        np.savez(str(arrays), **values)
         request = {"model": str(model), "arrays": str(arrays), "names": keys, "threads": options.threads}
         told.write_text(json.dumps({**request, "providers": providers}), encoding="utf-8")
         return _answer([sys.executable, "-c", _CHILD, str(told)])
