@@ -14,7 +14,7 @@ from onnxprune.latency.local import LocalDevice
 from onnxprune.latency.options import MeasureOptions
 from onnxprune.latency.prediction import predictor
 from onnxprune.latency.ratio import p50_ratio
-from onnxprune.latency.regression import Regression, regression
+from onnxprune.latency.regression import Regression, check_sessions, regression
 from onnxprune.latency.spec import DeviceSpec, read_spec
 from onnxprune.latency.stats import BUSY_SPREAD, LatencyStats, summarise
 
@@ -36,6 +36,7 @@ __all__ = [
     "PeakMemory",
     "ProfilingTimer",
     "Regression",
+    "check_sessions",
     "choose",
     "layer_times",
     "opened",

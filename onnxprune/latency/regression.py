@@ -7,9 +7,9 @@ one then, and its confidence interval is the one that goes with the test (Hollan
 Statistical Methods, 3rd edition, 2014, section 4.3). So the interval lies above the limit where the test rejects.
 
 Why this one: it is exact for as few as four sessions on each side, assumes no distribution, and a session that is off
-as a whole (some are) moves it by one rank at most. Welch's t-test follows such a session with the mean and loses its power
-to it; a bootstrap of five sessions gives intervals that are too short. Sessions are not paired, since the baseline was
-measured at another time; what changed between the two times and is no noise within either (heat, another kernel of the
+as a whole (some are) moves it by one rank at most. Welch's t-test follows such a session with the mean and loses its
+power to it; a bootstrap of five sessions gives intervals that are too short. Sessions are not paired, since the baseline
+was measured at another time; what changed between the two times and is no noise within either (heat, an update of the
 system) no test can tell from a slower model, which is what the allowed share is for.
 """
 
@@ -59,21 +59,30 @@ def regression(then_ms: Sequence[Sequence[float]], now_ms: Sequence[Sequence[flo
     Raises:
         DeviceError: There are too few sessions for any difference to be significant.
     """
+    check_sessions(len(then_ms), len(now_ms))
     then, now = (np.array([np.median(session) for session in runs]) for runs in (then_ms, now_ms))
     at_most = _at_most(len(then), len(now))
     # Ratios that may be left out on each side.
     outside = int(np.searchsorted(at_most, _TAIL, side="right"))
-    if outside == 0:
-        raise DeviceError(
-            f"{len(now)} and {len(then)} sessions (the baseline's) are too few to tell a difference from noise; "
-            f"measure both with --sessions {_enough()} or more"
-        )
     ratios = np.sort((now[:, None] / then[None, :]).ravel())
     low, high = float(ratios[outside - 1]), float(ratios[len(ratios) - outside])
     limit = 1 + allowed
     not_above = int((ratios <= limit).sum())
     verdict: Verdict = "regression" if low > limit else "no regression" if high <= limit else "undecided"
     return Regression(float(np.median(ratios)), low, high, float(at_most[min(not_above, len(at_most) - 1)]), verdict)
+
+
+def check_sessions(then: int, now: int) -> None:
+    """Refuse numbers of sessions with which no difference could be significant.
+
+    Raises:
+        DeviceError: Says how many are needed.
+    """
+    if _at_most(then, now)[0] > _TAIL:
+        raise DeviceError(
+            f"{now} sessions, and {then} of the baseline, are too few to tell a difference from noise; measure both "
+            f"with --sessions {_enough()} or more"
+        )
 
 
 def _enough() -> int:

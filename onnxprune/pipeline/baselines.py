@@ -88,6 +88,16 @@ def regressions(
     return tuple(records)
 
 
+def unclear(records: Sequence[RegressionRecord]) -> list[str]:
+    """Say of which models too little was measured to tell that they became slower, though they seem so."""
+    return [
+        f"{regression_line(record)}: it may be slower than allowed, which so few sessions cannot tell; measure with "
+        "more --sessions"
+        for record in records
+        if record.verdict == "undecided" and record.ratio > 1 + record.max_regression
+    ]
+
+
 def raise_on_regression(result: BenchResult) -> None:
     """Raise where a model is slower than its baseline by more than allowed, or where noise hides whether it is.
 

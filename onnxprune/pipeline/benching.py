@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from onnxprune.errors import TargetError
+from onnxprune.errors import DeviceError, TargetError
 from onnxprune.graph import graph_cost, load, random_inputs, read_unchanged, resolve_input_shapes
 from onnxprune.latency import (
     BUSY_SPREAD,
@@ -17,13 +17,14 @@ from onnxprune.latency import (
     InspectableDevice,
     LatencyStats,
     MeasureOptions,
+    check_sessions,
     choose,
     layer_times,
     opened,
     p50_ratio,
 )
 from onnxprune.latency.providers import PROVIDERS
-from onnxprune.pipeline.baselines import QUIETER, check_device, regressions
+from onnxprune.pipeline.baselines import QUIETER, check_device, regressions, unclear
 from onnxprune.pipeline.prepare import InputShapes
 from onnxprune.progress import Observer, SilentObserver
 from onnxprune.report import (
@@ -97,6 +98,8 @@ def bench(
     baseline = None if compare is None else read_baseline(compare)
     networks = {str(path): _read(Path(path), input_shapes, batch, seed) for path in models}
     pairs = None if baseline is None else baseline.pairs(list(networks))
+    for _, latency in pairs or ():
+        check_sessions(len(latency.samples_ms), sessions)
     with opened(spec, observer.warn) as target:
         figures = device_figures(target, options)
         if baseline is not None:
@@ -110,6 +113,8 @@ def bench(
     first = next(iter(stats.values()))
     benched = tuple(_benched(name, networks[name], stats[name], inside[name], first) for name in networks)
     compared = () if pairs is None else regressions(benched, str(compare), pairs, max_regression)
+    for warning in unclear(compared):
+        observer.warn(warning)
     env = environment()
     result = BenchResult(
         onnxprune_version=env.packages.get("onnxprune", "unknown"),
@@ -251,7 +256,12 @@ def _memory(
     device: InspectableDevice, name: str, network: _Network, options: MeasureOptions, observer: Observer
 ) -> MemoryFigures | None:
     observer.stage(f"memory of {network.path.name}")
-    found = device.peak_memory(name, network.path, network.feeds, options)
+    try:
+        found = device.peak_memory(name, network.path, network.feeds, options)
+    except DeviceError as error:
+        # What was timed is worth more than what only takes a while to find out.
+        observer.warn(str(error))
+        return None
     if found.peak_bytes is None or found.base_bytes is None:
         observer.warn(f"device '{device.name}' does not tell how much memory a process takes")
         return None
