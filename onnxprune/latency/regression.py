@@ -9,8 +9,8 @@ Statistical Methods, 3rd edition, 2014, section 4.3). So the interval lies above
 Why this one: it is exact for as few as four sessions on each side, assumes no distribution, and a session that is off
 as a whole (some are) moves it by one rank at most. Welch's t-test follows such a session with the mean and loses its
 power to it; a bootstrap of five sessions gives intervals that are too short. Sessions are not paired, since the
-baseline was measured at another time; what changed between the two times and is no noise within either (heat, an update of the
-system) no test can tell from a slower model, which is what the allowed share is for.
+baseline was measured at another time; what changed between the two times and is no noise within either (heat, an update
+of the system) no test can tell from a slower model, which is what the allowed share is for.
 """
 
 from __future__ import annotations
