@@ -97,7 +97,7 @@ def bench(
     _check_baseline(options)
     from onnxprune import pipeline
     from onnxprune.cli.observer import make_observer
-    from onnxprune.report import bench_lines, bench_table, layer_tables, sizes_table
+    from onnxprune.report import bench_lines, bench_table, layer_tables, runs_table, sizes_table
 
     shapes = named_shapes(models, input_shapes)
     with make_observer(quiet=quiet) as observer:
@@ -105,7 +105,8 @@ def bench(
     if as_json:
         click.echo(result.to_json(), nl=False)
     else:
-        print_tables(bench_table(result), sizes_table(result), *layer_tables(result, top))
+        tables = [bench_table(result), runs_table(result), sizes_table(result), *layer_tables(result, top)]
+        print_tables(*tables)
         print_lines(["", *lines] if (lines := bench_lines(result)) else [])
     pipeline.raise_on_regression(result)
 

@@ -16,7 +16,14 @@ from onnxprune.report.bench import (
     MemoryFigures,
     RegressionRecord,
 )
-from onnxprune.report.bench_tables import bench_lines, bench_table, layer_tables, regression_line, sizes_table
+from onnxprune.report.bench_tables import (
+    bench_lines,
+    bench_table,
+    layer_tables,
+    regression_line,
+    runs_table,
+    sizes_table,
+)
 from onnxprune.report.comparison import Comparison, OutputDifference, WorstSample
 from onnxprune.report.coverage import coverage
 from onnxprune.report.environment import Environment, environment
@@ -90,6 +97,7 @@ __all__ = [
     "read_baseline",
     "read_report",
     "regression_line",
+    "runs_table",
     "sizes_table",
     "summary_table",
     "svg",

@@ -12,36 +12,41 @@ from onnxprune.report.units import count, data_size, interval, milliseconds, per
 
 def bench_table(result: BenchResult) -> Table:
     """Show the latency of models side by side, each with its ratio to the first."""
-    table = _table("model", "p50", "95 % CI of p50", "ratio (95 % CI)", "p90", "p99", "mean", "spread", "throughput")
+    table = _table("model", "p50", "95 % CI of p50", "ratio (95 % CI)", "spread")
+    for model in result.models:
+        latency = model.latency
+        p50, between = milliseconds(latency.p50_ms), interval(*latency.ci95_ms)
+        table.add_row(Text(elided(model.path)), p50, between, _ratio(model), percent(latency.spread))
+    return table
+
+
+def runs_table(result: BenchResult) -> Table:
+    """Show of each model what single runs, samples, loading and copies take."""
+    copies = any(model.copies is not None for model in result.models)
+    table = _table("model", "p90", "p99", "mean", "throughput", "load", *(["copies in", "out"] if copies else []))
     for model in result.models:
         latency = model.latency
         table.add_row(
             Text(elided(model.path)),
-            milliseconds(latency.p50_ms),
-            interval(*latency.ci95_ms),
-            _ratio(model),
             milliseconds(latency.p90_ms),
             milliseconds(latency.p99_ms),
             milliseconds(latency.mean_ms),
-            percent(latency.spread),
             "" if model.throughput is None else rate(model.throughput),
+            "" if model.load_ms is None else milliseconds(model.load_ms),
+            *(_copied(model) if copies else ()),
         )
     return table
 
 
 def sizes_table(result: BenchResult) -> Table:
-    """Show what models take beside time: loading, memory, copies, multiply-accumulates, size."""
-    copies = any(model.copies is not None for model in result.models)
-    columns = ["load", "peak memory", "of it the model's", *(["copies in", "out"] if copies else [])]
-    table = _table("model", *columns, "MACs", "parameters", "size")
+    """Show what each model takes beside time: memory, multiply-accumulates, size."""
+    table = _table("model", "peak memory", "the model's", "MACs", "parameters", "size")
     for model in result.models:
         memory = model.memory
         table.add_row(
             Text(elided(model.path)),
-            "" if model.load_ms is None else milliseconds(model.load_ms),
             "" if memory is None else data_size(memory.peak_bytes),
             "" if memory is None else data_size(max(memory.peak_bytes - memory.base_bytes, 0)),
-            *(_copied(model) if copies else ()),
             count(model.macs),
             count(model.parameters),
             data_size(model.file_bytes),
