@@ -10,7 +10,7 @@ conversion of inputs and outputs to both; and the time is short, with many repea
 
 Each repeat is the loop, `onnxprune bench MODEL` with its defaults, and the loop again, which shows the noise; in
 changing order. A ratio is taken within a repeat; what is printed is the median over the repeats with its 95 % interval
-(bootstrap). Beside p50 stands the ratio of the fastest runs, which is what is left of a latency where the machine is busy.
+(bootstrap). Beside p50 stands the ratio of the fastest runs, which is what is left of a latency on a busy machine.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rich.table import Table
 from rich.text import Text
 
@@ -13,10 +15,11 @@ from onnxprune.report.units import count, data_size, interval, milliseconds, per
 def bench_table(result: BenchResult) -> Table:
     """Show the latency of models side by side, each with its ratio to the first."""
     table = _table("model", "p50", "95 % CI of p50", "ratio (95 % CI)", "spread")
+    labels = _labels(result)
     for model in result.models:
         latency = model.latency
         p50, between = milliseconds(latency.p50_ms), interval(*latency.ci95_ms)
-        table.add_row(Text(elided(model.path)), p50, between, _ratio(model), percent(latency.spread))
+        table.add_row(labels[model.path], p50, between, _ratio(model), percent(latency.spread))
     return table
 
 
@@ -24,10 +27,11 @@ def runs_table(result: BenchResult) -> Table:
     """Show of each model what single runs, samples, loading and copies take."""
     copies = any(model.copies is not None for model in result.models)
     table = _table("model", "p90", "p99", "mean", "throughput", "load", *(["copies in", "out"] if copies else []))
+    labels = _labels(result)
     for model in result.models:
         latency = model.latency
         table.add_row(
-            Text(elided(model.path)),
+            labels[model.path],
             milliseconds(latency.p90_ms),
             milliseconds(latency.p99_ms),
             milliseconds(latency.mean_ms),
@@ -41,10 +45,11 @@ def runs_table(result: BenchResult) -> Table:
 def sizes_table(result: BenchResult) -> Table:
     """Show what each model takes beside time: memory, multiply-accumulates, size."""
     table = _table("model", "peak memory", "the model's", "MACs", "parameters", "size")
+    labels = _labels(result)
     for model in result.models:
         memory = model.memory
         table.add_row(
-            Text(elided(model.path)),
+            labels[model.path],
             "" if memory is None else data_size(memory.peak_bytes),
             "" if memory is None else data_size(max(memory.peak_bytes - memory.base_bytes, 0)),
             count(model.macs),
@@ -56,7 +61,8 @@ def sizes_table(result: BenchResult) -> Table:
 
 def layer_tables(result: BenchResult, top: int) -> list[Table]:
     """Show of each model that was profiled the layers that take the most time."""
-    return [_layers(model.path, model.layers, top) for model in result.models if model.layers is not None]
+    labels = _labels(result)
+    return [_layers(labels[model.path], model.layers, top) for model in result.models if model.layers is not None]
 
 
 def bench_lines(result: BenchResult) -> list[str]:
@@ -75,6 +81,13 @@ def regression_line(record: RegressionRecord) -> str:
     )
 
 
+def _labels(result: BenchResult) -> dict[str, Text]:
+    """Call models by their files' names, where no two have the same."""
+    paths = {model.path for model in result.models}
+    short = len({Path(path).name for path in paths}) == len(paths)
+    return {path: Text(elided(Path(path).name if short else path)) for path in paths}
+
+
 def _ratio(model: BenchedModel) -> str:
     if model.ratio is None or model.ratio_ci95 is None:
         return "1.000"
@@ -88,8 +101,8 @@ def _copied(model: BenchedModel) -> tuple[str, str]:
     return milliseconds(model.copies.inputs_ms), milliseconds(model.copies.outputs_ms)
 
 
-def _layers(path: str, record: LayersRecord, top: int) -> Table:
-    table = _table(f"layers of {elided(path)}", "operators", "time", "share")
+def _layers(label: Text, record: LayersRecord, top: int) -> Table:
+    table = _table(f"layers of {label}", "operators", "time", "share")
     ordered = sorted(record.layers, key=lambda layer: -layer.ms)
     for layer in ordered[:top]:
         table.add_row(

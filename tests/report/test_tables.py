@@ -183,15 +183,17 @@ def test_bench_compares_to_the_first_model() -> None:
     )
     result = BenchResult(onnxprune_version="0.1.0", environment=report.environment, device=report.device, models=models)
     table = bench_table(result)
-    assert row(table, "/a/first.onnx") == ["/a/first.onnx", "2.00 ms", "1.98 to 2.02 ms", "1.000", "3.1 %"]
-    second = ["/a/second.onnx", "1.00 ms", "0.990 to 1.01 ms", "0.500 (0.490 to 0.510)", "3.1 %"]
-    assert row(table, "/a/second.onnx") == second
+    assert row(table, "first.onnx") == ["first.onnx", "2.00 ms", "1.98 to 2.02 ms", "1.000", "3.1 %"]
+    second = ["second.onnx", "1.00 ms", "0.990 to 1.01 ms", "0.500 (0.490 to 0.510)", "3.1 %"]
+    assert row(table, "second.onnx") == second
     runs = runs_table(result)
-    assert row(runs, "/a/first.onnx")[1:] == ["2.20 ms", "2.40 ms", "2.04 ms"]
-    assert row(runs, "/a/second.onnx")[3:] == ["1.02 ms", "1.50 k/s", "12.0 ms", "0.100 ms", "0.200 ms"]
+    assert row(runs, "first.onnx")[1:] == ["2.20 ms", "2.40 ms", "2.04 ms"]
+    assert row(runs, "second.onnx")[3:] == ["1.02 ms", "1.50 k/s", "12.0 ms", "0.100 ms", "0.200 ms"]
     sizes = sizes_table(result)
-    assert row(sizes, "/a/first.onnx") == ["/a/first.onnx", "2.00 M", "3", "1.00 MB"]
-    assert row(sizes, "/a/second.onnx")[1:3] == ["60.0 MB", "20.0 MB"]
+    assert row(sizes, "first.onnx") == ["first.onnx", "2.00 M", "3", "1.00 MB"]
+    assert row(sizes, "second.onnx")[1:3] == ["60.0 MB", "20.0 MB"]
+    same = result.model_copy(update={"models": (models[0], models[0].model_copy(update={"path": "/b/first.onnx"}))})
+    assert row(bench_table(same), "/b/first.onnx")[1] == "2.00 ms"
 
 
 def test_layers_are_shown_by_their_time() -> None:
