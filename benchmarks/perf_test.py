@@ -60,13 +60,16 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, help="JSON file for the samples")
     given = parser.parse_args()
+    about = {
+        "machine": platform.platform(),
+        **{name: getattr(given, name) for name in ("threads", "seconds", "repeats")},
+    }
     results = {}
     for model in given.models:
         results[model.name] = measure(model, given.threads, given.seconds, given.repeats)
         show(model, results[model.name])
-    if given.out is not None:
-        about = {"machine": platform.platform(), "threads": given.threads, "seconds": given.seconds}
-        given.out.write_text(json.dumps({**about, "repeats": given.repeats, "models": results}, indent=1) + "\n")
+        if given.out is not None:
+            given.out.write_text(json.dumps({**about, "models": results}, indent=1) + "\n")
 
 
 def measure(model: Path, threads: int, seconds: float, repeats: int) -> dict[str, list[Figures]]:
