@@ -4,9 +4,11 @@
 sitting. Nothing here decides anything: each step is a function of the package that knows about it.
 """
 
-from onnxprune.pipeline.api import bench, compress, prune
+from onnxprune.pipeline.api import compress, prune
+from onnxprune.pipeline.baselines import raise_on_regression
+from onnxprune.pipeline.benching import bench
 from onnxprune.pipeline.comparing import compare
 from onnxprune.pipeline.run import run
 from onnxprune.pipeline.settings import CompressResult, Settings
 
-__all__ = ["CompressResult", "Settings", "bench", "compare", "compress", "prune", "run"]
+__all__ = ["CompressResult", "Settings", "bench", "compare", "compress", "prune", "raise_on_regression", "run"]

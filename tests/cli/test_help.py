@@ -23,6 +23,7 @@ def test_help_names_the_exit_codes(run: Run, command: str) -> None:
         "2    usage",
         "3    the target is out of reach",
         "4    --max-drop exceeded",
+        "5    bench --compare: slower",
     ):
         assert line in result.output
 

@@ -51,6 +51,40 @@ class Plan(Protocol):
     def session_ms(self) -> float:
         """Time to measure for."""
 
+    @property
+    def binds(self) -> bool:
+        """Whether inputs and outputs stay in the provider's memory."""
+
+
+def whole_round(
+    open_runner: Callable[[str], Runner],
+    names: Sequence[str],
+    feeds: Mapping[str, Mapping[str, np.ndarray]],
+    plan: Plan,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, dict[str, Any]]:
+    """Load models, in order, and let them take turns; see `timed_round`.
+
+    Returns:
+        By model: `samples_ms`, the timed runs; `load_ms`, what loading took; `copies_ms`, what copies there and back
+        take where they are not part of a run.
+    """
+    runners: dict[str, Any] = {}
+    load_ms: dict[str, float] = {}
+    for name in names:
+        start = clock()
+        runners[name] = open_runner(name)
+        load_ms[name] = (clock() - start) * 1e3
+    samples = timed_round(runners, feeds, plan, clock)
+    return {
+        name: {
+            "samples_ms": samples[name],
+            "load_ms": load_ms[name],
+            "copies_ms": runners[name].copies_ms(feeds[name]) if plan.binds else None,
+        }
+        for name in names
+    }
+
 
 def timed_round(
     runners: Mapping[str, Runner],
@@ -118,9 +152,13 @@ def _kernels(profile: object) -> list[dict[str, Any]]:
     nodes = [event for event in events if event.get("cat") == "Node"]
     kernels = [event for event in nodes if str(event.get("name", "")).endswith("_kernel_time")]
     for event in kernels:
-        name = str(event["name"])
-        event["name"] = name[len(_CAST_PREFIX) :] if name.startswith(_CAST_PREFIX) else name
+        event["name"] = plain_name(str(event["name"]))
     return kernels
+
+
+def plain_name(name: str) -> str:
+    """Return a node's name without what onnxruntime puts before it."""
+    return name[len(_CAST_PREFIX) :] if name.startswith(_CAST_PREFIX) else name
 
 
 def _between_bread(kernels: Sequence[dict[str, Any]], bread: Sequence[str]) -> list[float]:
