@@ -28,7 +28,7 @@ from onnxprune.latency.on_device.breakdown import node_times
 from onnxprune.latency.on_device.content import make_array, write_segment
 from onnxprune.latency.on_device.machine import Watch, facts
 from onnxprune.latency.on_device.memory import ChildFailedError, peak_memory
-from onnxprune.latency.on_device.timing import Profiled, layer_ms, nodes_by_provider, whole_round
+from onnxprune.latency.on_device.timing import Profiled, layer_ms, nodes_by_provider, profiler_overhead_ms, whole_round
 
 FOLDER_PREFIX = "onnxprune-"
 """How the name of a runner's folder begins."""
@@ -175,9 +175,16 @@ class Service:
 
     def _do_layer(self, request: Mapping[str, Any]) -> dict[str, Any]:
         feeds = {name: make_array(told) for name, told in request["arrays"].items()}
-        by_kernel = request["options"]["provider"] == _CPU
+        by_kernel, overhead_ms = request["options"]["provider"] == _CPU, request["overhead_ms"]
         with self._profiled(zlib.decompress(base64.b64decode(request["model"])), request) as session:
-            return {"ms": layer_ms(session, feeds, request["bread"], by_kernel=by_kernel)}
+            return {"ms": layer_ms(session, feeds, request["bread"], by_kernel=by_kernel, overhead_ms=overhead_ms)}
+
+    def _do_overhead(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        feeds = {name: make_array(told) for name, told in request["arrays"].items()}
+        model = zlib.decompress(base64.b64decode(request["model"]))
+        plain = Served(request["name"], model, types.SimpleNamespace(**request["options"]))
+        with self._profiled(model, request) as session:
+            return {"ms": profiler_overhead_ms(session, plain, feeds, request["nodes"])}
 
     def _do_sweep(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """End runners whose connection was lost, and remove their folders."""

@@ -125,7 +125,14 @@ def _turn(timed_ms: Sequence[float], plan: Plan) -> int:
     return min(_TURN_RUNS, limit - len(timed_ms))
 
 
-def layer_ms(session: Profiled, feeds: Mapping[str, np.ndarray], bread: Sequence[str], *, by_kernel: bool) -> float:
+def layer_ms(
+    session: Profiled,
+    feeds: Mapping[str, np.ndarray],
+    bread: Sequence[str],
+    *,
+    by_kernel: bool,
+    overhead_ms: float = 0.0,
+) -> float:
     """Return the mean of the fastest quarter of the runs: what disturbs a run only ever adds to it.
 
     Args:
@@ -133,6 +140,7 @@ def layer_ms(session: Profiled, feeds: Mapping[str, np.ndarray], bread: Sequence
         feeds: Its inputs.
         bread: Names of the nodes before and behind the layer.
         by_kernel: Take the kernels' times where the profile has them; else the clock's.
+        overhead_ms: What the profiler adds to the time of each kernel; see `profiler_overhead_ms`.
     """
     session.run(feeds)
     wall: list[float] = []
@@ -142,9 +150,36 @@ def layer_ms(session: Profiled, feeds: Mapping[str, np.ndarray], bread: Sequence
         session.run(feeds)
         wall.append((time.perf_counter() - start) * 1e3)
     kernels = _kernels(session.end_profile())
-    inside = _between_bread(kernels, bread)[1:] if by_kernel else []
-    runs = np.sort(inside or wall)
-    return float(runs[: max(1, len(runs) // 4)].mean())
+    inside = _between_bread(kernels, bread, overhead_ms)[1:] if by_kernel else []
+    return _fastest_quarter(inside or wall)
+
+
+def profiler_overhead_ms(
+    profiled: Profiled, plain: Runner, feeds: Mapping[str, np.ndarray], nodes: int, runs: int = 100
+) -> float:
+    """Return what the profiler adds to the time of a kernel: it writes the kernel down before it stops the clock.
+
+    Args:
+        profiled: A chain of nodes that do next to nothing, profiled.
+        plain: The same, not profiled.
+        feeds: Their inputs.
+        nodes: Length of the chain.
+        runs: Runs of each.
+    """
+    wall = []
+    for _ in range(runs):
+        profiled.run(feeds)
+        start = time.perf_counter()
+        plain.run(feeds)
+        wall.append((time.perf_counter() - start) * 1e3)
+    told = [event["dur"] / 1e3 for event in _kernels(profiled.end_profile())]
+    whole = [sum(told[start : start + nodes]) for start in range(0, len(told), nodes)]
+    return max(_fastest_quarter(whole) - _fastest_quarter(wall), 0.0) / nodes
+
+
+def _fastest_quarter(runs: Sequence[float]) -> float:
+    ordered = np.sort(runs)
+    return float(ordered[: max(1, len(ordered) // 4)].mean())
 
 
 def _kernels(profile: object) -> list[dict[str, Any]]:
@@ -161,10 +196,14 @@ def plain_name(name: str) -> str:
     return name[len(_CAST_PREFIX) :] if name.startswith(_CAST_PREFIX) else name
 
 
-def _between_bread(kernels: Sequence[dict[str, Any]], bread: Sequence[str]) -> list[float]:
+def _between_bread(kernels: Sequence[dict[str, Any]], bread: Sequence[str], overhead_ms: float) -> list[float]:
     """Sum the kernel times (ms) of each run between the slices of bread; without bread the layer's own."""
+
+    def own_ms(event: dict[str, Any]) -> float:
+        return max(float(event["dur"]) / 1e3 - overhead_ms, 0.0)
+
     if not any(str(event["name"]).startswith(bread[0]) for event in kernels):
-        return [event["dur"] / 1e3 for event in kernels if str(event["name"]).startswith("layer")]
+        return [own_ms(event) for event in kernels if str(event["name"]).startswith("layer")]
     runs: list[float] = []
     current: float | None = None
     for event in kernels:
@@ -175,7 +214,7 @@ def _between_bread(kernels: Sequence[dict[str, Any]], bread: Sequence[str]) -> l
             runs.append(current)
             current = None
         elif current is not None:
-            current += event["dur"] / 1e3
+            current += own_ms(event)
     return runs
 
 

@@ -16,7 +16,7 @@ from onnxprune.latency.hardware import with_provider_options
 from onnxprune.latency.inside import NodeProfile, PeakMemory
 from onnxprune.latency.interleaved import measure_rounds
 from onnxprune.latency.layer_costs import LayerCosts, scaled
-from onnxprune.latency.layers import BREAD_IN, BREAD_OUT, LayerSpec, sandwich
+from onnxprune.latency.layers import BREAD_IN, BREAD_OUT, CHAIN_NODES, LayerSpec, chain, sandwich
 from onnxprune.latency.options import MeasureOptions
 from onnxprune.latency.providers import PROVIDERS, fallback_note
 from onnxprune.latency.remote.conditions import conditions
@@ -44,6 +44,7 @@ class SshDevice:
         self.name = f"ssh://{target.address}"
         self._link = Link(target)
         self._send_weights = send_weights
+        self._overheads_ms: dict[int, float] = {}
         self._facts: dict[str, dict[str, object]] = {}
         self._notes: list[str] = []
         self._noted: set[str] = set()
@@ -134,20 +135,24 @@ class SshDevice:
 
     def layer_ms(self, spec: LayerSpec, options: MeasureOptions) -> float:
         """Return the milliseconds that a layer takes there."""
-        model, feeds = sandwich(spec)
-        shapes = {
-            name: {"dtype": array.dtype.str, "shape": list(array.shape), "seed": 0} for name, array in feeds.items()
-        }
         request = {
             "do": "layer",
-            "name": "layer",
-            "model": base64.b64encode(zlib.compress(model)).decode(),
-            "arrays": shapes,
+            **_small_model("layer", *sandwich(spec), options),
             "bread": [BREAD_IN, BREAD_OUT],
-            "options": _told(options),
+            "overhead_ms": self._overhead_ms(options),
         }
         with self._explained(options):
             return float(self._link.ask(request)["ms"])
+
+    def _overhead_ms(self, options: MeasureOptions) -> float:
+        """Return what the profiler there adds to the time of a kernel; asked for once."""
+        if options.full_provider != PROVIDERS["cpu"]:
+            return 0.0
+        if options.threads not in self._overheads_ms:
+            request = {"do": "overhead", **_small_model("chain", *chain(), options), "nodes": CHAIN_NODES}
+            with self._explained(options):
+                self._overheads_ms[options.threads] = float(self._link.ask(request)["ms"])
+        return self._overheads_ms[options.threads]
 
     def _see_fallback(
         self, name: str, keys: tuple[str, str], uploads: Sequence[Upload], options: MeasureOptions
@@ -204,6 +209,13 @@ class _RemoteTimer:
     def time_ms(self, spec: LayerSpec) -> float:
         """Return the milliseconds that a layer takes."""
         return scaled(spec, lambda part: self._device.layer_ms(part, self._options))
+
+
+def _small_model(name: str, model: bytes, feeds: Feeds, options: MeasureOptions) -> dict[str, Any]:
+    """Describe a model that travels within a request."""
+    arrays = {key: {"dtype": array.dtype.str, "shape": list(array.shape), "seed": 0} for key, array in feeds.items()}
+    text = base64.b64encode(zlib.compress(model)).decode()
+    return {"name": name, "model": text, "arrays": arrays, "options": _told(options)}
 
 
 def _feeds_upload(key: str, arrays: Mapping[str, Any]) -> Upload:
