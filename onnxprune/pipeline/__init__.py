@@ -8,7 +8,8 @@ from onnxprune.pipeline.api import compress, prune
 from onnxprune.pipeline.baselines import raise_on_regression
 from onnxprune.pipeline.benching import bench
 from onnxprune.pipeline.comparing import compare
+from onnxprune.pipeline.profiling import profile
 from onnxprune.pipeline.run import run
 from onnxprune.pipeline.settings import CompressResult, Settings
 
-__all__ = ["CompressResult", "Settings", "bench", "compare", "compress", "prune", "raise_on_regression", "run"]
+__all__ = ["CompressResult", "Settings", "bench", "compare", "compress", "profile", "prune", "raise_on_regression", "run"]

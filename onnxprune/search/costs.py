@@ -16,8 +16,8 @@ Item = TypeVar("Item")
 # Of the figures from the layers' own measurements, beside each structure measured whole.
 _PRIOR_WEIGHT = 1e-3
 _LEAST_SHARE = 0.05
-# Of the cheapest structure's mean layer, that the profiler may have taken.
-_MOST_OVERHEAD = 0.5
+# Of the cheapest structure's mean layer, that it may take less in the network than alone.
+_MOST_OVERHEAD = 0.9
 
 
 @dataclass(frozen=True)
@@ -94,13 +94,13 @@ class LatencyCost:
     def refitted(self, structures: Sequence[np.ndarray], measured_ms: Sequence[float]) -> LatencyCost:
         """Correct what layers, entries, joins and each layer's call cost, by structures that were measured whole.
 
-        Layers measured alone lack what happens between them: reordered data, caches, the runtime's own work; and they
-        hold what the profiler takes to write a kernel down. With L the sum of the layers' own ms, E the entries that
+        Layers measured alone lack what happens between them: reordered data, caches, the runtime's own work; and data
+        stays in caches between them. With L the sum of the layers' own ms, E the entries that
         other nodes write, J those of joins whose parts do not fill blocks (they leave the blocked layout, and come back
         to it) and N the number of layers left,
 
             ms = a L + b E + j J + c N,   a and b at least a twentieth of what they were, j >= 0,
-                                          c >= -(half of the cheapest structure's mean layer)
+                                          c >= -0.9 of the cheapest structure's mean layer
 
         by least squares of the relative errors, with a little weight on the figures from before. (The bounds: on a
         device too noisy to see a difference, channels must still cost something.)
