@@ -2,9 +2,13 @@
 
     python benchmarks/prediction.py NETWORK.onnx ... --out benchmarks/results/prediction.json
 
-First each network is profiled, as `onnxprune profile` does; then allocations are drawn without looking at their cost
-(a share of the channels, and each group's around it), built, and measured interleaved with the original. What is
-compared is the ratio to the original.
+Each network is profiled as `onnxprune profile` does, into a cache of its own; then allocations are drawn without looking
+at their cost (a share of the channels, and each group's around it), built, and measured interleaved with the original.
+What is compared is the ratio to the original: predicted from the profile alone, and measured. None of the allocations
+is among the structures that the profile measured whole. Some are measured twice, for what two measurements differ by.
+
+`--clock cpu` times runs by the process's CPU time, which on one thread is what the clock says on an idle machine; for
+machines that others use meanwhile. The profile's layers are timed by the clock in either case.
 """
 
 from __future__ import annotations
@@ -12,7 +16,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
+import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,43 +28,102 @@ import numpy as np
 from onnxprune.channels import prune
 from onnxprune.graph import random_inputs, to_bytes
 from onnxprune.latency import LocalDevice, MeasureOptions
+from onnxprune.pipeline.measuring import Bench, measure_original
+from onnxprune.pipeline.planning import kept_structures
 from onnxprune.pipeline.prepare import Network, read_network
-from onnxprune.search.problem import Subject, latency_problem
-from onnxprune.search.sizes import full_counts, keep_mask
+from onnxprune.pipeline.profiling import profiled
+from onnxprune.progress import SilentObserver
+from onnxprune.search import Problem, Subject, drawn_structures, full_counts, keep_mask, latency_problem, with_kept
 
-ALLOCATIONS, TOGETHER = 50, 5
-SHARES, SPREAD = (0.3, 0.95), 0.2
-OPTIONS = MeasureOptions(sessions=5, session_ms=60.0)
-
-
-def drawn(problem: Any, number: int, seed: int) -> list[np.ndarray]:
-    """Draw allocations: a share for all groups, and each group's own around it."""
-    rng = np.random.default_rng(seed)
-    sizes = full_counts(problem.channels)
-    result = []
-    for share in np.linspace(*SHARES, number):
-        shares = np.clip(rng.normal(share, SPREAD, len(sizes)), 0.1, 1.0)
-        counts = [problem.admissible.nearest(group, s * size) for group, (s, size) in enumerate(zip(shares, sizes))]
-        result.append(np.array(counts))
-    return [result[i] for i in rng.permutation(number)]
+ALLOCATIONS, TOGETHER, AGAIN = 50, 5, 5
+SEED = 1
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
-def measured(network: Network, scores: np.ndarray, allocations: list[np.ndarray]) -> list[dict[str, float]]:
-    """Measure allocations beside the original; their latency over its own: by p50 and by the fastest runs."""
+def measured(
+    network: Network, allocations: Sequence[np.ndarray], device: LocalDevice, options: MeasureOptions
+) -> list[tuple[float, float]]:
+    """Measure allocations beside the original; return their latency over its own, by p50 and by the fastest runs."""
+    scores = np.zeros(network.channels.unit_count)
     models = {"original": to_bytes(network.model)}
     for index, counts in enumerate(allocations):
-        keep = keep_mask(network.channels, scores, counts)
-        models[str(index)] = to_bytes(prune(network.model, network.channels, keep))
+        models[str(index)] = to_bytes(prune(network.model, network.channels, keep_mask(network.channels, scores, counts)))
     feeds = dict.fromkeys(models, random_inputs(network.model, network.input_shapes, 0))
-    stats = LocalDevice(clock=time.process_time).measure(models, feeds, OPTIONS)
+    stats = device.measure(models, feeds, options)
     original = stats.pop("original")
-    return [
-        {
-            "ratio": s.p50_ms / original.p50_ms,
-            "fastest": s.min_ms / original.min_ms,
-            "spread": max(s.spread, original.spread),
-            "original_ms": original.p50_ms,
-            "original_min_ms": original.min_ms,
-        }
-        for s in stats.values()
+    return [(s.p50_ms / original.p50_ms, s.min_ms / original.min_ms) for s in stats.values()]
+
+
+def run(path: Path, clock: str) -> dict[str, Any]:
+    """Profile a network, and compare predictions with measurements."""
+    network = read_network(path, None, 1)
+    device = LocalDevice(clock=CLOCKS[clock])
+    bench = Bench(device, MeasureOptions(), SilentObserver())
+    first = profiled(network, bench)
+    start = time.perf_counter()
+    second = profiled(network, bench)
+    assert second.points_measured == 0
+    again_s = time.perf_counter() - start
+    original_ms = measure_original(network, bench)
+    scores = np.zeros(network.channels.unit_count)
+    table = device.layer_costs(bench.options)
+    subject = Subject(network.model, network.channels, network.shapes, scores)
+    layers_alone = latency_problem(subject, table, original_ms)
+    problem = with_kept(layers_alone, kept_structures(network, bench), original_ms)
+    assert problem is not None
+    allocations = drawn_structures(network.channels, problem.admissible, ALLOCATIONS, SEED)
+    options = MeasureOptions(sessions=5, session_ms=40.0)
+    ratios = [
+        ratio
+        for at in range(0, ALLOCATIONS, TOGETHER)
+        for ratio in measured(network, allocations[at : at + TOGETHER], device, options)
     ]
+    repeated = measured(network, allocations[:AGAIN], device, options)
+    return {
+        "clock": clock,
+        "original_ms": round(original_ms, 4),
+        "points": first.points_measured,
+        "device_s": first.device_s,
+        "again_s": round(again_s, 1),
+        "measured": [round(p50, 4) for p50, _ in ratios],
+        "fastest": [round(fastest, 4) for _, fastest in ratios],
+        "predicted": shares(problem, allocations, original_ms),
+        "predicted from layers alone": shares(layers_alone, allocations, original_ms),
+        "measured again": [round(p50, 4) for p50, _ in repeated],
+        "fastest again": [round(fastest, 4) for _, fastest in repeated],
+        "counts": [counts.tolist() for counts in allocations],
+    }
+
+
+def shares(problem: Problem, allocations: Sequence[np.ndarray], original_ms: float) -> list[float]:
+    """Return the predicted latency of allocations as shares of the original's."""
+    return [round(problem.cost.total(counts) / original_ms, 4) for counts in allocations]
+
+
+def main() -> None:
+    """Run what is missing, and write the results after every network."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("networks", type=Path, nargs="+")
+    parser.add_argument("--clock", choices=list(CLOCKS), default="wall")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/prediction.json"))
+    options = parser.parse_args()
+    for path in options.networks:
+        results = json.loads(options.out.read_text()) if options.out.exists() else {}
+        if path.stem in results:
+            continue
+        with tempfile.TemporaryDirectory(prefix="onnxprune-") as cache:
+            os.environ["ONNXPRUNE_CACHE"] = cache
+            results[path.stem] = run(path, options.clock)
+        row = results[path.stem]
+        errors = np.abs(np.array(row["predicted"]) / row["measured"] - 1)
+        print(
+            f"{path.stem}: {row['points']} points, {row['device_s']} s of device time, {row['again_s']} s again; "
+            f"error {np.median(errors):.1%} median, {np.percentile(errors, 90):.1%} p90",
+            flush=True,
+        )
+        text = json.dumps(results, indent=1)
+        options.out.write_text(re.sub(r"\[[^\[\]{}]*\]", lambda m: re.sub(r"\s+", " ", m[0]), text) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -12,7 +12,6 @@ from onnxprune.latency import LayerCosts, LayerSpec, choose, opened
 from onnxprune.latency.profiling import LayerProfile, LayerProfiler
 from onnxprune.latency.surface import Line
 from onnxprune.pipeline.measuring import Bench, LatencyEvaluator, measure_original
-from onnxprune.pipeline.planning import kept_structures
 from onnxprune.pipeline.prepare import InputShapes, Network, read_network
 from onnxprune.progress import Observer, SilentObserver
 from onnxprune.report import environment
@@ -109,7 +108,6 @@ def profiled(network: Network, bench: Bench, budget_s: float | None = None) -> P
         table.save()
     layers = tuple(_stairs(table, profiler, found, named) for found in profiler.results())
     env = environment()
-    kept = len(kept_structures(network, bench)) if measured == 0 else len(table.structures(_key(network)))
     return ProfileResult(
         onnxprune_version=env.packages.get("onnxprune", "unknown"),
         environment=env,
@@ -119,7 +117,7 @@ def profiled(network: Network, bench: Bench, budget_s: float | None = None) -> P
         layers=layers,
         layers_known=sum(layer.known for layer in layers),
         points_measured=table.measured_points,
-        structures=kept,
+        structures=len(table.structures(_key(network))),
         structures_measured=measured,
         device_s=round(seconds + table.measured_s + spent_s, 2),
         finished=not profiler.spent,
@@ -147,21 +145,22 @@ def _measure_structures(
     if profiler.spent:
         return 0.0, 0
     key = _key(network)
-    missing = _STRUCTURES - len(table.structures(key))
-    if missing <= 0:
-        return 0.0, 0
-    bench.observer.stage("measuring whole structures", missing)
     scores = np.zeros(network.channels.unit_count)
     problem = latency_problem(Subject(network.model, network.channels, network.shapes, scores), table, original_ms)
+    drawn = drawn_structures(network.channels, problem.admissible, _STRUCTURES, _SEED)
+    known = {counts for counts, _ in table.structures(key)}
+    missing = [counts for counts in dict.fromkeys(tuple(c.tolist()) for c in drawn) if counts not in known]
+    if missing:
+        bench.observer.stage("measuring whole structures", len(missing))
     evaluator = LatencyEvaluator(network, bench, original_ms)
     start, measured = time.perf_counter(), 0
-    for counts in drawn_structures(network.channels, problem.admissible, _STRUCTURES, _SEED)[-missing:]:
+    for counts in missing:
         if profiler.spent:
             break
         before = time.perf_counter()
-        ratio = evaluator.latency_ms(keep_mask(network.channels, scores, counts)) / original_ms
+        ratio = evaluator.latency_ms(keep_mask(network.channels, scores, np.array(counts))) / original_ms
         profiler.charge(time.perf_counter() - before)
-        table.keep_structure(key, counts.tolist(), ratio)
+        table.keep_structure(key, counts, ratio)
         measured += 1
         bench.observer.advance(note=f"{ratio * original_ms:.3g} ms")
     return time.perf_counter() - start, measured
