@@ -2,10 +2,10 @@
 
     python benchmarks/prediction.py NETWORK.onnx ... --out benchmarks/results/prediction.json
 
-Each network is profiled as `onnxprune profile` does, into a cache of its own; then allocations are drawn without looking
-at their cost (a share of the channels, and each group's around it), built, and measured interleaved with the original.
-What is compared is the ratio to the original: predicted from the profile alone, and measured. None of the allocations
-is among the structures that the profile measured whole. Some are measured twice, for what two measurements differ by.
+Each network is profiled as `onnxprune profile` does, into a cache of its own; then allocations are drawn without
+looking at their cost (a share of the channels, and each group's around it), built, and measured interleaved with the
+original. What is compared is the ratio to the original: predicted from the profile alone, and measured. The profile's
+own structures are drawn by another seed. Some allocations are measured twice, for what two measurements differ by.
 
 `--clock cpu` times runs by the process's CPU time, which on one thread is what the clock says on an idle machine; for
 machines that others use meanwhile. The profile's layers are timed by the clock in either case.
@@ -33,7 +33,7 @@ from onnxprune.pipeline.planning import kept_structures
 from onnxprune.pipeline.prepare import Network, read_network
 from onnxprune.pipeline.profiling import profiled
 from onnxprune.progress import SilentObserver
-from onnxprune.search import Problem, Subject, drawn_structures, full_counts, keep_mask, latency_problem, with_kept
+from onnxprune.search import Problem, Subject, drawn_structures, keep_mask, latency_problem, with_kept
 
 ALLOCATIONS, TOGETHER, AGAIN = 50, 5, 5
 SEED = 1
@@ -47,7 +47,9 @@ def measured(
     scores = np.zeros(network.channels.unit_count)
     models = {"original": to_bytes(network.model)}
     for index, counts in enumerate(allocations):
-        models[str(index)] = to_bytes(prune(network.model, network.channels, keep_mask(network.channels, scores, counts)))
+        models[str(index)] = to_bytes(
+            prune(network.model, network.channels, keep_mask(network.channels, scores, counts))
+        )
     feeds = dict.fromkeys(models, random_inputs(network.model, network.input_shapes, 0))
     stats = device.measure(models, feeds, options)
     original = stats.pop("original")

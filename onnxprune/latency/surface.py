@@ -1,7 +1,7 @@
 """The cost of a layer at any channel counts, from those that were measured.
 
-A grid of both axes (the granule times powers of two, and the layer's own counts) carries a bilinear surface, as the cost
-of a contraction nearly is. Where more is known along one axis, the other at its largest, the surface follows that
+A grid of both axes (the granule times powers of two, and the layer's own counts) carries a bilinear surface, as the
+cost of a contraction nearly is. Where more is known along one axis, the other at its largest, the surface follows that
 staircase too: it is multiplied by how far the staircase lies from the grid's straight lines.
 """
 
@@ -125,8 +125,8 @@ def _interpolated(table: Measured, both: tuple[Line, ...]) -> Callable[[int, int
     finer = [_finer(table, line) for line in both]
     grid_in, grid_out = first.grid, last.grid
     if first is last:
-        return lambda count, _: _along(table, first, grid_in, _up(count, first.granule)) * finer[0](
-            _up(count, first.granule)
+        return lambda count, _: (
+            _along(table, first, grid_in, _up(count, first.granule)) * finer[0](_up(count, first.granule))
         )
 
     def at_input(c_in: int, c_out: int) -> float:

@@ -10,7 +10,7 @@ import pytest
 import onnxprune
 from tests.cli.conftest import Run
 
-COMMANDS = ("compress", "prune", "resume", "plot", "inspect", "bench", "demo")
+COMMANDS = ("compress", "prune", "resume", "plot", "inspect", "bench", "profile", "demo")
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
@@ -41,7 +41,7 @@ def test_options_stand_under_headings(run: Run) -> None:
     assert positions[1] < text.index("--output") < positions[2]
 
 
-@pytest.mark.parametrize("command", ["compress", "prune", "bench"])
+@pytest.mark.parametrize("command", ["compress", "prune", "bench", "profile"])
 def test_every_option_that_has_a_default_shows_it(run: Run, command: str) -> None:
     text = " ".join(run(command, "--help").output.split())
     for option in onnxprune.cli.main.commands[command].params:

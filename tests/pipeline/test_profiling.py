@@ -14,14 +14,20 @@ from onnxprune import pipeline
 from onnxprune.channels import analyse
 from onnxprune.errors import DeviceError, OutputError
 from onnxprune.graph import concrete_shapes, load, resolve_input_shapes
+from onnxprune.journal import Journal
 from onnxprune.latency import Device, LayerCosts, LayerSpec, MeasureOptions
 from onnxprune.latency.fake import FakeDevice, FakeLayerTimer
+from onnxprune.latency.surface import lines
 from onnxprune.pipeline import Settings, run
+from onnxprune.pipeline.replay import RecordedDevice
 from onnxprune.search import parse_latency
 from onnxprune.search.problem import layer_spec
-from tests.cli.conftest import Run, run as _run  # noqa: F401
+from tests.cli.conftest import Run
+from tests.cli.conftest import run as cli
 from tests.pipeline.test_run import by_macs
 from tests.report.conftest import small_cnn
+
+__all__ = ["cli"]
 
 
 class KeepingDevice(FakeDevice):
@@ -32,7 +38,7 @@ class KeepingDevice(FakeDevice):
         self.folder = folder
         self.timer = FakeLayerTimer(lambda s: -(-s.channels_in // 4) * -(-s.channels_out // 4) * 1e-2)
 
-    def layer_costs(self, options: MeasureOptions) -> LayerCosts:
+    def layer_costs(self, options: MeasureOptions) -> LayerCosts:  # noqa: ARG002
         return LayerCosts(self.timer, self.folder)
 
 
@@ -90,6 +96,22 @@ def test_prune_after_profile_measures_no_layer_but_those_of_the_result(
     assert len(without.timer.timed) > len(device.timer.timed)
 
 
+def test_a_run_that_goes_on_sees_what_was_known_when_it_began(
+    model: Path, devices: list[KeepingDevice], tmp_path: Path
+) -> None:
+    spec = max(specs_of(model), key=lambda s: s.channels_out)
+    (line,) = lines(spec, 4, 4)[1:]
+
+    def known() -> list[int]:
+        device = RecordedDevice(KeepingDevice(tmp_path / "cache"), Journal(tmp_path / "history.jsonl"))
+        return device.layer_costs(MeasureOptions()).known_counts(line)
+
+    before = known()
+    pipeline.profile(model)
+    assert KeepingDevice(tmp_path / "cache").layer_costs(MeasureOptions()).known_counts(line) != before
+    assert known() == before
+
+
 def test_another_model_with_the_same_layers_is_known(model: Path, devices: list[KeepingDevice]) -> None:
     pipeline.profile(model)
     other = small_cnn()
@@ -125,17 +147,17 @@ def test_a_budget_of_nothing_is_refused(model: Path) -> None:
 
 
 def test_the_command_prints_a_table_or_json_and_draws(
-    _run: Run,  # noqa: F811, PT019
+    cli: Run,
     model: Path,
     devices: list[KeepingDevice],
     tmp_path: Path,
 ) -> None:
-    told = _run("profile", model, "--plot", tmp_path / "stairs.svg", "-q")
+    told = cli("profile", model, "--plot", tmp_path / "stairs.svg", "-q")
     assert told.exit_code == 0, told.output
     assert "step out" in told.stdout
     assert "of device time" in told.stdout
     assert (tmp_path / "stairs.svg").read_text().count("<svg") == 1
-    again = json.loads(_run("profile", model, "--json", "-q").stdout)
+    again = json.loads(cli("profile", model, "--json", "-q").stdout)
     assert again["points_measured"] == 0
     assert again["device"]["name"] == "fake"
 

@@ -35,7 +35,9 @@ def joined(tmp_path: Path, size: int = 8, scale: float = 1.0) -> Path:
     ]
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, size, size])
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 10, size, size])
-    model = helper.make_model(helper.make_graph(nodes, "g", [x], [y], weights), opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", [x], [y], weights), opset_imports=[helper.make_opsetid("", 17)], ir_version=9
+    )
     path = tmp_path / f"joined-{size}-{scale}.onnx"
     onnx.save(model, path)
     return path

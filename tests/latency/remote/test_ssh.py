@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from onnxprune.errors import DeviceError
@@ -19,6 +21,7 @@ from onnxprune.report import read_report
 from tests.cli.conftest import Run, run
 from tests.latency.models import FEEDS, one_op
 from tests.latency.remote.server import Server, needs_sshd
+from tests.report.conftest import small_cnn
 
 pytestmark = needs_sshd
 __all__ = ["run"]
@@ -279,3 +282,16 @@ def test_bench_compares_over_ssh_and_this_machine_is_the_same_hardware(
     assert other.exit_code == 1
     assert "was measured on local (" in other.stderr
     assert "this is ssh://" in other.stderr
+
+
+@pytest.mark.slow
+def test_profile_of_a_device_over_ssh_is_known_the_second_time(server: Server, tmp_path: Path, run: Run) -> None:
+    model = tmp_path / "cnn.onnx"
+    onnx.save(small_cnn(), model)
+    first, second = (
+        json.loads(run("profile", model, "--device", server.spec(), "--json", "-q").stdout) for _ in range(2)
+    )
+    assert first["device"]["name"].startswith("ssh://")
+    assert first["points_measured"] > 0
+    assert (second["points_measured"], second["structures_measured"]) == (0, 0)
+    assert server.left() == []
