@@ -35,7 +35,7 @@ from onnxprune.pipeline.profiling import profiled
 from onnxprune.progress import SilentObserver
 from onnxprune.search import Problem, Subject, drawn_structures, keep_mask, latency_problem, with_kept
 
-ALLOCATIONS, TOGETHER, AGAIN = 50, 5, 5
+ALLOCATIONS, TOGETHER, AGAIN = 50, 10, 5
 SEED = 1
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
@@ -74,7 +74,7 @@ def run(path: Path, clock: str) -> dict[str, Any]:
     problem = with_kept(layers_alone, kept_structures(network, bench), original_ms)
     assert problem is not None
     allocations = drawn_structures(network.channels, problem.admissible, ALLOCATIONS, SEED)
-    options = MeasureOptions(sessions=5, session_ms=40.0)
+    options = MeasureOptions(sessions=3, session_ms=40.0)
     ratios = [
         ratio
         for at in range(0, ALLOCATIONS, TOGETHER)

@@ -75,7 +75,7 @@ class LatencyCost:
         scale = min(1.0, latency_ms / layers_ms) if layers_ms else 1.0
         rest_ms = max(latency_ms - layers_ms * scale, 0.0)
         self._weights: tuple[float, ...] = (scale, rest_ms / max(paper.activations_of(original), 1), 0.0, 0.0)
-        items = [
+        items: list[tuple[LayerTerm | Product | Join, list[AxisSize]]] = [
             *((t, [t.channels_in, t.channels_out]) for t in self._terms),
             *((p, list(p.sizes)) for p in self._activations),
             *((j, [*j.entries.sizes, *j.parts]) for j in self._joins),
