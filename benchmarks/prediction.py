@@ -37,6 +37,7 @@ from onnxprune.search import Problem, Subject, drawn_structures, keep_mask, late
 
 ALLOCATIONS, TOGETHER, AGAIN = 50, 10, 5
 SEED = 1
+MEASUREMENTS = ("measured", "fastest", "measured again", "fastest again")
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
@@ -56,8 +57,8 @@ def measured(
     return [(s.p50_ms / original.p50_ms, s.min_ms / original.min_ms) for s in stats.values()]
 
 
-def run(path: Path, clock: str) -> dict[str, Any]:
-    """Profile a network, and compare predictions with measurements."""
+def run(path: Path, clock: str, before: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Profile a network, and compare predictions with measurements: those from `before`, where there are any."""
     network = read_network(path, None, 1)
     device = LocalDevice(clock=CLOCKS[clock])
     bench = Bench(device, MeasureOptions(), SilentObserver())
@@ -73,28 +74,34 @@ def run(path: Path, clock: str) -> dict[str, Any]:
     layers_alone = latency_problem(subject, table, original_ms)
     problem = with_kept(layers_alone, kept_structures(network, bench), original_ms)
     assert problem is not None
-    allocations = drawn_structures(network.channels, problem.admissible, ALLOCATIONS, SEED)
-    options = MeasureOptions(sessions=3, session_ms=40.0)
-    ratios = [
-        ratio
-        for at in range(0, ALLOCATIONS, TOGETHER)
-        for ratio in measured(network, allocations[at : at + TOGETHER], device, options)
-    ]
-    repeated = measured(network, allocations[:AGAIN], device, options)
+    if before is None:
+        allocations = drawn_structures(network.channels, problem.admissible, ALLOCATIONS, SEED)
+        figures = measurements(network, allocations, device)
+    else:
+        allocations = [np.array(counts) for counts in before["counts"]]
+        figures = {name: before[name] for name in MEASUREMENTS}
     return {
         "clock": clock,
         "original_ms": round(original_ms, 4),
         "points": first.points_measured,
         "device_s": first.device_s,
         "again_s": round(again_s, 1),
-        "measured": [round(p50, 4) for p50, _ in ratios],
-        "fastest": [round(fastest, 4) for _, fastest in ratios],
         "predicted": shares(problem, allocations, original_ms),
         "predicted from layers alone": shares(layers_alone, allocations, original_ms),
-        "measured again": [round(p50, 4) for p50, _ in repeated],
-        "fastest again": [round(fastest, 4) for _, fastest in repeated],
+        **figures,
         "counts": [counts.tolist() for counts in allocations],
     }
+
+
+def measurements(network: Network, allocations: Sequence[np.ndarray], device: LocalDevice) -> dict[str, list[float]]:
+    """Measure every allocation, and the first few again."""
+    options = MeasureOptions(sessions=3, session_ms=40.0)
+    batches = [allocations[at : at + TOGETHER] for at in range(0, ALLOCATIONS, TOGETHER)]
+    ratios = [ratio for batch in batches for ratio in measured(network, batch, device, options)]
+    ratios += measured(network, allocations[:AGAIN], device, options)
+    p50, fastest = ([round(ratio[kind], 4) for ratio in ratios] for kind in (0, 1))
+    figures = (p50[:ALLOCATIONS], fastest[:ALLOCATIONS], p50[ALLOCATIONS:], fastest[ALLOCATIONS:])
+    return dict(zip(MEASUREMENTS, figures, strict=True))
 
 
 def shares(problem: Problem, allocations: Sequence[np.ndarray], original_ms: float) -> list[float]:
@@ -107,16 +114,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("networks", type=Path, nargs="+")
     parser.add_argument("--clock", choices=list(CLOCKS), default="wall")
+    parser.add_argument("--predict-again", action="store_true", help="predict anew what is in the results already")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/prediction.json"))
     options = parser.parse_args()
     for path in options.networks:
         results = json.loads(options.out.read_text()) if options.out.exists() else {}
-        if path.stem in results:
+        before = results.get(path.stem)
+        if (before is not None) != options.predict_again:
             continue
         with tempfile.TemporaryDirectory(prefix="onnxprune-") as cache:
             os.environ["ONNXPRUNE_CACHE"] = cache
-            results[path.stem] = run(path, options.clock)
-        row = results[path.stem]
+            row = run(path, options.clock, before)
+        # Another process may have written meanwhile.
+        results = (json.loads(options.out.read_text()) if options.out.exists() else {}) | {path.stem: row}
         errors = np.abs(np.array(row["predicted"]) / row["measured"] - 1)
         print(
             f"{path.stem}: {row['points']} points, {row['device_s']} s of device time, {row['again_s']} s again; "

@@ -170,8 +170,8 @@ class _Interval:
 
     @property
     def middle(self) -> int:
-        """The count in whole granules nearest to the middle."""
-        step = self.line.granule
+        """The count of the line nearest to the middle."""
+        step = self.line.fine if self.right <= self.line.granule else self.line.granule
         return self.left + max(1, round((self.right - self.left) / 2 / step)) * step
 
     @property

@@ -1,6 +1,7 @@
 """The cost of a layer at any channel counts, from those that were measured.
 
-A grid of both axes (the granule times powers of two, and the layer's own counts) carries a bilinear surface, as the
+A grid of both axes (the granule times powers of two, the layer's own counts, and less than a granule of input channels
+where there are few) carries a bilinear surface, as the
 cost of a contraction nearly is. Where more is known along one axis, the other at its largest, the surface follows that
 staircase too: it is multiplied by how far the staircase lies from the grid's straight lines.
 """
@@ -48,17 +49,28 @@ class Line:
         return self.spec.channels_in if self.axis == "in" else self.spec.channels_out
 
     @property
-    def counts(self) -> range:
+    def fine(self) -> int:
+        """The step below one granule: a layer that reads less than a block often does so without filling it up."""
+        quarter = self.granule // 4
+        narrow = self.axis == "in" and not self.spec.tied and self.top <= 2 * self.granule
+        return quarter if narrow and self.granule % 4 == 0 and quarter % self.spec.groups == 0 else self.granule
+
+    @property
+    def counts(self) -> list[int]:
         """All counts, ascending."""
-        return range(self.granule, self.top + 1, self.granule)
+        return [*range(self.fine, self.granule, self.fine), *range(self.granule, self.top + 1, self.granule)]
 
     @property
     def grid(self) -> list[int]:
-        """The counts that a surface rests on: the granule times powers of two, and the largest."""
-        grid = [self.granule]
+        """The counts that a surface rests on: the finest step times powers of two, and the largest."""
+        grid = [self.fine]
         while grid[-1] * 2 < self.top:
             grid.append(grid[-1] * 2)
         return sorted({*grid, self.top})
+
+    def up(self, count: int) -> int:
+        """Return the next count of the line from a count on."""
+        return _up(count, self.granule if count > self.granule else self.fine)
 
     def at(self, count: int) -> LayerSpec:
         """Return the layer at a count of the axis."""
@@ -133,7 +145,7 @@ def _interpolated(table: Measured, both: tuple[Line, ...]) -> Callable[[int, int
         return linear(lambda b: table.cost_ms(first.spec.at(c_in, b)), grid_out, c_out)
 
     def cost_ms(c_in: int, c_out: int) -> float:
-        a, b = _up(c_in, first.granule), _up(c_out, last.granule)
+        a, b = first.up(c_in), last.up(c_out)
         return linear(lambda c: at_input(c, b), grid_in, a) * finer[0](a) * finer[1](b)
 
     return cost_ms
