@@ -12,4 +12,14 @@ from onnxprune.pipeline.profiling import profile
 from onnxprune.pipeline.run import run
 from onnxprune.pipeline.settings import CompressResult, Settings
 
-__all__ = ["CompressResult", "Settings", "bench", "compare", "compress", "profile", "prune", "raise_on_regression", "run"]
+__all__ = [
+    "CompressResult",
+    "Settings",
+    "bench",
+    "compare",
+    "compress",
+    "profile",
+    "prune",
+    "raise_on_regression",
+    "run",
+]
