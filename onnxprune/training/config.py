@@ -28,8 +28,8 @@ class DistillConfig:
         steps: Optimizer steps aimed at where `epochs` is None.
         batch_size: Samples a step; fewer where the data set has fewer than 8 such batches.
         learning_rate: Peak learning rate; None: LEARNING_RATES.
-        optimizer: "sgd" (with Nesterov momentum) or "adamw", whose steps do not depend on the size of the loss: networks
-            that are sure of their answers have losses, and gradients, ten times those of others.
+        optimizer: "sgd" (with Nesterov momentum) or "adamw", whose steps do not depend on the size of the loss:
+            networks that are sure of their answers have losses, and gradients, ten times those of others.
         momentum: Of SGD.
         weight_decay: On weights, not on biases and scales; of AdamW it is multiplied by 100, since it acts
             times the learning rate.
