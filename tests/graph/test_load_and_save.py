@@ -195,3 +195,23 @@ def test_scatters_into_constants_are_constants(tmp_path: Path) -> None:
     assert add.inputs[1] is not None
     assert add.inputs[1].const_value is not None
     assert add.inputs[1].const_value.numpy().tolist() == [1, 0, 0, 4]
+
+
+def test_what_a_scatter_reads_may_be_computed_of_constants(tmp_path: Path) -> None:
+    """Swin v2 as PyTorch exports it: a third of the bias of queries, keys and values is zero."""
+    model = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["": 17]>
+        net (float[2, 900] x) => (float[2, 900] y)
+        <float[1] zero = {0}, int64[1] count = {300}> {
+            zeros = Expand(zero, count)
+            flat = Reshape(zeros, count)
+            b = ScatterND(bias, where, flat)
+            y = Add(x, b)
+        }""")
+    weights = {"bias": np.ones(900, np.float32), "where": np.arange(300, 600).reshape(300, 1)}
+    model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in weights.items())
+    onnx.save(model, tmp_path / "model.onnx")
+    (add,) = load(tmp_path / "model.onnx").graph
+    assert add.inputs[1] is not None
+    assert add.inputs[1].const_value is not None
+    assert add.inputs[1].const_value.numpy().tolist() == [1] * 300 + [0] * 300 + [1] * 300
