@@ -1,7 +1,8 @@
-"""Compute what scatters and masks make of constants alone: a bias that a part of was set to zero is a bias.
+"""Compute what scatters, masks and statistics make of constants alone.
 
-Moves of weights (Transpose, Reshape, Cast) are left: channels flow through them, and surgery cuts the weight itself.
-They are computed only where a scatter reads them.
+A bias that a part of was set to zero is a bias, and a weight that is standardised in every run is a weight. Moves of
+weights (Transpose, Reshape, Cast) and elementwise arithmetic are left: channels flow through them, and surgery cuts the
+weight itself. They are computed only where one of those reads them.
 """
 
 from __future__ import annotations
@@ -12,8 +13,14 @@ from onnx.reference import ReferenceEvaluator
 
 from onnxprune.graph.shape_values import add_initializer
 
-_FOLDED = frozenset({"CumSum", "EyeLike", "OneHot", "ScatterElements", "ScatterND", "Trilu"})
-_READ_THROUGH = frozenset({"Cast", "ConstantOfShape", "Expand", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
+_STATISTICS = frozenset(
+    {"BatchNormalization", "InstanceNormalization", "LayerNormalization", "ReduceL2", "ReduceMean", "ReduceSum"}
+)
+_FOLDED = _STATISTICS | {"CumSum", "EyeLike", "OneHot", "ScatterElements", "ScatterND", "Trilu"}
+_READ_THROUGH = frozenset(
+    {"Cast", "ConstantOfShape", "Expand", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
+    | {"Add", "Div", "Mul", "Pow", "Reciprocal", "Sqrt", "Sub"}
+)
 
 
 def fold_constant_nodes(model: ir.Model) -> bool:
@@ -24,7 +31,8 @@ def fold_constant_nodes(model: ir.Model) -> bool:
     """
     folded = False
     for node in list(model.graph):
-        if node.op_type not in _FOLDED or node.domain or node.outputs[0].is_graph_output():
+        read = [output for output in node.outputs if output.uses() or output.is_graph_output()]
+        if node.op_type not in _FOLDED or node.domain or read != [node.outputs[0]] or read[0].is_graph_output():
             continue
         array = _evaluated(node)
         if array is None:
@@ -44,8 +52,9 @@ def _evaluated(node: ir.Node) -> np.ndarray | None:
     feeds = {str(value.name): array for value, array in zip(values, arrays, strict=True) if array is not None}
     if not values or any(array is None for array in arrays):
         return None
-    (result,) = ReferenceEvaluator(ir.serde.serialize_node(node)).run(None, feeds)
-    return np.asarray(result)
+    opset = node.graph.opset_imports.get("", 1) if node.graph is not None else 1
+    result = ReferenceEvaluator(ir.serde.serialize_node(node), opsets={"": opset}).run(None, feeds)
+    return np.asarray(result[0])
 
 
 def _array(value: ir.Value) -> np.ndarray | None:

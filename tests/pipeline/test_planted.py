@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -175,17 +175,26 @@ RIGHT: dict[Plant, tuple[str, ...]] = {
     both: ("l1", "l2", "reader_l1", "taylor", "reconstruction"),
 }
 
-PLANS = st.builds(
-    Plan,
-    live=st.integers(2, 6),
-    dead=st.integers(1, 6),
-    kernel=st.sampled_from([1, 3]),
-    activation=st.sampled_from(ODD),
-    norm=st.booleans(),
-    middle=st.sampled_from(["nothing", "depthwise", "residual"]),
-    end=st.sampled_from(["Gemm", "Conv", "Concat"]),
-    seed=st.integers(0, 99),
-)
+
+
+def plans(activations: Sequence[str], ends: Sequence[str], kernels: Sequence[int]) -> st.SearchStrategy[Plan]:
+    return st.builds(
+        Plan,
+        live=st.integers(2, 6),
+        dead=st.integers(1, 6),
+        kernel=st.sampled_from(kernels),
+        activation=st.sampled_from(activations),
+        norm=st.booleans(),
+        middle=st.sampled_from(["nothing", "depthwise", "residual"]),
+        end=st.sampled_from(ends),
+        seed=st.integers(0, 99),
+    )
+
+
+PLANS = plans(ODD, ("Gemm", "Conv", "Concat"), (1, 3))
+# A live channel that a Relu or an average hardly lets through, or that is nearly another's multiple, costs hardly more
+# than a copy: what live channels see here is wide, and comes through.
+LIVELY = plans(("LeakyRelu<alpha = 0.5>",), ("Conv", "Concat"), (3,))
 
 
 def samples(seed: int, count: int = 64) -> np.ndarray:
@@ -220,7 +229,7 @@ def test_dead_channels_go(
     assert pruned_by(path, plan, data.draw(st.sampled_from(criteria))) < 1e-5
 
 
-@given(plan=PLANS)
+@given(plan=LIVELY)
 @settings(max_examples=15, deadline=None, derandomize=True)
 def test_copies_go_and_the_others_make_up_for_them(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> None:
     weights = plan.weights()
@@ -228,7 +237,7 @@ def test_copies_go_and_the_others_make_up_for_them(plan: Plan, tmp_path_factory:
     assert healed_error(plan.write(tmp_path_factory.mktemp("planted"), weights), plan, "reconstruction") < EXACT
 
 
-@given(plan=PLANS.filter(lambda plan: plan.dead + 2 > plan.live))
+@given(plan=LIVELY.filter(lambda plan: plan.dead + 2 > plan.live))
 @settings(max_examples=15, deadline=None, derandomize=True)
 def test_copies_of_the_geometric_median_go(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> None:
     weights = plan.weights()
