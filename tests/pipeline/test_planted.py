@@ -176,7 +176,6 @@ RIGHT: dict[Plant, tuple[str, ...]] = {
 }
 
 
-
 def plans(activations: Sequence[str], ends: Sequence[str], kernels: Sequence[int]) -> st.SearchStrategy[Plan]:
     return st.builds(
         Plan,
