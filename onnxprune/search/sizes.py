@@ -78,8 +78,8 @@ class PaperCost:
     Attributes:
         macs: The products that add up to the multiply-accumulates.
         parameters: One product an initializer, with its bytes per entry.
-        activations: Entries written by the nodes that are not measured as layers, one product each; what is made of weights
-            alone is none.
+        activations: Entries written by the nodes that are not measured as layers, one product each; what is made of
+            weights alone is none.
     """
 
     macs: tuple[Product, ...]

@@ -1,4 +1,4 @@
-"""A network whose height and width are free, through the command line: inspected and pruned alike, and free afterwards."""
+"""A network of free height and width through the command line: inspected and pruned alike, and free afterwards."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxprune.errors import InputShapeError, ModelFileError, OutputError, UnsupportedModelError, WeightError
 from onnxprune.channels import analyse
+from onnxprune.errors import InputShapeError, ModelFileError, OutputError, UnsupportedModelError, WeightError
 from onnxprune.graph import graph_cost, load, random_inputs, resolve_input_shapes, save, to_bytes
 from onnxprune.latency import predictor
 
