@@ -53,8 +53,8 @@ def _evaluated(node: ir.Node) -> np.ndarray | None:
     if not values or any(array is None for array in arrays):
         return None
     opset = node.graph.opset_imports.get("", 1) if node.graph is not None else 1
-    result = ReferenceEvaluator(ir.serde.serialize_node(node), opsets={"": opset}).run(None, feeds)
-    return np.asarray(result[0])
+    first, *_ = ReferenceEvaluator(ir.serde.serialize_node(node), opsets={"": opset}).run(None, feeds)
+    return np.asarray(first)
 
 
 def _array(value: ir.Value) -> np.ndarray | None:
