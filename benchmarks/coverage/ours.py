@@ -30,7 +30,7 @@ def check(source: Path, folder: Path) -> dict[str, Any]:
         "load_s": round(loaded - started, 3),
         "analyse_s": round(analysed - loaded, 3),
         "groups": len(channels.groups),
-        "coverage": round(coverage(model, channels, graph_cost(model)), 4),
+        "coverage": round(coverage(channels, graph_cost(model)), 4),
         "reasons": reasons(channels),
     }
     if not channels.groups:

@@ -17,7 +17,8 @@ accumulates that removable channels take part in. *Left*: MACs, and latency (onn
 original), after `onnxprune prune --ratio 0.3 --importance l2`. *Error*: largest difference between the pruned network
 and the original with these channels silenced. *Trains*: converted to PyTorch, one step, weights that got a gradient.
 The other tools remove 30 % too (benchmarks/coverage/peers.py): share of the latency that is left, or why there is no
-result. Where a cell or a network is missing, it was not run yet.
+result. Where a cell or a network is missing, it was not run yet. The shares below are of those that ended: what "took
+more than" its time limit (240 or 600 s, on a core that was shared with other work) counts as failed, not as pruned.
 """
 
 

@@ -35,7 +35,7 @@ class Labels:
             known_values: Small tensors the graph determines, from `graph.shape_values`.
             head_splits: Reshape nodes that split channels into heads, and their number of heads.
             whole_heads: Of these nodes, those whose heads go whole.
-            embedding: Whether channels may go that a LayerNormalization takes statistics over.
+            embedding: Whether channels may go that a LayerNormalization or a mean takes statistics over.
         """
         self.axes: dict[str, Axes] = {}
         self.contractions: list[Contraction] = []

@@ -4,7 +4,9 @@ With m the mask of the K channels that stay, over the last axis,
 
     mean = sum(m x) / K,   d = m (x - mean),   y = scale d / sqrt(sum(d^2) / K + epsilon) + bias
 
-and without the mean for an RMSNormalization.
+and without the mean for an RMSNormalization. Where it is spelled out, each ReduceMean over the C channels x becomes
+
+    mean = ReduceMean(m x) C / K
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from onnxprune.channels.map import ChannelMap
+from onnxprune.channels.map import Axis, ChannelMap
 from onnxprune.graph.shape_values import add_initializer
 
 _NORMS = frozenset({"LayerNormalization", "RMSNormalization"})
@@ -26,15 +28,58 @@ def normalise_what_stays(model: ir.Model, channels: ChannelMap, keep: np.ndarray
         channels: Its analysis.
         keep: Whether each unit stays, shape (units,).
     """
-    for node in list(model.graph):
+    nodes = list(model.graph)
+    # Rewriting renames what nodes read.
+    averaged = {n: str(n.inputs[0].name) for n in nodes if n.op_type == "ReduceMean" and n.inputs[0] is not None}
+    for node in nodes:
+        if node in averaged:
+            _average_what_stays(model, node, channels.axes.get(averaged[node], ()), channels, keep)
         value = node.inputs[0] if node.op_type in _NORMS else None
         axes = channels.axes.get(str(node.outputs[0].name), ()) if value is not None else ()
         units = axes[-1] if axes else None
         if value is None or units is None:
             continue
-        mask = ~((units >= 0) & ~keep[np.maximum(units, 0)])
+        mask = _stays(units, keep)
         if not mask.all():
             _rewrite(model, node, mask)
+
+
+def _stays(units: np.ndarray, keep: np.ndarray) -> np.ndarray:
+    mask: np.ndarray = ~((units >= 0) & ~keep[np.maximum(units, 0)])
+    return mask
+
+
+def _average_what_stays(
+    model: ir.Model, node: ir.Node, axes: tuple[Axis, ...], channels: ChannelMap, keep: np.ndarray
+) -> None:
+    x, y = node.inputs[0], node.outputs[0]
+    passed = channels.axes.get(str(y.name), ())
+    dtype = x.dtype.numpy() if x is not None and x.dtype is not None else np.float32
+    for position, units in enumerate(axes):
+        mask = np.ones(1, dtype=bool) if units is None else _stays(units, keep)
+        # An axis that is not reduced is passed on with its units, by identity.
+        if x is None or mask.all() or any(axis is units for axis in passed):
+            continue
+        shape = [-1 if axis == position else 1 for axis in range(len(axes))]
+        masking = add_initializer(model.graph, f"{node.name}.mask", mask.astype(dtype).reshape(shape))
+        masked = _put(model, node, "Mul", [x, masking], f"{node.name}.masked_{position}", before=True)
+        node.replace_input_with(0, masked)
+        factor = add_initializer(model.graph, f"{node.name}.factor", np.asarray(len(mask) / mask.sum(), dtype=dtype))
+        scaled = _put(model, node, "Mul", [y, factor], f"{node.name}.scaled_{position}", before=False)
+        y.replace_all_uses_with(scaled)
+        scaled.producer().replace_input_with(0, y)  # type: ignore[union-attr]
+        return
+
+
+def _put(
+    model: ir.Model, beside: ir.Node, op_type: str, inputs: list[ir.Value], name: str, *, before: bool
+) -> ir.Value:
+    new = ir.node(op_type, inputs)
+    new.name = name
+    output = new.outputs[0]
+    output.name = f"{name}_output"
+    (model.graph.insert_before if before else model.graph.insert_after)(beside, new)
+    return output
 
 
 def _rewrite(model: ir.Model, node: ir.Node, mask: np.ndarray) -> None:

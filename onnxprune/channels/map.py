@@ -10,7 +10,7 @@ import numpy as np
 
 GroupKind = Literal["channels", "mlp", "head-dim", "heads", "embedding"]
 """What the units of a group are: channels of convolutions, hidden units of matrix products, entries of every head of
-attention, whole heads, or channels that a LayerNormalization takes statistics over."""
+attention, whole heads, or channels that a LayerNormalization or a mean takes statistics over."""
 
 Axis = np.ndarray | None
 """Unit at each index of one axis, shape (size,), -1 where the index is fixed; None where all of them are."""

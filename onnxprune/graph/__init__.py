@@ -9,6 +9,7 @@ from onnxprune.graph.cost import GraphCost, NodeCost, graph_cost
 from onnxprune.graph.formats import HALVES, element_types, in_float32
 from onnxprune.graph.inputs import InputSpec, input_specs, output_names, random_inputs, resolve_input_shapes
 from onnxprune.graph.load import load, read_unchanged, release_weights
+from onnxprune.graph.macs import mac_terms
 from onnxprune.graph.quantised import (
     is_quantised,
     origin_of,
@@ -34,6 +35,7 @@ __all__ = [
     "input_specs",
     "is_quantised",
     "load",
+    "mac_terms",
     "origin_of",
     "output_names",
     "overhead_bytes",

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnxprune.graph.inputs import resolve_input_shapes
+from onnxprune.graph.macs import Axes, Shapes, mac_terms, product_of
 from onnxprune.graph.quantised import quantised_by
 from onnxprune.graph.shapes import concrete_shapes
 
-Shapes = Mapping[str, tuple[int, ...]]
 _QUANTISING = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
 
@@ -23,9 +23,10 @@ class NodeCost:
     Attributes:
         name: The node's name.
         op_type: Its operator.
-        macs: Multiply-accumulates of a contraction (Conv, ConvTranspose, Gemm, MatMul), 0 for other ops.
+        macs: Multiply-accumulates of a contraction (see `graph.macs`), 0 for other ops.
         parameters: Entries of the initializers it reads (a shared one counts at each reader).
         output_bytes: Size of what it writes.
+        terms: The products of axis sizes that add up to `macs`, each with its axes as (value name, axis).
     """
 
     name: str
@@ -33,6 +34,7 @@ class NodeCost:
     macs: int
     parameters: int
     output_bytes: int
+    terms: tuple[tuple[int, Axes], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,45 +85,16 @@ def _is_parameter(value: ir.Value, tensor: ir.TensorProtocol) -> bool:
     return tensor.dtype.is_floating_point() or tensor.dtype.bitwidth <= 8 or quantised_by(value) is not None
 
 
-def node_macs(node: ir.Node, shapes: Shapes) -> int:
-    """Count the multiply-accumulates of one node; 0 where it is no contraction or its shapes are unknown."""
-    rule = _MACS.get(node.op_type)
-    if rule is None or any(v is None or v.name not in shapes for v in [*node.inputs[:2], node.outputs[0]]):
-        return 0
-    a, b = (shapes[str(v.name)] for v in node.inputs[:2] if v is not None)
-    return rule(node, a, b, shapes[str(node.outputs[0].name)])
-
-
-def _conv(node: ir.Node, x: tuple[int, ...], w: tuple[int, ...], y: tuple[int, ...]) -> int:
-    # Each output entry sums over the weight's (C_in / group, kernel...) box.
-    return math.prod(y) * math.prod(w[1:])
-
-
-def _conv_transpose(node: ir.Node, x: tuple[int, ...], w: tuple[int, ...], y: tuple[int, ...]) -> int:
-    # Each input entry meets the weight's (C_out / group, kernel...) box.
-    return math.prod(x) * math.prod(w[1:])
-
-
-def _gemm(node: ir.Node, a: tuple[int, ...], b: tuple[int, ...], y: tuple[int, ...]) -> int:
-    inner = a[0] if node.attributes.get_int("transA", 0) else a[-1]
-    return math.prod(y) * inner
-
-
-def _matmul(node: ir.Node, a: tuple[int, ...], b: tuple[int, ...], y: tuple[int, ...]) -> int:
-    return math.prod(y) * a[-1] if a else 0
-
-
-_MACS = {"Conv": _conv, "ConvTranspose": _conv_transpose, "Gemm": _gemm, "MatMul": _matmul}
-
-
 def _node_cost(node: ir.Node, shapes: Shapes) -> NodeCost:
     parameters = {v.name: v.const_value.size for v in node.inputs if v is not None and v.const_value is not None}
+    terms = tuple((product_of(axes, shapes), axes) for axes in mac_terms(node, shapes))
     return NodeCost(
         name=str(node.name),
         op_type=node.op_type,
-        macs=node_macs(node, shapes),
+        macs=sum(macs for macs, _ in terms),
         parameters=sum(parameters.values()),
         output_bytes=sum(_bytes(v, shapes) for v in node.outputs),
+        terms=terms,
     )
 
 

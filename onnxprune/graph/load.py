@@ -25,8 +25,9 @@ def load(path: str | Path, *, input_shapes: Mapping[str, Sequence[int]] | None =
     Args:
         path: The `.onnx` file. Large weights are mapped from it, or from the files beside it, not read into memory;
             it must stay as it is while the model is in use.
-        input_shapes: Sizes by input name that fix dynamic dimensions, e.g. `{"image": (1, 3, 224, 224)}`;
-            a size of 0 or -1 leaves the dimension as it is.
+        input_shapes: Sizes that the model is to be used with, by input name, e.g. `{"image": (1, 3, 224, 224)}`. They
+            must fit what the model declares, and say how many axes an input has where it does not; dynamic dimensions
+            stay dynamic, since what is found must hold for other sizes too. A size of 0 or -1 says nothing.
 
     Returns:
         The normalised model.
@@ -44,7 +45,7 @@ def load(path: str | Path, *, input_shapes: Mapping[str, Sequence[int]] | None =
     _check_external_data(model, path)
     _check_weights(model, path)
     if input_shapes:
-        _fix_input_shapes(model, input_shapes)
+        _heed_input_shapes(model, input_shapes)
     return normalise(model)
 
 
@@ -155,7 +156,7 @@ def _weight_message(name: str | None, path: Path, array: np.ndarray) -> str:
     return f"weight '{name}' of '{path}' has {count} NaN or infinite entries; a network like that cannot be pruned"
 
 
-def _fix_input_shapes(model: ir.Model, input_shapes: Mapping[str, Sequence[int]]) -> None:
+def _heed_input_shapes(model: ir.Model, input_shapes: Mapping[str, Sequence[int]]) -> None:
     inputs = {value.name: value for value in model.graph.inputs if not value.is_initializer()}
     for name, sizes in input_shapes.items():
         if name not in inputs:
@@ -168,7 +169,7 @@ def _fix_input_shapes(model: ir.Model, input_shapes: Mapping[str, Sequence[int]]
             raise InputShapeError(
                 f"input '{name}' is declared as {_display(declared)}, which {tuple(sizes)} does not fit"
             )
-        value.shape = ir.Shape([s if s > 0 else d for d, s in zip(declared, sizes, strict=True)])
+        value.shape = ir.Shape(declared)
 
 
 def _display(dims: Sequence[object]) -> str:

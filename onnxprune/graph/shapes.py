@@ -7,8 +7,10 @@ from contextlib import contextmanager
 
 import onnx
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from onnxprune.errors import InputShapeError
+from onnxprune.graph.shape_values import fold_shape_values
 
 # Data of initializers up to this size (bytes) stays in the copy: Reshape targets, Resize scales, Slice bounds.
 _SMALL_BYTES = 1024
@@ -46,17 +48,32 @@ def concrete_shapes(model: ir.Model, input_shapes: Mapping[str, Sequence[int]]) 
     Raises:
         InputShapeError: The sizes do not fit the network.
     """
-    with _input_shapes(model, input_shapes):
-        try:
-            inferred = _inferred(model, strict=False)
-        except onnx.shape_inference.InferenceError as error:
-            raise InputShapeError(f"the input sizes {dict(input_shapes)} do not fit the network: {error}") from error
     shapes = {str(v.name): _static(v.shape) for v in model.graph.initializers.values()}
     shapes.update({name: tuple(sizes) for name, sizes in input_shapes.items()})
-    shapes.update(
-        {name: dims for name, (_, dims) in inferred.items() if dims is not None and _is_static(dims)}  # type: ignore[misc]
-    )
-    return shapes
+    shapes.update(_inferred_sizes(model, input_shapes))
+    names = [str(v.name) for node in model.graph for v in node.outputs if v.name]
+    if all(name in shapes for name in names):
+        return shapes
+    # What is dynamic in the model may be computed from sizes that are known now.
+    static = model.clone()
+    with _input_shapes(static, input_shapes):
+        infer_shapes(static)
+        while fold_shape_values(static):
+            RemoveUnusedNodesPass()(static)
+            for value in static.graph.outputs:
+                value.shape = None
+            infer_shapes(static)
+        found = {str(v.name): v.shape for node in static.graph for v in node.outputs if v.shape is not None}
+    return {name: _static(shape) for name, shape in found.items() if _is_static(tuple(shape))} | shapes  # type: ignore[arg-type]
+
+
+def _inferred_sizes(model: ir.Model, input_shapes: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, ...]]:
+    with _input_shapes(model, input_shapes):
+        try:
+            inferred = _inferred(model)
+        except onnx.shape_inference.InferenceError as error:
+            raise InputShapeError(f"the input sizes {dict(input_shapes)} do not fit the network: {error}") from error
+    return {name: dims for name, (_, dims) in inferred.items() if dims is not None and _is_static(dims)}  # type: ignore[misc]
 
 
 def _static(shape: ir.Shape | None) -> tuple[int, ...]:

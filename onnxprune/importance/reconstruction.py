@@ -3,8 +3,9 @@
 With C the covariance of what a layer reads, W its weights and P the columns of a unit, removing P and solving the rest
 of W again raises the squared error of the layer's outputs by
 
-    tr(W_P  ((C^-1)_PP)^-1  W_P')                        (optimal brain surgeon; Kurtic et al., "ZipLM", 2023, eq. 3)
+    tr(W_P  (((C + l)^-1)_PP)^-1  W_P')  -  l |W_P|^2    (optimal brain surgeon; Kurtic et al., "ZipLM", 2023, eq. 3)
 
+where l is the ridge that the rest is solved with: subtracted, so that a channel that says nothing costs nothing.
 Units of a group go one by one, the cheapest first, and C^-1 and W are updated after each. A unit's score is the error
 it adds when its turn comes, as a share of the output's variance, summed over the layers that read it.
 """
@@ -34,12 +35,14 @@ class _Reader:
         columns: Columns of each unit, shape (units, columns each).
         inverse: Inverse of the regularised covariance of what is left, shape (inputs, inputs).
         weight: Weights that make up for what has gone, shape (channels out, inputs).
+        ridge: What was added to the covariance's diagonal.
         scale: What errors are divided by: the variance of the layer's outputs.
     """
 
     columns: np.ndarray
     inverse: np.ndarray
     weight: np.ndarray
+    ridge: float
     scale: float
 
     def errors(self, left: np.ndarray) -> np.ndarray:
@@ -47,8 +50,8 @@ class _Reader:
         columns = self.columns[left]
         blocks = np.linalg.inv(self.inverse[columns[:, :, None], columns[:, None, :]])
         own = self.weight[:, columns].transpose(1, 0, 2)
-        errors = np.einsum("uoi,uij,uoj->u", own, blocks, own) / self.scale
-        return np.asarray(np.maximum(errors, 0.0))
+        errors = np.einsum("uoi,uij,uoj->u", own, blocks, own) - self.ridge * np.einsum("uoi,uoi->u", own, own)
+        return np.asarray(np.maximum(errors / self.scale, 0.0))
 
     def remove(self, units: np.ndarray) -> None:
         """Let units go, and make up for them with what is left."""
@@ -69,7 +72,7 @@ def _reconstruction(inputs: CriterionInputs) -> Iterator[SliceScores]:
         if (found := _columns(inputs.channels, group, moment)) is not None
     }
     waiting = Counter(name for _, name in columns)
-    inverses: dict[str, np.ndarray] = {}
+    inverses: dict[str, tuple[np.ndarray, float]] = {}
     unread = np.ones(inputs.channels.unit_count, dtype=bool)
     for done, group in enumerate(groups, start=1):
         names = [name for index, name in columns if index == group.index]
@@ -78,7 +81,7 @@ def _reconstruction(inputs: CriterionInputs) -> Iterator[SliceScores]:
                 inverses[name] = _inverse(moments[name])
         if names:
             unread[group.units] = False
-            readers = [_reader(moments[name], columns[group.index, name], inverses[name]) for name in names]
+            readers = [_reader(moments[name], columns[group.index, name], *inverses[name]) for name in names]
             yield SliceScores(f"group '{group.name}'", group.units, _scores(readers, group.size))
         waiting.subtract(names)
         # Inverses are as large as the moments; they go with the last group that a layer reads.
@@ -96,12 +99,12 @@ def _by_weights(inputs: CriterionInputs, units: np.ndarray) -> Iterator[SliceSco
             yield SliceScores(item.source, np.where(mine, item.units, -1), item.scores)
 
 
-def _inverse(moment: Moment) -> np.ndarray:
+def _inverse(moment: Moment) -> tuple[np.ndarray, float]:
+    """Return the inverse of the regularised covariance, and the ridge."""
     covariance = moment.covariance.astype(np.float64)
-    strength = _RIDGE * float(np.trace(covariance)) / len(covariance)
-    covariance[np.diag_indices_from(covariance)] += strength or 1.0
-    inverse: np.ndarray = np.linalg.inv(covariance)
-    return inverse
+    ridge = _RIDGE * float(np.trace(covariance)) / len(covariance) or 1.0
+    covariance[np.diag_indices_from(covariance)] += ridge
+    return np.linalg.inv(covariance), ridge
 
 
 def _columns(channels: ChannelMap, group: Group, moment: Moment) -> np.ndarray | None:
@@ -119,10 +122,10 @@ def _columns(channels: ChannelMap, group: Group, moment: Moment) -> np.ndarray |
     return mine[np.argsort(of_column[mine], kind="stable")].reshape(group.size, -1)
 
 
-def _reader(moment: Moment, columns: np.ndarray, inverse: np.ndarray) -> _Reader:
+def _reader(moment: Moment, columns: np.ndarray, inverse: np.ndarray, ridge: float) -> _Reader:
     weight = moment.weight.astype(np.float64)
     variance = float(np.einsum("ij,jk,ik->", weight, moment.covariance, weight, optimize=True))
-    return _Reader(columns, inverse, weight, max(variance, 1e-12))
+    return _Reader(columns, inverse, weight, ridge, max(variance, 1e-12))
 
 
 def _scores(readers: list[_Reader], size: int) -> np.ndarray:

@@ -71,7 +71,7 @@ def read_network(
         NothingToPruneError: No channel can be removed; the message has the commonest reasons.
     """
     path = Path(path)
-    model = load(path)
+    model = load(path, input_shapes=input_shapes)
     sizes = resolve_input_shapes(model, input_shapes, batch)
     channels = permitted(model, restriction)
     if channels.unit_count == 0:

@@ -12,7 +12,7 @@ from typing import Literal
 
 import onnx_ir as ir
 
-from onnxprune.errors import DataError, MaxDropExceededError, OutputError, QuantisedModelError
+from onnxprune.errors import DataError, MaxDropExceededError, OutputError, QuantisedModelError, TargetOutOfReachError
 from onnxprune.graph import is_quantised, load, save
 from onnxprune.pipeline.directory import RunDirectory, make_record, open_directory
 from onnxprune.pipeline.judging import search_length
@@ -21,6 +21,7 @@ from onnxprune.pipeline.measuring import Bench
 from onnxprune.pipeline.outcome import Outcome, evaluate_both, final_latency
 from onnxprune.pipeline.planning import Choice
 from onnxprune.pipeline.prepare import Network, read_network, runnable
+from onnxprune.pipeline.reachable import explained
 from onnxprune.pipeline.replay import RecordedDevice
 from onnxprune.pipeline.settings import CompressResult, Settings, arguments_of, told
 from onnxprune.pipeline.staging import Staging
@@ -69,7 +70,10 @@ def _run(model: str | Path, settings: Settings, directory: RunDirectory) -> Comp
     data = _open(network, settings, observer)
     choice = _choice(network, settings, data)
     bench = Bench(RecordedDevice(settings.device, directory.journal), settings.measure, observer)
-    results = Staging(network, settings, choice, data, bench=bench, directory=directory).run()
+    try:
+        results = Staging(network, settings, choice, data, bench=bench, directory=directory).run()
+    except TargetOutOfReachError as error:
+        raise explained(error, network, settings) from error
     structure, trained = results[-1].structure, results[-1].trained
     with tempfile.TemporaryDirectory(prefix="onnxprune-") as folder:
         file = Path(folder) / "model.onnx"

@@ -84,7 +84,7 @@ def make_report(outcome: Outcome, settings: Settings, started: dt.datetime, step
         device=device_figures(settings.device, settings.measure),
         before=figures[0],
         after=figures[1],
-        coverage=coverage(network.model, network.channels, costs[0]),
+        coverage=coverage(network.channels, costs[0]),
         groups=group_records(network.channels, plan.keep),
         fixed=fixed_records(network.channels),
         layers=outcome.layers,

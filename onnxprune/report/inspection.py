@@ -110,7 +110,7 @@ def inspect_model(
     model = load(path, input_shapes=input_shapes)
     channels = permitted(model, restriction)
     cost = graph_cost(model, input_shapes)
-    macs = touched_macs(model, channels, cost)
+    macs = touched_macs(channels, cost)
     parameters = Touched(channels)
     for value in model.graph.initializers.values():
         if value.const_value is not None:

@@ -224,7 +224,7 @@ class ChannelShareCost:
 
 def macs_cost(paper: PaperCost, groups: int) -> ProductCost:
     """Return the network's multiply-accumulates as a cost."""
-    return ProductCost([(product, 1.0) for product in paper.macs.values()], groups)
+    return ProductCost([(product, 1.0) for product in paper.macs], groups)
 
 
 def parameters_cost(paper: PaperCost, groups: int) -> ProductCost:

@@ -15,12 +15,13 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxprune.channels import ChannelMap
-from onnxprune.graph import origin_of
+from onnxprune.graph import mac_terms, origin_of
 
 Counts = np.ndarray | Sequence[int]
 """Units that stay in each group, shape (groups,)."""
 
 CONTRACTIONS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+"""Operators whose layers are measured on the device."""
 
 
 @dataclass(frozen=True)
@@ -93,21 +94,21 @@ class PaperCost:
     """Sums over the network as functions of the groups' counts.
 
     Attributes:
-        macs: One product a contraction, by node name.
+        macs: The products that add up to the multiply-accumulates.
         parameters: One product an initializer, with its bytes per entry.
-        activations: Entries written by the nodes that are no contractions, one product each; what is made of weights
-            alone is none.
+        activations: Entries written by the nodes that are not measured as layers, one product each; what is made of
+            weights alone is none.
         joins: Concatenations of channels.
     """
 
-    macs: Mapping[str, Product]
+    macs: tuple[Product, ...]
     parameters: tuple[tuple[Product, float], ...]
     activations: tuple[Product, ...]
     joins: tuple[Join, ...] = ()
 
     def macs_of(self, counts: Counts) -> int:
         """Return the network's multiply-accumulates."""
-        return sum(product.of(counts) for product in self.macs.values())
+        return sum(product.of(counts) for product in self.macs)
 
     def parameters_of(self, counts: Counts) -> int:
         """Return the number of weights."""
@@ -118,7 +119,7 @@ class PaperCost:
         return int(sum(product.of(counts) * width for product, width in self.parameters))
 
     def activations_of(self, counts: Counts) -> int:
-        """Return the entries that nodes other than contractions write."""
+        """Return the entries that nodes other than layers write."""
         return sum(product.of(counts) for product in self.activations)
 
 
@@ -152,13 +153,17 @@ class AxisSizes:
 
     def tensor(self, value: str) -> Product:
         """Return the number of entries of a value as a function of the counts."""
+        return self.product([(value, axis) for axis in range(len(self._shapes[value]))])
+
+    def product(self, axes: Sequence[tuple[str, int]]) -> Product:
+        """Return a product of the sizes of axes, (value name, axis) each, as a function of the counts."""
         factor, sizes = 1, []
-        for axis, size in enumerate(self._shapes[value]):
+        for value, axis in axes:
             found = self.axis(value, axis)
             if len(found.groups):
                 sizes.append(found)
             else:
-                factor *= size
+                factor *= self._shapes[value][axis]
         return Product(factor, tuple(sizes))
 
 
@@ -176,13 +181,10 @@ def paper_cost(model: ir.Model, channels: ChannelMap, shapes: Mapping[str, tuple
         shapes: Concrete shape of every value, from `graph.concrete_shapes`.
     """
     sizes = AxisSizes(channels, shapes)
-    macs, activations = {}, []
+    macs, activations = [], []
     for node in model.graph:
-        if node.op_type in CONTRACTIONS:
-            product = _macs(node, sizes, shapes)
-            if product is not None:
-                macs[str(node.name)] = product
-        else:
+        macs += [sizes.product(axes) for axes in mac_terms(node, shapes)]
+        if node.op_type not in CONTRACTIONS:
             computed = (v for v in node.outputs if str(v.name) in shapes and origin_of(v) is None)
             activations += [sizes.tensor(str(v.name)) for v in computed]
     parameters = [
@@ -191,7 +193,7 @@ def paper_cost(model: ir.Model, channels: ChannelMap, shapes: Mapping[str, tuple
         if v.const_value is not None and v.const_value.dtype != ir.DataType.STRING
     ]
     joins = tuple(_joins(model, sizes, shapes))
-    return PaperCost(macs, tuple(parameters), tuple(activations), joins)
+    return PaperCost(tuple(macs), tuple(parameters), tuple(activations), joins)
 
 
 def _joins(model: ir.Model, sizes: AxisSizes, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[Join]:
@@ -202,28 +204,6 @@ def _joins(model: ir.Model, sizes: AxisSizes, shapes: Mapping[str, tuple[int, ..
             continue
         if all(len(shapes.get(name, ())) > 2 for name in (written, *read)) and node.attributes.get_int("axis", 0) == 1:
             yield Join(sizes.tensor(written), tuple(sizes.axis(name, 1) for name in read))
-
-
-def _macs(node: ir.Node, sizes: AxisSizes, shapes: Mapping[str, tuple[int, ...]]) -> Product | None:
-    """Multiply what the node writes (ConvTranspose: reads) with what each entry sums over."""
-    x, w, y = (str(v.name) if v is not None else "" for v in (*node.inputs[:2], node.outputs[0]))
-    if any(name not in shapes for name in (x, w, y)):
-        return None
-    if node.op_type in {"Conv", "ConvTranspose"}:
-        outer = sizes.tensor(y if node.op_type == "Conv" else x)
-        inner = [(w, axis) for axis in range(1, len(shapes[w]))]
-    else:
-        transposed = node.op_type == "Gemm" and node.attributes.get_int("transA", 0) != 0
-        outer = sizes.tensor(y)
-        inner = [(x, 0 if transposed else len(shapes[x]) - 1)]
-    factor, labelled = outer.factor, list(outer.sizes)
-    for value, axis in inner:
-        found = sizes.axis(value, axis)
-        if len(found.groups):
-            labelled.append(found)
-        else:
-            factor *= shapes[value][axis]
-    return Product(factor, tuple(labelled))
 
 
 def keep_mask(channels: ChannelMap, scores: np.ndarray, counts: np.ndarray) -> np.ndarray:

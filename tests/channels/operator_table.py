@@ -223,6 +223,11 @@ ROWS: dict[str, Row] = {
     "RandomUniform": Row(
         "b = RandomUniform<shape = [6, 6]>()\nd = Mul(b, zero)\na = Add(h, d)", constants={"zero": np.float32(0)}
     ),
+    "Slice of pixels by bounds that are computed": Row(
+        "m = ReduceMax<keepdims = 0>(x)\nz = Mul(m, zero)\nf = Add(z, five)\ni = Cast<to = 7>(f)\n"
+        "e = Reshape(i, one_)\na = Slice(h, zero_, e, three_)",
+        constants={"zero": np.float32(0), "five": np.float32(5), "one_": ints(1), "zero_": ints(0), "three_": ints(3)},
+    ),
     "Slice": Row("a = Slice(h, b, e, ax)", constants={"b": ints(2), "e": ints(7), "ax": ints(1)}, read=5),
     "Slice 1": Row("a = Slice<starts = [2], ends = [7], axes = [1]>(h)", read=5, opset=9),
     "Slice by a step": Row(

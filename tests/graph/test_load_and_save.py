@@ -11,8 +11,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from onnxprune.channels import analyse
 from onnxprune.errors import InputShapeError, ModelFileError, OutputError, UnsupportedModelError, WeightError
 from onnxprune.graph import graph_cost, load, random_inputs, resolve_input_shapes, save, to_bytes
+from onnxprune.latency import predictor
 
 
 def convolution(channels: int = 64) -> onnx.ModelProto:
@@ -195,3 +197,51 @@ def test_scatters_into_constants_are_constants(tmp_path: Path) -> None:
     assert add.inputs[1] is not None
     assert add.inputs[1].const_value is not None
     assert add.inputs[1].const_value.numpy().tolist() == [1, 0, 0, 4]
+
+
+def test_what_a_scatter_reads_may_be_computed_of_constants(tmp_path: Path) -> None:
+    """Swin v2 as PyTorch exports it: a third of the bias of queries, keys and values is zero."""
+    model = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["": 17]>
+        net (float[2, 900] x) => (float[2, 900] y)
+        <float[1] zero = {0}, int64[1] count = {300}> {
+            zeros = Expand(zero, count)
+            flat = Reshape(zeros, count)
+            b = ScatterND(bias, where, flat)
+            y = Add(x, b)
+        }""")
+    weights = {"bias": np.ones(900, np.float32), "where": np.arange(300, 600).reshape(300, 1)}
+    model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in weights.items())
+    onnx.save(model, tmp_path / "model.onnx")
+    (add,) = load(tmp_path / "model.onnx").graph
+    assert add.inputs[1] is not None
+    assert add.inputs[1].const_value is not None
+    assert add.inputs[1].const_value.numpy().tolist() == [1] * 300 + [0] * 300 + [1] * 300
+
+
+def test_weights_that_are_standardised_in_every_run_are_weights(tmp_path: Path) -> None:
+    """NFNet and ResNetV2 as PyTorch exports them: a BatchNormalization in training mode, over a weight."""
+    model = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["": 17]>
+        net (float[2, 3, 8, 8] x) => (float[2, 6, 8, 8] y)
+        <int64[3] flat = {1, 6, -1}, int64[4] box = {6, 3, 1, 1}> {
+            f = Reshape(w, flat)
+            m = ReduceMean<axes = [0, 2], keepdims = 0>(f)
+            d = Sub(m, m)
+            n, p, q = BatchNormalization<training_mode = 1, epsilon = 0.000001>(f, gain, d, m, gain)
+            s = Reshape(n, box)
+            a = Conv(x, s)
+            r = Relu(a)
+            y = Conv(r, v)
+        }""")
+    rng = np.random.default_rng(0)
+    weights = {"w": rng.standard_normal((6, 3, 1, 1)), "v": rng.standard_normal((6, 6, 1, 1)), "gain": np.full(6, 0.5)}
+    model.graph.initializer.extend(
+        numpy_helper.from_array(array.astype(np.float32), name) for name, array in weights.items()
+    )
+    onnx.save(model, tmp_path / "model.onnx")
+    network = load(tmp_path / "model.onnx")
+    assert analyse(network).unit_count == 6
+    x = (rng.standard_normal((2, 3, 8, 8)).astype(np.float32),)
+    (wanted,), (got,) = predictor(tmp_path / "model.onnx")(x), predictor(to_bytes(network))(x)
+    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)

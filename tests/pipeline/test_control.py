@@ -58,9 +58,23 @@ def test_with_limits_no_branch_goes_whole(model: Path) -> None:
     assert after(onnxprune.prune(model, keep="down2", **options).report)["up2"] > 0
 
 
-def test_limits_put_targets_out_of_reach(model: Path) -> None:
-    with pytest.raises(TargetOutOfReachError):
-        onnxprune.prune(model, target_macs="20%", round_to=1, max_ratio=0.3)
+@pytest.mark.parametrize(
+    ("limits", "held", "free"),
+    [
+        (
+            {"max_ratio": 0.3},
+            r"\(57%\).* with --max-ratio 0.3 57% of the MACs are left; without --max-ratio 0.3 2% of",
+            None,
+        ),
+        ({"min_channels": 6, "keep": "up1"}, "without --keep 'up1' .*; without --min-channels 6 .*; without any", None),
+        ({"only": "up1", "min_channels": 1}, "without --only 'up1' 2% of the MACs are left$", "without --min-channels"),
+        ({}, "Ask for that much, or start from a smaller network$", "holds it back"),
+    ],
+)
+def test_limits_put_targets_out_of_reach(model: Path, limits: dict, held: str, free: str | None) -> None:
+    with pytest.raises(TargetOutOfReachError, match=held) as caught:
+        onnxprune.prune(model, target_macs="1%", round_to=1, **limits)
+    assert free is None or free not in str(caught.value)
 
 
 def test_nothing_left_to_prune(model: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from onnxprune.channels import hints
 from onnxprune.channels.labels import Labels
 from onnxprune.channels.map import Axis
 from onnxprune.channels.ops.rules import axes_argument, named, opset, positive
@@ -17,19 +18,25 @@ REDUCTIONS = (
 
 @flow(*REDUCTIONS)
 def reduction(node: ir.Node, labels: Labels) -> None:
-    """Fix the labels on the reduced axes; the others pass."""
+    """Fix the labels on the reduced axes; the others pass.
+
+    A mean over channels, as in a LayerNormalization that is spelled out, only becomes another one where channels go:
+    where the embedding is to become narrower, that is allowed.
+    """
     axes = labels.of(node.inputs[0])
     rank = len(axes)
     reduced = axes_argument(node, labels)
     has_axes_input = len(node.inputs) > 1 and node.inputs[1] is not None
     if reduced is None and (has_axes_input or not node.attributes.get_int("noop_with_empty_axes", 0)):
         reduced = list(range(rank))
-    _drop(
-        node,
-        labels,
-        {positive(a, rank) for a in reduced or ()},
-        "averages over" if "Mean" in node.op_type else "sums over",
-    )
+    positions = {positive(a, rank) for a in reduced or ()}
+    if node.op_type != "ReduceMean":
+        _drop(node, labels, positions, "sums over")
+    elif labels.embedding:
+        labels.embedded += [axis for position in positions if (axis := axes[position]) is not None]
+        _drop(node, labels, positions, None)
+    else:
+        _drop(node, labels, positions, "averages over", hints.EMBEDDING)
 
 
 @flow("ArgMax", "ArgMin")
@@ -39,7 +46,8 @@ def arg_extremum(node: ir.Node, labels: Labels) -> None:
     _drop(node, labels, {positive(node.attributes.get_int("axis", 0), rank)}, "returns indices of")
 
 
-def _drop(node: ir.Node, labels: Labels, reduced: set[int], what: str) -> None:
+def _drop(node: ir.Node, labels: Labels, reduced: set[int], what: str | None, hint: str = hints.TOGETHER) -> None:
+    """Pass on what is not reduced; fix what is, unless nothing (None) is done to it that would forbid removal."""
     axes = labels.of(node.inputs[0])
     keep = node.attributes.get_int("keepdims", 1)
     out: list[Axis] = []
@@ -47,7 +55,8 @@ def _drop(node: ir.Node, labels: Labels, reduced: set[int], what: str) -> None:
         if position not in reduced:
             out.append(axis)
             continue
-        labels.pin(axis, f"{named(node)} {what} them")
+        if what is not None:
+            labels.pin(axis, f"{named(node)} {what} them", hint)
         if keep:
             out.append(None)
     labels.set(node.outputs[0], out)

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from onnxprune.channels import hints
 from onnxprune.channels.labels import Labels, dims
 from onnxprune.channels.map import Axis
-from onnxprune.channels.ops.rules import named, opset, positive, set_constant
+from onnxprune.channels.ops.rules import axes_argument, named, opset, positive, set_constant
 from onnxprune.channels.registry import Removal, flow, resize
 
 
@@ -65,8 +65,10 @@ def slice_(node: ir.Node, labels: Labels) -> None:
     assert value is not None
     axes = list(labels.of(value))
     bounds = _bounds(node, labels.known_ints, len(axes))
+    named_axes = axes_argument(node, labels, 3)
+    sliced = bounds if named_axes is None else {positive(a, len(axes)) for a in named_axes}
     for position, axis in enumerate(axes):
-        if axis is None or (bounds is not None and position not in bounds):
+        if axis is None or (sliced is not None and position not in sliced):
             continue
         start, end, step = bounds[position] if bounds is not None else (0, 0, 0)
         if step != 1:
@@ -103,7 +105,7 @@ def slice_bounds(node: ir.Node, removal: Removal) -> None:
 
     def ints(value: ir.Value | None) -> list[int] | None:
         entries = removal.known.get(str(value.name)) if value is not None else None
-        return [int(e) for e in entries.flat] if entries is not None else None
+        return [int(e) for e in entries.flat] if entries is not None and None not in entries.flat else None
 
     rank = len(dims(node.outputs[0]))
     bounds = _bounds(node, ints, rank)
