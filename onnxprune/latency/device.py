@@ -32,6 +32,10 @@ class Device(Protocol):
     def name(self) -> str:
         """Name for reports."""
 
+    @property
+    def busy_s(self) -> float | None:
+        """Seconds that another machine was asked for so far; None: it is this one."""
+
     def fingerprint(self, options: MeasureOptions) -> dict[str, object]:
         """Return what a latency depends on: hardware, onnxruntime version, provider, threads."""
 

@@ -20,6 +20,7 @@ class FakeDevice:
     """A device whose latency is a function of the model; the same calls give the same samples."""
 
     name = "fake"
+    busy_s = None
 
     def __init__(
         self,

@@ -27,6 +27,7 @@ class LocalDevice:
     """onnxruntime in this process."""
 
     name = "local"
+    busy_s = None
 
     def __init__(
         self,

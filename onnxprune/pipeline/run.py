@@ -79,7 +79,7 @@ def _run(model: str | Path, settings: Settings, directory: RunDirectory) -> Comp
         structure = replace(structure, pruned=result)
         trained = None if trained is None else replace(trained, model=result)
         results[-1] = replace(results[-1], structure=structure, trained=trained)
-        latency = final_latency(network, file, choice, bench)
+        latency = final_latency(network, file, choice, bench, structure.plan.achieved)
         layers = _layers(network, result, settings, bench)
         metrics = evaluate_both(network, file, data, observer) if data is not None else None
         rejection = _rejection(metrics, settings.max_drop)

@@ -137,6 +137,7 @@ class DeviceFigures(Record):
         batch: Samples per run.
         io_binding: Whether inputs and outputs stayed in the provider's memory, so that copies were not timed.
         fingerprint: What a latency depends on: CPU, GPU, system, onnxruntime; equal ones can be compared.
+        busy_s: Seconds that another machine was asked for; null: it is this one.
     """
 
     name: str = "local"
@@ -145,3 +146,4 @@ class DeviceFigures(Record):
     batch: int
     io_binding: bool = False
     fingerprint: dict[str, object] = Field(default_factory=dict)
+    busy_s: float | None = None

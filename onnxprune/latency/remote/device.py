@@ -49,6 +49,11 @@ class SshDevice:
         self._noted: set[str] = set()
         self._link.connect()
 
+    @property
+    def busy_s(self) -> float:
+        """Seconds that the device was asked for."""
+        return self._link.busy_s
+
     def fingerprint(self, options: MeasureOptions) -> dict[str, object]:
         """Return the CPU (and GPU) there, onnxruntime's version, provider and threads."""
         request = {"do": "facts", "provider": options.full_provider, "threads": options.threads}

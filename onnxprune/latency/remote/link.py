@@ -44,6 +44,8 @@ class Link:
         self._left: list[dict[str, Any]] = []
         self.lost = 0
         """How often the connection was lost."""
+        self.busy_s = 0.0
+        """Seconds of waiting for the device: connecting, sending, measuring."""
 
     def connect(self) -> str:
         """Connect, if need be, and return the version of onnxruntime there.
@@ -60,7 +62,13 @@ class Link:
             RequestError: The runner refused.
             DeviceError: The device cannot be reached any more, does not answer in time, or dies of the request.
         """
-        needs = tuple(needs)
+        needs, start_s = tuple(needs), time.monotonic()
+        try:
+            return self._ask(request, needs)
+        finally:
+            self.busy_s += time.monotonic() - start_s
+
+    def _ask(self, request: dict[str, Any], needs: Iterable[Upload]) -> dict[str, Any]:
         for _ in range(_TRIES):
             process = self._connected()
             try:
