@@ -47,6 +47,11 @@ class FakeDevice:
         self.measured: list[str] = []
         """Names of the models measured, in order."""
 
+    @property
+    def conditions(self) -> dict[str, float | bool]:
+        """Return nothing."""
+        return {}
+
     def fingerprint(self, options: MeasureOptions) -> dict[str, object]:
         """Return a fixed hardware, and the options' provider and threads."""
         return {"cpu": "fake", "provider": options.provider, "threads": options.threads}

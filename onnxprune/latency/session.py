@@ -84,11 +84,18 @@ class Session:
 
 
 def plain_reason(text: str) -> str:
-    """Strip the codes before onnxruntime's words.
+    """Strip the codes and places in the source before onnxruntime's words.
 
     `[ONNXRuntimeError] : 9 : NOT_IMPLEMENTED : Could not find ...` becomes `Could not find ...`.
     """
-    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text).strip()
+    for before in (r"\[ONNXRuntimeError\] : \d+ : \w+ : ", r"Load model from \S+ failed:", r"/\S+:\d+ .+?\) (?=[A-Z])"):
+        text = re.sub(rf"^{before}", "", text)
+    return text.strip()
+
+
+def is_too_new(reason: str) -> bool:
+    """Say whether onnxruntime refused a model for being of a later version of ONNX than it knows."""
+    return "max supported IR version" in reason or "under development and support for this is limited" in reason
 
 
 def providers_of(options: MeasureOptions) -> list[tuple[str, dict[str, str]]]:

@@ -92,7 +92,7 @@ def test_a_host_whose_key_changed_is_refused(server: Server) -> None:
     server.know(server.folder / "other_host.pub")
     message = refusal(server.spec())
     assert "its host key is not the one known; somebody may be in between" in message
-    assert f"ssh-keygen -R '[127.0.0.1]:{server.port}'" in message
+    assert f"(ssh-keygen -f {server.folder / 'known_hosts'} -R '[127.0.0.1]:{server.port}')" in message
 
 
 def test_a_key_that_is_not_accepted(server: Server) -> None:
