@@ -13,6 +13,10 @@ from onnxprune.latency.options import MeasureOptions
 from onnxprune.latency.providers import PROVIDERS, require_provider
 
 _ERRORS_ONLY = 3
+_TOO_NEW = {
+    "IR version": r"model IR version: (\d+), max supported IR version: (\d+)",
+    "opset": r"Opset (\d+) is under development.* till opset (\d+)",
+}
 
 
 class Session:
@@ -93,9 +97,17 @@ def plain_reason(text: str) -> str:
     return text.strip()
 
 
-def is_too_new(reason: str) -> bool:
-    """Say whether onnxruntime refused a model for being of a later version of ONNX than it knows."""
-    return "max supported IR version" in reason or "under development and support for this is limited" in reason
+def newer_than_known(reason: str) -> str | None:
+    """Return which version of ONNX a model has that onnxruntime refuses for being too new; None: it is not that.
+
+    Args:
+        reason: Why onnxruntime refused it.
+    """
+    for what, pattern in _TOO_NEW.items():
+        found = re.search(pattern, reason)
+        if found is not None:
+            return f"{what} {found[1]}; it knows up to {found[2]}"
+    return None
 
 
 def providers_of(options: MeasureOptions) -> list[tuple[str, dict[str, str]]]:

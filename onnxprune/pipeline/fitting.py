@@ -81,7 +81,8 @@ class Fitting:
         cost = self.problem.cost
         path = global_path(replace(self.problem, admissible=self.problem.admissible.at_most(counts)))
         limit = cost.total(counts) * _DEPTH * AIM / share
-        return [smaller for smaller in path if cost.total(smaller) >= limit][::-1]
+        last = next((index for index, smaller in enumerate(path) if cost.total(smaller) <= limit), len(path) - 1)
+        return path[last::-1]
 
     def _way_up(self, counts: np.ndarray, share: float) -> list[np.ndarray]:
         """Give back what matters most for its cost; the structure itself first."""

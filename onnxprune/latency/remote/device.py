@@ -24,7 +24,7 @@ from onnxprune.latency.remote.link import Link, Upload
 from onnxprune.latency.remote.process import RequestError
 from onnxprune.latency.remote.recipe import describe_feeds, recipe
 from onnxprune.latency.remote.ssh import Target
-from onnxprune.latency.session import is_too_new, plain_reason
+from onnxprune.latency.session import newer_than_known, plain_reason
 from onnxprune.latency.stats import LatencyStats
 
 
@@ -191,10 +191,11 @@ class SshDevice:
         where, version = f"device '{self.name}'", f"onnxruntime {self._link.connect()}"
         reason = plain_reason(str(error))
         provider = options.full_provider
-        if error.kind == "load" and is_too_new(reason):
+        newer = newer_than_known(reason) if error.kind == "load" else None
+        if newer is not None:
             python = self._link.target.python
             return (
-                f"{where}: {version} there is older than model '{error.name}' needs ({reason}); update it there with "
+                f"{where}: {version} there is older than model '{error.name}' needs ({newer}); update it there with "
                 f"'{python} -m pip install --upgrade onnxruntime', or name another Python with ?python=PATH"
             )
         return {

@@ -7,9 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from onnxprune.errors import DeviceError
@@ -152,6 +154,48 @@ def test_a_model_and_a_provider_that_do_not_run_there_are_named(server: Server) 
             device.measure({"a": one_op()}, {}, SHORT)
         # A refusal leaves the connection as it was.
         assert device.measure({"a": one_op()}, {"a": FEEDS}, SHORT)["a"].runs == 12
+    assert server.left() == []
+
+
+def test_an_onnxruntime_older_than_the_model(server: Server) -> None:
+    model = onnx.load_from_string(one_op())
+    model.ir_version = 99
+    with opened(choose(server.spec())[0]) as device, pytest.raises(DeviceError) as refused:
+        device.measure({"late": model.SerializeToString()}, {"late": FEEDS}, SHORT)
+    message = str(refused.value)
+    assert "there is older than model 'late' needs (IR version 99; it knows up to " in message
+    assert f"'{sys.executable} -m pip install --upgrade onnxruntime'" in message
+
+
+def test_no_space_there(server: Server) -> None:
+    # A limit on the size of files stands for a full disk.
+    python = server.script("python", f'ulimit -f 1; exec {sys.executable} -B "$@"')
+    big = MODELS / "fashion-resnet20.onnx"
+    with opened(choose(server.spec(python=python))[0]) as device, pytest.raises(DeviceError) as refused:
+        device.measure({"big": big}, {"big": {"image": np.zeros((1, 1, 28, 28), np.float32)}}, SHORT)
+    assert f"there is no space left in {server.remote}; name another folder with ?folder=PATH" in str(refused.value)
+    assert server.left() == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_nothing_stays_there_when_the_run_is_ended(server: Server, how: signal.Signals) -> None:
+    command = [sys.executable, "-m", "onnxprune", "bench", MODELS / "fashion-resnet20.onnx", "--sessions", "5000"]
+    # Programs that are started in the background may be told to ignore Ctrl-C.
+    process = subprocess.Popen(
+        [*command, "--device", server.spec()],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+    )
+    end = time.monotonic() + 60
+    while not list(server.remote.glob("*/*")) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert process.poll() is None
+    process.send_signal(how)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == (-signal.SIGKILL if how == signal.SIGKILL else 130)
+    assert b"Traceback" not in said
     assert server.left() == []
 
 
