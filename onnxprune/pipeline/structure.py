@@ -75,7 +75,7 @@ def _meet_latency(network: Network, planner: Planner, choice: Choice, bench: Ben
     near, attempts = (_NEAR, _PLANS) if fits else ((LEAST, MOST), _ATTEMPTS)
     plans: list[tuple[float, Plan]] = []
     for _ in range(attempts):
-        plan = _planned(planner, choice, limit_ms * aim, confirmed.best)
+        plan = _planned(planner, choice, limit_ms * aim, plans)
         if plan is None:
             break
         probes += plan.probes
@@ -133,12 +133,12 @@ class _Confirmed:
         return after.p50_ms / allowed
 
 
-def _planned(planner: Planner, choice: Choice, aim_ms: float, best: object) -> Plan | None:
-    """Plan for a latency; None where none reaches it, and another structure already meets the target."""
+def _planned(planner: Planner, choice: Choice, aim_ms: float, before: Sequence[object]) -> Plan | None:
+    """Plan for a latency; None where none reaches it, and there are plans from before."""
     try:
         return planner.plan(replace(choice.target, value=aim_ms, relative=False))
     except TargetOutOfReachError:
-        if best is None:
+        if not before:
             raise
         return None
 
