@@ -23,6 +23,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -77,9 +78,14 @@ def device_spec(given: str | None, *, cpu_time: bool = False) -> Iterator[str]:
     from tests.latency.remote.server import serving
 
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder) / "server") as server:
-        told = "import sys, time; time.perf_counter = time.thread_time; exec(sys.argv[-1])"
-        python = server.script("python", f"exec {sys.executable} -c '{told}' \"$@\"") if cpu_time else sys.executable
-        yield server.spec(python=python)
+        yield server.spec(python=timing_by_cpu(server, sys.executable) if cpu_time else sys.executable)
+
+
+def timing_by_cpu(server: Any, python: str) -> Path:
+    """Return a Python there whose clock is the CPU time of its thread."""
+    told = "import sys, time; time.perf_counter = time.thread_time; exec(sys.argv[-1])"
+    path: Path = server.script("python", f"exec {python} -c '{told}' \"$@\"")
+    return path
 
 
 def measure(

@@ -132,7 +132,7 @@ class SshDevice:
 
     def take_notes(self) -> tuple[str, ...]:
         """Return what was seen since the last call; see `Device.take_notes`."""
-        if self._link.lost:
+        if self._link.resumed:
             self._note(
                 "lost", f"device '{self.name}' lost the connection; it was made again, and what was measured kept"
             )
