@@ -136,8 +136,8 @@ class Link:
                 return process
         raise DeviceError(
             f"device 'ssh://{self.target.address}' lost its connection and {len(_PAUSES_S)} attempts to make it again "
-            f"failed: {str(problem) or 'it is lost at once'}. Once it is back, 'onnxprune resume' goes on with a run that has "
-            "a --run-dir"
+            f"failed: {str(problem) or 'it is lost at once'}. Once it is back, 'onnxprune resume' goes on with a run "
+            "that has a --run-dir"
         )
 
     def _new(self) -> RunnerProcess:

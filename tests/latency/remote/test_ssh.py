@@ -217,6 +217,25 @@ def test_a_connection_cut_in_the_middle_is_made_again_and_rounds_are_kept(server
     assert server.left() == []
 
 
+def test_a_device_that_does_not_come_back(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnxprune.latency.remote.link._PAUSES_S", (0.01, 0.01))
+
+    def end(done: int, _: int) -> None:
+        if done == 1:
+            children = server.children()
+            server.stop()
+            for child in children:
+                os.kill(child, signal.SIGKILL)
+
+    warned: list[str] = []
+    with pytest.raises(DeviceError) as refused, opened(choose(server.spec())[0], warned.append) as device:
+        device.measure({"small": one_op()}, {"small": FEEDS}, SHORT, end)
+    assert "2 attempts to make it again failed" in str(refused.value)
+    assert "'onnxprune resume' goes on" in str(refused.value)
+    assert any("a folder onnxprune-* may be left" in note for note in warned)
+    assert not any("made again" in note for note in warned)
+
+
 def test_a_runner_that_is_killed_leaves_nothing_behind(server: Server) -> None:
     pids = server.folder / "pids"
     python = server.script("python", f'echo $$ >> {pids}; exec {sys.executable} "$@"')
