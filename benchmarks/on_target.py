@@ -14,11 +14,19 @@ from pathlib import Path
 
 import onnxprune
 
-_SHARES = (0.8, 0.65, 0.5, 0.4)
+SHARES = (0.8, 0.65, 0.5, 0.4)
 
 
-def run(network: Path, data: Path, share: float) -> dict[str, float | str]:
-    """Prune one network to one target."""
+def run(network: Path, data: Path, share: float, device: str = "local", budget: int = 24) -> dict[str, float | str]:
+    """Prune one network to one target.
+
+    Args:
+        network: The network.
+        data: Folder with its data.
+        share: Latency to reach, as a share of the original's.
+        device: Where latency is measured.
+        budget: Structures judged at most.
+    """
     with tempfile.TemporaryDirectory() as folder:
         try:
             report = onnxprune.prune(
@@ -28,12 +36,16 @@ def run(network: Path, data: Path, share: float) -> dict[str, float | str]:
                 data=str(data / "val.npz"),
                 preprocess=str(data / "preprocess.json"),
                 allocation="rl",
-                search_budget=24,
+                search_budget=budget,
+                device=device,
                 heal=True,
             ).report
         except onnxprune.OnnxPruneError as error:
             return {"failed": str(error)[:200]}
-    return {"measured / target": round(report.target.achieved / report.target.value, 4), "seconds": report.duration_s}
+    result = {"measured / target": round(report.target.achieved / report.target.value, 4), "seconds": report.duration_s}
+    if report.device is not None and report.device.busy_s is not None:
+        result["device seconds"] = report.device.busy_s
+    return result
 
 
 def main() -> None:
@@ -44,7 +56,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/on_target.json"))
     options = parser.parse_args()
     for network in options.networks:
-        for share in _SHARES:
+        for share in SHARES:
             results = json.loads(options.out.read_text()) if options.out.exists() else {}
             key = f"{network.stem} {share:g}x"
             if key not in results:

@@ -83,6 +83,15 @@ def untrained_table() -> list[str]:
     return lines
 
 
+def remote_table() -> list[str]:
+    """How close `prune` came on a device over SSH, by remote_target.py, and how long the device was asked for."""
+    lines = ["| network and target | measured / target | device, s | whole run, s |", "|---" * 4 + "|"]
+    for key, row in json.loads((RESULTS / "remote_target.json").read_text()).items():
+        figures = [row.get(name, "fails") for name in ("measured / target", "device seconds", "seconds")]
+        lines.append(f"| {key} | {' | '.join(str(figure) for figure in figures)} |")
+    return lines
+
+
 def time_table(runs: Runs) -> list[str]:
     """Where the time of `rl` went, in seconds."""
     lines = [
@@ -194,6 +203,11 @@ def main() -> None:
         "On target, untrained": (
             "24 structures judged, nothing trained; one of two cores, other work on the other.",
             untrained_table(),
+        ),
+        "On target, over SSH": (
+            "6 structures judged, nothing trained, no layer measured before. The device is this machine over the "
+            "loopback with another onnxruntime (1.15.1), timed by CPU time, on a core with much other work.",
+            remote_table(),
         ),
         "Where the time goes": ("Seconds, one thread, other runs beside it on the second core.", time_table(runs)),
         "Does it learn?": ("Reward in points, at half of the predicted latency, nothing trained.", learning_table()),

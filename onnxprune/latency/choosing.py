@@ -9,6 +9,7 @@ from onnxprune.errors import DeviceError
 from onnxprune.latency.device import InspectableDevice
 from onnxprune.latency.local import LocalDevice
 from onnxprune.latency.options import MeasureOptions
+from onnxprune.latency.providers import PROVIDERS, provider_name
 from onnxprune.latency.remote import SshDevice
 from onnxprune.latency.spec import DeviceSpec, read_spec
 
@@ -33,6 +34,10 @@ def choose(
             raise DeviceError(
                 f"the device '{spec.text}' says {name}={there}, but {name} {here} was given too; give one"
             )
+    if spec.provider_options and provider_name(spec.provider or provider or "cpu") == PROVIDERS["cpu"]:
+        raise DeviceError(
+            f"the device '{spec.text}' gives options of a provider, but the CPU's takes none; say which with provider="
+        )
     options = MeasureOptions(
         provider=spec.provider or provider or "cpu",
         provider_options=spec.provider_options,

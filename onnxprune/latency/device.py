@@ -32,6 +32,14 @@ class Device(Protocol):
     def name(self) -> str:
         """Name for reports."""
 
+    @property
+    def busy_s(self) -> float | None:
+        """Seconds that another machine was asked for so far; None: it is this one."""
+
+    @property
+    def conditions(self) -> Mapping[str, float | bool]:
+        """What was read of the machine while it measured: heat, clock, load; see `conditions.summary`."""
+
     def fingerprint(self, options: MeasureOptions) -> dict[str, object]:
         """Return what a latency depends on: hardware, onnxruntime version, provider, threads."""
 

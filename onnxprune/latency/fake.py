@@ -20,6 +20,7 @@ class FakeDevice:
     """A device whose latency is a function of the model; the same calls give the same samples."""
 
     name = "fake"
+    busy_s = None
 
     def __init__(
         self,
@@ -45,6 +46,11 @@ class FakeDevice:
         self._rng = np.random.default_rng(seed)
         self.measured: list[str] = []
         """Names of the models measured, in order."""
+
+    @property
+    def conditions(self) -> dict[str, float | bool]:
+        """Return nothing."""
+        return {}
 
     def fingerprint(self, options: MeasureOptions) -> dict[str, object]:
         """Return a fixed hardware, and the options' provider and threads."""

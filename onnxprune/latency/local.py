@@ -10,11 +10,13 @@ from typing import Any
 
 from onnxprune.errors import DeviceError
 from onnxprune.latency import hardware
+from onnxprune.latency.conditions import Seen, conditions, summary
 from onnxprune.latency.device import Feeds, ModelSource, Progress
 from onnxprune.latency.inside import NodeProfile, PeakMemory
 from onnxprune.latency.interleaved import measure_rounds
 from onnxprune.latency.layer_costs import LayerCosts, ProfilingTimer
 from onnxprune.latency.on_device.breakdown import node_times
+from onnxprune.latency.on_device.machine import Watch
 from onnxprune.latency.on_device.memory import ChildFailedError, peak_memory
 from onnxprune.latency.on_device.timing import Runner, nodes_by_provider, whole_round
 from onnxprune.latency.options import MeasureOptions
@@ -27,6 +29,7 @@ class LocalDevice:
     """onnxruntime in this process."""
 
     name = "local"
+    busy_s = None
 
     def __init__(
         self,
@@ -43,6 +46,13 @@ class LocalDevice:
         self._clock = clock
         self._notes: list[str] = []
         self._placed: set[tuple[str, str]] = set()
+        self._noted: set[str] = set()
+        self._seen: list[Seen] = []
+
+    @property
+    def conditions(self) -> dict[str, float | bool]:
+        """What was read of the machine while it measured; see `conditions.summary`."""
+        return summary(self._seen)
 
     def fingerprint(self, options: MeasureOptions) -> dict[str, object]:
         """Return the CPU (and GPU), onnxruntime's version, provider and threads."""
@@ -67,9 +77,18 @@ class LocalDevice:
 
             return whole_round(open_runner, names, feeds, options, self._clock)
 
+        seen: list[Seen] = []
+
+        def watched(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+            watch = Watch()
+            timed = run_round(names)
+            seen.append(watch.stop())
+            return timed
+
         # What finding the provider takes is no part of loading the first model.
         require_provider(options.provider)
-        result = measure_rounds(models, feeds, options.sessions, run_round, on_progress)
+        result = measure_rounds(models, feeds, options.sessions, watched, on_progress)
+        self._see_conditions(seen)
         for name in models:
             self._see_fallback(name, models[name], feeds[name], options)
         return result
@@ -92,6 +111,14 @@ class LocalDevice:
         """Return what was seen since the last call; see `Device.take_notes`."""
         notes, self._notes = tuple(self._notes), []
         return notes
+
+    def _see_conditions(self, seen: Sequence[Seen]) -> None:
+        """Note what bears on the figures, each kind once: a search measures hundreds of times."""
+        self._seen += seen
+        for kind, note in conditions(seen).items():
+            if kind not in self._noted:
+                self._notes.append(f"this machine {note}")
+            self._noted.add(kind)
 
     def _see_fallback(self, name: str, source: ModelSource, feeds: Feeds, options: MeasureOptions) -> None:
         """Look, once for each model and provider, for nodes that it leaves to the CPU."""

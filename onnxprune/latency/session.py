@@ -13,6 +13,10 @@ from onnxprune.latency.options import MeasureOptions
 from onnxprune.latency.providers import PROVIDERS, require_provider
 
 _ERRORS_ONLY = 3
+_TOO_NEW = {
+    "IR version": r"model IR version: (\d+), max supported IR version: (\d+)",
+    "opset": r"Opset (\d+) is under development.* till opset (\d+)",
+}
 
 
 class Session:
@@ -84,11 +88,26 @@ class Session:
 
 
 def plain_reason(text: str) -> str:
-    """Strip the codes before onnxruntime's words.
+    """Strip the codes and places in the source before onnxruntime's words.
 
     `[ONNXRuntimeError] : 9 : NOT_IMPLEMENTED : Could not find ...` becomes `Could not find ...`.
     """
-    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text).strip()
+    for before in (r"\[ONNXRuntimeError\] : \d+ : \w+ : ", r"Load model from \S+ failed:", r"/\S+:\d+ .+?\) (?=[A-Z])"):
+        text = re.sub(rf"^{before}", "", text)
+    return text.strip()
+
+
+def newer_than_known(reason: str) -> str | None:
+    """Return which version of ONNX a model has that onnxruntime refuses for being too new; None: it is not that.
+
+    Args:
+        reason: Why onnxruntime refused it.
+    """
+    for what, pattern in _TOO_NEW.items():
+        found = re.search(pattern, reason)
+        if found is not None:
+            return f"{what} {found[1]}; it knows up to {found[2]}"
+    return None
 
 
 def providers_of(options: MeasureOptions) -> list[tuple[str, dict[str, str]]]:

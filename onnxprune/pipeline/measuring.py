@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxprune.channels import prune
+from onnxprune.errors import DeviceError
 from onnxprune.graph import random_inputs, save_beside, to_bytes
 from onnxprune.latency import BUSY_SPREAD, Device, Feeds, LatencyStats, MeasureOptions, ModelSource
 from onnxprune.pipeline.prepare import Network, runnable
@@ -20,6 +21,8 @@ from onnxprune.progress import Observer
 _FILE_BYTES = 64 << 20
 # A candidate is compared with the original in short sessions; the delivered file is measured at length.
 _QUICK_SESSIONS, _QUICK_MS = 3, 60.0
+# Where p50 is not known better than to this share of it, measured again at length, no target can be aimed at.
+_TOO_NOISY, _LONGER = 0.5, 4
 
 
 @dataclass(frozen=True)
@@ -63,9 +66,47 @@ class LatencyEvaluator:
         return after.p50_ms / before.p50_ms * self.original_ms
 
 
-def measure_original(network: Network, bench: Bench) -> float:
-    """Return the original's p50 in ms."""
-    return _measure(network, {"original": network.model}, bench)["original"].p50_ms
+def measure_original(network: Network, bench: Bench, *, needed: bool = True) -> float:
+    """Return the original's p50 in ms.
+
+    Args:
+        network: The original.
+        bench: Where to measure.
+        needed: Whether something depends on it.
+
+    Raises:
+        DeviceError: It is needed, and the device is too noisy to tell.
+    """
+    stats = _measure(network, {"original": network.model}, bench)["original"]
+    if _uncertainty(stats) <= _TOO_NOISY or not needed:
+        return stats.p50_ms
+    longer = replace(bench, options=replace(bench.options, sessions=_LONGER * bench.options.sessions))
+    stats = _measure(network, {"original": network.model}, longer)["original"]
+    if _uncertainty(stats) > _TOO_NOISY:
+        low, high = stats.ci95_ms
+        raise DeviceError(
+            f"device '{bench.device.name}' is too noisy to measure: after {stats.sessions} sessions the original's p50 "
+            f"lies anywhere from {low:.3g} to {high:.3g} ms, and sessions differ by {stats.spread:.0%} of it; stop "
+            "what else runs there, let it cool, and fix its clock (a governor such as 'performance')"
+        )
+    return stats.p50_ms
+
+
+def noise_note(bench: Bench, stats: Iterable[LatencyStats]) -> str | None:
+    """Say how far sessions differ, where that is too much to trust the last per cent; None where it is not."""
+    spread = max(one.spread for one in stats)
+    if spread <= BUSY_SPREAD:
+        return None
+    return (
+        f"sessions on '{bench.device.name}' differ by {spread:.0%} of p50, so the figures are good to a few per cent "
+        "only; stop what else runs there, let it cool, or fix its clock, and measure the result again with "
+        "'onnxprune bench'"
+    )
+
+
+def _uncertainty(stats: LatencyStats) -> float:
+    low, high = stats.ci95_ms
+    return (high - low) / stats.p50_ms
 
 
 def measure_beside(network: Network, pruned: ir.Model, bench: Bench) -> tuple[LatencyStats, LatencyStats]:

@@ -110,7 +110,7 @@ class Planner:
         """
         self.original_ms = evaluator.original_ms
         self.outcome: SearchOutcome | None = None
-        self._problem = problem
+        self.problem = problem
         self._choice = choice
         self._observer = evaluator.observer
         self._evaluator = evaluator
@@ -127,7 +127,7 @@ class Planner:
         for name in ALLOCATIONS:
             if name == self._choice.allocation:
                 return find_plan(
-                    self._problem,
+                    self.problem,
                     target,
                     name,
                     evaluator=self._evaluator,
@@ -137,7 +137,7 @@ class Planner:
         return self._learn(target)
 
     def _given(self, target: Target, counts: np.ndarray) -> Plan:
-        problem = self._problem
+        problem = self.problem
         return make_plan(problem, counts, exact(problem, target, counts), original_cost(problem, target), ())
 
     def _learn(self, target: Target) -> Plan:
@@ -152,7 +152,7 @@ class Planner:
             progress.tell(judgement)
 
         plan, self.outcome = learn_plan(
-            Task(self._problem, target, choice.allocation, choice.search, choice.seed, self._clock),
+            Task(self.problem, target, choice.allocation, choice.search, choice.seed, self._clock),
             self._judge,
             evaluator=self._evaluator,
             original_ms=self._start_ms,

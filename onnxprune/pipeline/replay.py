@@ -29,6 +29,16 @@ class RecordedDevice:
         """Name for reports."""
         return self._device.name
 
+    @property
+    def busy_s(self) -> float | None:
+        """Seconds that another machine was asked for; what is replayed takes none."""
+        return self._device.busy_s
+
+    @property
+    def conditions(self) -> Mapping[str, float | bool]:
+        """What was read of the machine while it measured."""
+        return self._device.conditions
+
     def fingerprint(self, options: MeasureOptions) -> dict[str, object]:
         """Return what a latency depends on."""
         return self._device.fingerprint(options)

@@ -17,7 +17,7 @@ from onnxprune.graph import is_quantised, load, save
 from onnxprune.pipeline.directory import RunDirectory, make_record, open_directory
 from onnxprune.pipeline.judging import search_length
 from onnxprune.pipeline.layer_figures import layer_records
-from onnxprune.pipeline.measuring import Bench
+from onnxprune.pipeline.measuring import Bench, noise_note
 from onnxprune.pipeline.outcome import Outcome, evaluate_both, final_latency
 from onnxprune.pipeline.planning import Choice
 from onnxprune.pipeline.prepare import Network, read_network, runnable
@@ -83,7 +83,10 @@ def _run(model: str | Path, settings: Settings, directory: RunDirectory) -> Comp
         structure = replace(structure, pruned=result)
         trained = None if trained is None else replace(trained, model=result)
         results[-1] = replace(results[-1], structure=structure, trained=trained)
-        latency = final_latency(network, file, choice, bench)
+        latency = final_latency(network, file, choice, bench, structure.plan.achieved)
+        noise = noise_note(bench, latency)
+        if noise is not None:
+            observer.warn(noise)
         layers = _layers(network, result, settings, bench)
         metrics = evaluate_both(network, file, data, observer) if data is not None else None
         rejection = _rejection(metrics, settings.max_drop)

@@ -74,7 +74,7 @@ class Staging:
         network, target, bench = self._network, self.choice.target, self._bench
         scores = self.scores(network, 1)
         bench.observer.stage("measuring the original")
-        self.original_ms = measure_original(network, bench)
+        self.original_ms = measure_original(network, bench, needed=target.kind == "latency")
         problem = make_problem(network, scores, self.choice, bench, self.original_ms)
         self.problem = self._calibrated(self._opened(self.settings.limits.on(problem)))
         original = self.original_ms if target.kind == "latency" else original_cost(self.problem, target)

@@ -160,6 +160,8 @@ def device_figures(device: Device, options: MeasureOptions) -> DeviceFigures:
         batch=options.batch,
         io_binding=options.binds,
         fingerprint=device.fingerprint(options),
+        conditions=dict(device.conditions),
+        busy_s=None if device.busy_s is None else round(device.busy_s, 1),
     )
 
 

@@ -137,6 +137,10 @@ class DeviceFigures(Record):
         batch: Samples per run.
         io_binding: Whether inputs and outputs stayed in the provider's memory, so that copies were not timed.
         fingerprint: What a latency depends on: CPU, GPU, system, onnxruntime; equal ones can be compared.
+        conditions: What was read of it while it measured, where its system tells: the highest temperature ("celsius"),
+            the range of its clock ("lowest_mhz", "highest_mhz"), cores that others used ("others_cores"), and whether
+            it "throttled"; a throttling device is warned of as well.
+        busy_s: Seconds that another machine was asked for; null: it is this one.
     """
 
     name: str = "local"
@@ -145,3 +149,5 @@ class DeviceFigures(Record):
     batch: int
     io_binding: bool = False
     fingerprint: dict[str, object] = Field(default_factory=dict)
+    conditions: dict[str, float | bool] = Field(default_factory=dict)
+    busy_s: float | None = None

@@ -91,7 +91,9 @@ def _time_line(report: Report) -> str:
     """Say how long it took, and what took the most of it."""
     longest = sorted(report.steps, key=lambda step: -step.seconds)[:_LONGEST_STEPS]
     parts = ", ".join(f"{step.name} {step.seconds:.0f} s" for step in longest)
-    return f"took {report.duration_s:.0f} s: {parts}"
+    busy_s = None if report.device is None else report.device.busy_s
+    device = "" if busy_s is None else f"; {busy_s:.0f} s of it on the device"
+    return f"took {report.duration_s:.0f} s: {parts}{device}"
 
 
 def _learning_line(learning: LearningRecord) -> str:

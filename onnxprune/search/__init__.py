@@ -5,7 +5,7 @@ is predicted from measured layers and confirmed by measuring. The search reaches
 """
 
 from onnxprune.search.agents import Agent, RandomAgent, RlAgent, RlConfig
-from onnxprune.search.allocation import Problem
+from onnxprune.search.allocation import Problem, global_path, growth
 from onnxprune.search.calibration import calibrated, drawn_structures, network_key, with_kept
 from onnxprune.search.candidates import Candidate, Judge, Judgement, Verdict
 from onnxprune.search.environment import Environment
@@ -68,6 +68,8 @@ __all__ = [
     "exact",
     "find_plan",
     "full_counts",
+    "global_path",
+    "growth",
     "keep_mask",
     "kept_share",
     "latency_problem",

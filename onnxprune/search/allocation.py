@@ -68,6 +68,15 @@ class Admissible:
             )
         )
 
+    def with_halves(self, counts: np.ndarray) -> Admissible:
+        """Allow, above each of these counts, shape (groups,), what lies half-way to the next admissible one."""
+        return Admissible(
+            tuple(
+                tuple(sorted({*allowed, *_half_way(allowed, int(count))}, reverse=True))
+                for allowed, count in zip(self.counts, counts, strict=True)
+            )
+        )
+
     def nearest(self, group: int, count: float) -> int:
         """Return the admissible count closest to `count`, the larger one of two; something stays of each group."""
         return min(self.counts[group], key=lambda c: (c == 0, abs(c - count), -c))
@@ -80,6 +89,11 @@ class Admissible:
                 for group, allowed in enumerate(self.counts)
             )
         )
+
+
+def _half_way(allowed: tuple[int, ...], count: int) -> tuple[int, ...]:
+    larger = [other for other in allowed if other > count]
+    return ((count + larger[-1]) // 2,) if larger and larger[-1] - count > 1 and count > 0 else ()
 
 
 @dataclass(frozen=True)
@@ -235,11 +249,36 @@ def fill(
     Returns:
         A structure within the budget, nowhere smaller than the given one.
     """
+    return growth(problem, counts, budget, limit, preference)[-1]
+
+
+def growth(
+    problem: Problem,
+    counts: np.ndarray,
+    budget: CostModel,
+    limit: float,
+    preference: np.ndarray | None = None,
+    *,
+    closed: Collection[int] = (),
+) -> list[np.ndarray]:
+    """Return the way that `fill` takes, one step of one group after the other.
+
+    Args:
+        problem: The network.
+        counts: A structure within the budget, shape (groups,).
+        budget: What the target limits.
+        limit: The most it may be.
+        preference: As for `global_path`.
+        closed: Groups that get nothing.
+
+    Returns:
+        Structures within the budget, from the given one upward.
+    """
     weights, kept = _weights(problem, preference), _kept_importances(problem)
-    counts, room = counts.copy(), limit - budget.total(counts)
-    open_groups = set(range(len(counts)))
+    path, room = [counts.copy()], limit - budget.total(counts)
+    open_groups = set(range(len(counts))) - set(closed)
     while open_groups:
-        best: tuple[float, int, int, float] | None = None
+        counts, best = path[-1].copy(), None
         for group in sorted(open_groups):
             step = _step_up(group, counts, problem.admissible.counts[group], budget)
             if step is None or step[1] > room:
@@ -253,7 +292,8 @@ def fill(
             break
         counts[best[1]] = best[2]
         room -= best[3]
-    return counts
+        path.append(counts)
+    return path
 
 
 def _step_up(group: int, counts: np.ndarray, allowed: tuple[int, ...], budget: CostModel) -> tuple[int, float] | None:

@@ -100,6 +100,23 @@ def test_inputs_that_do_not_fit_name_the_model() -> None:
         LocalDevice().measure({"small": one_op()}, {}, SHORT)
 
 
+def test_a_machine_that_throttles_is_said_to_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = {**dict.fromkeys(["others_s", "mhz", "limit_mhz", "full_mhz"]), "celsius": 91.0, "elapsed_s": 1.0}
+
+    class Hot:
+        def stop(self) -> dict[str, object]:
+            return {**seen, "throttle_events": 3, "firmware_flags": 0}
+
+    monkeypatch.setattr("onnxprune.latency.local.Watch", Hot)
+    device = Bench({"a": 1.0}).device()
+    device.measure({"a": b""}, {"a": {}}, SHORT)
+    (note,) = device.take_notes()
+    assert note.startswith("this machine throttled while it measured (its CPU throttled) at 91 °C")
+    device.measure({"a": b""}, {"a": {}}, SHORT)
+    assert device.take_notes() == ()
+    assert device.conditions == {"celsius": 91.0, "throttled": True}
+
+
 def test_the_fingerprint_tells_threads_and_versions_apart() -> None:
     device = LocalDevice()
     one, two = device.fingerprint(MeasureOptions()), device.fingerprint(MeasureOptions(threads=2))

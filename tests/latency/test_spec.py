@@ -12,6 +12,12 @@ from onnxprune.latency import MeasureOptions, choose, read_spec
 from onnxprune.latency.remote import Target
 
 
+def test_options_of_a_provider_need_one() -> None:
+    with pytest.raises(DeviceError, match="gives options of a provider, but the CPU's takes none"):
+        choose("local?provider.device_id=1")
+    assert choose("local?provider.device_id=1", provider="cuda")[1].provider_options == (("device_id", "1"),)
+
+
 def test_this_machine() -> None:
     spec = read_spec("local?provider=CUDA&threads=4&provider.device_id=1")
     assert (spec.target, spec.provider, spec.threads) == (None, "CUDA", 4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,14 @@ import onnx
 import pytest
 
 import onnxprune
-from onnxprune.errors import DataError, MaxDropExceededError, TargetError, TargetOutOfReachError
+from onnxprune.errors import DataError, DeviceError, MaxDropExceededError, TargetError, TargetOutOfReachError
 from onnxprune.graph import graph_cost, load
-from onnxprune.latency import ModelSource
+from onnxprune.latency import Feeds, LatencyStats, MeasureOptions, ModelSource, summarise
+from onnxprune.latency.device import Progress
 from onnxprune.latency.fake import FakeDevice
 from onnxprune.pipeline import Settings, run
 from onnxprune.progress import Observer
-from onnxprune.search import SearchConfig, parse_latency
+from onnxprune.search import SearchConfig, parse_count, parse_latency
 from onnxprune.training import DistillConfig
 from tests.report.conftest import small_cnn
 
@@ -78,6 +80,29 @@ def test_a_latency_target_is_met_and_not_far_undercut(model: Path, target: str, 
 def test_a_target_met_already_changes_nothing(model: Path) -> None:
     result = run(model, Settings(target=parse_latency("1000ms"), device=FakeDevice(by_macs)))
     assert result.report.after.macs == result.report.before.macs
+
+
+class Erratic(FakeDevice):
+    """A device on which no session is like the other."""
+
+    def measure(
+        self,
+        models: Mapping[str, ModelSource],
+        feeds: Mapping[str, Feeds],  # noqa: ARG002
+        options: MeasureOptions,
+        on_progress: Progress | None = None,  # noqa: ARG002
+    ) -> dict[str, LatencyStats]:
+        rng = np.random.default_rng(0)
+        return {name: summarise(rng.lognormal(0, 2, (options.sessions, 1)).tolist()) for name in models}
+
+
+def test_a_device_that_is_too_noisy_is_refused_with_its_spread(model: Path) -> None:
+    device = Erratic(by_macs)
+    with pytest.raises(DeviceError, match=r"'fake' is too noisy to measure: after 20 sessions .* differ by \d+%"):
+        run(model, Settings(target=parse_latency("50%"), device=device))
+    # Where no latency is asked for, the figures are doubted only.
+    report = run(model, Settings(target=parse_count("50%", "macs"), device=device, round_to=1)).report
+    assert any(warning.startswith("sessions on 'fake' differ by ") for warning in report.warnings)
 
 
 def test_out_of_reach_writes_nothing(model: Path) -> None:

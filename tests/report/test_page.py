@@ -77,6 +77,16 @@ def test_a_page_loads_nothing(report: Report) -> None:
     assert "@import" not in page
 
 
+def test_what_the_device_was_like_is_told() -> None:
+    page = html_page(make_report())
+    for name, value in (
+        ("highest temperature, °C", "71.5"),
+        ("throttled while it measured", "yes"),
+        ("asked for, s", "12"),
+    ):
+        assert value in page.split(name)[1][:60]
+
+
 def test_links_and_labels_lead_somewhere(large: str) -> None:
     parsed = Parsed(large)
     ids = parsed.ids()

@@ -147,7 +147,7 @@ def test_outcome_states_the_proofs() -> None:
 def test_outcome_says_what_took_the_longest() -> None:
     steps = tuple(StepTime(name=f"step {n}", seconds=float(n)) for n in (3, 1, 40, 5, 2))
     line = outcome_lines(make_report(steps=steps))[-1]
-    assert line == "took 90 s: step 40 40 s, step 5 5 s, step 3 3 s, step 2 2 s"
+    assert line == "took 90 s: step 40 40 s, step 5 5 s, step 3 3 s, step 2 2 s; 12 s of it on the device"
 
 
 def test_changes_of_groups() -> None:

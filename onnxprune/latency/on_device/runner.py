@@ -115,8 +115,9 @@ class Service:
         try:
             return do(request)
         except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            raise RefusedError("space" if full else "files", f"{self._folder}: {error.strerror}") from error
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise RefusedError("space", str(self._folder.parent)) from error
+            raise RefusedError("files", f"{self._folder}: {error.strerror}") from error
         except MemoryError as error:
             raise RefusedError("memory", "") from error
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxprune.errors import DeviceError
+from onnxprune.latency.conditions import Seen, conditions, summary
 from onnxprune.latency.device import Feeds, ModelSource, Progress
 from onnxprune.latency.hardware import with_provider_options
 from onnxprune.latency.inside import NodeProfile, PeakMemory
@@ -19,12 +20,11 @@ from onnxprune.latency.layer_costs import LayerCosts, scaled
 from onnxprune.latency.layers import BREAD_IN, BREAD_OUT, CHAIN_NODES, LayerSpec, chain, sandwich
 from onnxprune.latency.options import MeasureOptions
 from onnxprune.latency.providers import PROVIDERS, fallback_note
-from onnxprune.latency.remote.conditions import conditions
 from onnxprune.latency.remote.link import Link, Upload
 from onnxprune.latency.remote.process import RequestError
 from onnxprune.latency.remote.recipe import describe_feeds, recipe
 from onnxprune.latency.remote.ssh import Target
-from onnxprune.latency.session import plain_reason
+from onnxprune.latency.session import newer_than_known, plain_reason
 from onnxprune.latency.stats import LatencyStats
 
 
@@ -48,7 +48,18 @@ class SshDevice:
         self._facts: dict[str, dict[str, object]] = {}
         self._notes: list[str] = []
         self._noted: set[str] = set()
+        self._seen: list[Seen] = []
         self._link.connect()
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds that the device was asked for."""
+        return self._link.busy_s
+
+    @property
+    def conditions(self) -> dict[str, float | bool]:
+        """What was read of the machine while it measured; see `conditions.summary`."""
+        return summary(self._seen)
 
     def fingerprint(self, options: MeasureOptions) -> dict[str, object]:
         """Return the CPU (and GPU) there, onnxruntime's version, provider and threads."""
@@ -96,6 +107,7 @@ class SshDevice:
             result = measure_rounds(models, feeds, options.sessions, run_round, on_progress)
             for name in models:
                 self._see_fallback(name, (model_keys[name], feed_keys[name]), uploads, options)
+        self._seen += seen
         for kind, note in conditions(seen).items():
             self._note(kind, f"device '{self.name}' {note}")
         return result
@@ -121,7 +133,7 @@ class SshDevice:
 
     def take_notes(self) -> tuple[str, ...]:
         """Return what was seen since the last call; see `Device.take_notes`."""
-        if self._link.lost:
+        if self._link.resumed:
             self._note(
                 "lost", f"device '{self.name}' lost the connection; it was made again, and what was measured kept"
             )
@@ -184,9 +196,17 @@ class SshDevice:
         where, version = f"device '{self.name}'", f"onnxruntime {self._link.connect()}"
         reason = plain_reason(str(error))
         provider = options.full_provider
+        newer = newer_than_known(reason) if error.kind == "load" else None
+        if newer is not None:
+            python = self._link.target.python
+            return (
+                f"{where}: {version} there is older than model '{error.name}' needs ({newer}); update it there with "
+                f"'{python} -m pip install --upgrade onnxruntime', or name another Python with ?python=PATH"
+            )
         return {
             "provider": f"{where}: {version} there has no provider '{options.provider}'; it has {reason}",
-            "dropped": f"{where}: {provider} does not start there for model '{error.name}'; what is left is {reason}",
+            "dropped": f"{where}: {provider} does not start there for model '{error.name}' (its libraries or "
+            f"its hardware are missing, or it refuses an option); what is left is {reason}",
             "load": f"{where}: {version} cannot load model '{error.name}' on {provider} there: {reason}",
             "run": f"{where}: {version} cannot run model '{error.name}' on {provider} there: {reason}",
             "space": f"{where}: there is no space left in {reason}; name another folder with ?folder=PATH",

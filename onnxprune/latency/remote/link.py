@@ -44,6 +44,10 @@ class Link:
         self._left: list[dict[str, Any]] = []
         self.lost = 0
         """How often the connection was lost."""
+        self.resumed = 0
+        """How often it was made again."""
+        self.busy_s = 0.0
+        """Seconds of waiting for the device: connecting, sending, measuring."""
 
     def connect(self) -> str:
         """Connect, if need be, and return the version of onnxruntime there.
@@ -60,7 +64,13 @@ class Link:
             RequestError: The runner refused.
             DeviceError: The device cannot be reached any more, does not answer in time, or dies of the request.
         """
-        needs = tuple(needs)
+        needs, start_s = tuple(needs), time.monotonic()
+        try:
+            return self._ask(request, needs)
+        finally:
+            self.busy_s += time.monotonic() - start_s
+
+    def _ask(self, request: dict[str, Any], needs: Iterable[Upload]) -> dict[str, Any]:
         for _ in range(_TRIES):
             process = self._connected()
             try:
@@ -118,12 +128,16 @@ class Link:
         for pause_s in _PAUSES_S:
             self._sleep(pause_s)
             try:
-                return self._new()
+                process = self._new()
             except (DeviceError, ConnectionLostError) as error:
                 problem = error
+            else:
+                self.resumed += 1
+                return process
         raise DeviceError(
             f"device 'ssh://{self.target.address}' lost its connection and {len(_PAUSES_S)} attempts to make it again "
-            f"failed: {str(problem) or 'it is lost at once'}"
+            f"failed: {str(problem) or 'it is lost at once'}. Once it is back, 'onnxprune resume' goes on with a run "
+            "that has a --run-dir"
         )
 
     def _new(self) -> RunnerProcess:

@@ -114,7 +114,7 @@ def failure(target: Target, code: int, said: str) -> DeviceError:
     if code == _NOT_EXECUTABLE:
         return DeviceError(f"{where}: '{target.python}' cannot be executed there; give ?python=/path/to/python")
     if "Host key verification failed" in said or "host key is known" in said:
-        return _key_failure(target, changed="HOST IDENTIFICATION HAS CHANGED" in said)
+        return _key_failure(target, said)
     if "Permission denied" in said:
         return DeviceError(
             f"{where}: it accepts none of the keys ({_last_line(said)}); put yours there with 'ssh-copy-id', or load "
@@ -125,12 +125,14 @@ def failure(target: Target, code: int, said: str) -> DeviceError:
     return DeviceError(f"{where}: Python did not start there (exit code {code}): {_last_line(said)}")
 
 
-def _key_failure(target: Target, *, changed: bool) -> DeviceError:
+def _key_failure(target: Target, said: str) -> DeviceError:
     where, shown = f"device 'ssh://{target.address}'", f"it shows {_host_key(target)}"
-    if changed:
+    if "HOST IDENTIFICATION HAS CHANGED" in said:
+        known = re.search(r"^Offending .* key in (.+):\d+$", said, re.MULTILINE)
+        file = f"-f {shlex.quote(known[1])} " if known else ""
         return DeviceError(
             f"{where}: its host key is not the one known; somebody may be in between, or the device was set up anew; "
-            f"{shown}. If that is right, forget the old one with 'ssh-keygen -R {_known_name(target)}' and accept the "
+            f"{shown}. If that is right, forget the old one (ssh-keygen {file}-R {_known_name(target)}) and accept the "
             f"new one by connecting once by hand: {_by_hand(target)}"
         )
     return DeviceError(

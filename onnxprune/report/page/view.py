@@ -23,6 +23,14 @@ _SHOW: Mapping[TargetKind, tuple[str, Callable[[float], str]]] = {
     "ratio": ("channels removed", percent),
 }
 
+_CONDITIONS = {
+    "celsius": "highest temperature, °C",
+    "lowest_mhz": "lowest clock, MHz",
+    "highest_mhz": "highest clock, MHz",
+    "others_cores": "cores used by others",
+    "throttled": "throttled while it measured",
+}
+
 
 @dataclass(frozen=True)
 class Bar:
@@ -276,6 +284,12 @@ def _steps(report: Report) -> BarTable:
     return BarTable(("step", "time", "share"), tuple(rows))
 
 
+def _condition(value: float | bool) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}"
+
+
 def _facts(report: Report) -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:
     env, device = report.environment, report.device
     machine = [
@@ -289,6 +303,9 @@ def _facts(report: Report) -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...
     if device is not None:
         measured = [("provider", device.provider), ("threads", str(device.threads)), ("batch", str(device.batch))]
         measured += [(name, str(value)) for name, value in device.fingerprint.items() if name not in dict(measured)]
+        measured += [(_CONDITIONS.get(name, name), _condition(value)) for name, value in device.conditions.items()]
+        if device.busy_s is not None:
+            measured.append(("asked for, s", f"{device.busy_s:.0f}"))
     settings = [("seed", str(report.seed)), *((name, _plain(value)) for name, value in report.settings.items())]
     training = {} if report.training is None else report.training.settings
     return tuple(

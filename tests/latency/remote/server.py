@@ -65,9 +65,13 @@ class Server:
         path.chmod(0o755)
         return path
 
+    def children(self) -> list[int]:
+        """The server's processes that serve a connection."""
+        return _children(self.process.pid)
+
     def cut(self) -> int:
         """Kill the server's processes that serve a connection; return how many there were."""
-        children = _children(self.process.pid)
+        children = self.children()
         for child in children:
             os.kill(child, signal.SIGKILL)
         return len(children)

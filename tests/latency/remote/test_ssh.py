@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +96,7 @@ def test_a_host_whose_key_changed_is_refused(server: Server) -> None:
     server.know(server.folder / "other_host.pub")
     message = refusal(server.spec())
     assert "its host key is not the one known; somebody may be in between" in message
-    assert f"ssh-keygen -R '[127.0.0.1]:{server.port}'" in message
+    assert f"(ssh-keygen -f {server.folder / 'known_hosts'} -R '[127.0.0.1]:{server.port}')" in message
 
 
 def test_a_key_that_is_not_accepted(server: Server) -> None:
@@ -158,6 +159,48 @@ def test_a_model_and_a_provider_that_do_not_run_there_are_named(server: Server) 
     assert server.left() == []
 
 
+def test_an_onnxruntime_older_than_the_model(server: Server) -> None:
+    model = onnx.load_from_string(one_op())
+    model.ir_version = 99
+    with opened(choose(server.spec())[0]) as device, pytest.raises(DeviceError) as refused:
+        device.measure({"late": model.SerializeToString()}, {"late": FEEDS}, SHORT)
+    message = str(refused.value)
+    assert "there is older than model 'late' needs (IR version 99; it knows up to " in message
+    assert f"'{sys.executable} -m pip install --upgrade onnxruntime'" in message
+
+
+def test_no_space_there(server: Server) -> None:
+    # A limit on the size of files stands for a full disk.
+    python = server.script("python", f'ulimit -f 1; exec {sys.executable} -B "$@"')
+    big = MODELS / "fashion-resnet20.onnx"
+    with opened(choose(server.spec(python=python))[0]) as device, pytest.raises(DeviceError) as refused:
+        device.measure({"big": big}, {"big": {"image": np.zeros((1, 1, 28, 28), np.float32)}}, SHORT)
+    assert f"there is no space left in {server.remote}; name another folder with ?folder=PATH" in str(refused.value)
+    assert server.left() == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_nothing_stays_there_when_the_run_is_ended(server: Server, how: signal.Signals) -> None:
+    command = [sys.executable, "-m", "onnxprune", "bench", MODELS / "fashion-resnet20.onnx", "--sessions", "5000"]
+    # Programs that are started in the background may be told to ignore Ctrl-C.
+    process = subprocess.Popen(
+        [*command, "--device", server.spec()],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+    )
+    end = time.monotonic() + 60
+    while not list(server.remote.glob("*/*")) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert process.poll() is None
+    process.send_signal(how)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == (-signal.SIGKILL if how == signal.SIGKILL else 130)
+    assert b"Traceback" not in said
+    assert server.left() == []
+
+
 def test_a_connection_cut_in_the_middle_is_made_again_and_rounds_are_kept(server: Server) -> None:
     cuts: list[int] = []
 
@@ -174,6 +217,25 @@ def test_a_connection_cut_in_the_middle_is_made_again_and_rounds_are_kept(server
         assert "what was measured kept" in note
         assert device.take_notes() == ()
     assert server.left() == []
+
+
+def test_a_device_that_does_not_come_back(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnxprune.latency.remote.link._PAUSES_S", (0.01, 0.01))
+
+    def end(done: int, _: int) -> None:
+        if done == 1:
+            children = server.children()
+            server.stop()
+            for child in children:
+                os.kill(child, signal.SIGKILL)
+
+    warned: list[str] = []
+    with pytest.raises(DeviceError) as refused, opened(choose(server.spec())[0], warned.append) as device:
+        device.measure({"small": one_op()}, {"small": FEEDS}, SHORT, end)
+    assert "2 attempts to make it again failed" in str(refused.value)
+    assert "'onnxprune resume' goes on" in str(refused.value)
+    assert any("a folder onnxprune-* may be left" in note for note in warned)
+    assert not any("made again" in note for note in warned)
 
 
 def test_a_runner_that_is_killed_leaves_nothing_behind(server: Server) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from onnxprune.latency.conditions import conditions, summary
 from onnxprune.latency.on_device.machine import Watch, cpu_model
-from onnxprune.latency.remote.conditions import conditions
 
 WELL = {
     **{"elapsed_s": 2.0, "others_s": 0.1, "celsius": 50.0, "mhz": 1500.0, "limit_mhz": 1500.0, "full_mhz": 1500.0},
@@ -79,6 +79,19 @@ def test_what_the_system_tells_is_read(tmp_path: Path) -> None:
 
 def test_a_system_that_tells_nothing(tmp_path: Path) -> None:
     assert conditions([Watch(str(tmp_path)).stop()]) == {}
+
+
+def test_what_was_seen_is_summed_up() -> None:
+    seen = [WELL, WELL | {"celsius": 71.0, "mhz": 900.0, "others_s": 2.1, "throttle_events": 1}]
+    assert summary(seen) == {
+        "celsius": 71.0,
+        "lowest_mhz": 900.0,
+        "highest_mhz": 1500.0,
+        "others_cores": 0.55,
+        "throttled": True,
+    }
+    assert summary([UNTOLD]) == {"throttled": False}
+    assert summary([]) == {}
 
 
 def test_boards_of_one_kind_of_core_are_told_apart(tmp_path: Path) -> None:

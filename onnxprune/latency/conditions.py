@@ -32,6 +32,28 @@ def conditions(seen: Sequence[Seen]) -> dict[str, str]:
     return {kind: note for kind, note in found.items() if note is not None}
 
 
+def summary(seen: Sequence[Seen]) -> dict[str, float | bool]:
+    """Sum up what was read: the highest temperature, the range of the clock, and cores that others used.
+
+    Args:
+        seen: What was seen in each round of all measurements.
+
+    Returns:
+        `celsius`, `lowest_mhz`, `highest_mhz`, `others_cores`, each where the system tells, and `throttled`.
+    """
+    if not seen:
+        return {}
+    heat, clock = ([one[name] for one in seen if one[name] is not None] for name in ("celsius", "mhz"))
+    told = [one for one in seen if one["others_s"] is not None]
+    result: dict[str, float | bool] = {"celsius": max(heat)} if heat else {}
+    if clock:
+        result |= {"lowest_mhz": min(clock), "highest_mhz": max(clock)}
+    elapsed = sum(one["elapsed_s"] for one in told)
+    if elapsed > 0:
+        result["others_cores"] = round(sum(one["others_s"] for one in told) / elapsed, 2)
+    return result | {"throttled": _throttling(seen) is not None}
+
+
 def _throttling(seen: Sequence[Seen]) -> str | None:
     flags = 0
     for one in seen:
