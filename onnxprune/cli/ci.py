@@ -67,7 +67,9 @@ class CiFiles:
         self._operation, self._subject, self._on_error = operation, subject, on_error
         self._summary, self._junit = summary, junit
         self._started, self._since_s = dt.datetime.now(dt.UTC), time.monotonic()
-        self._markdown, self._cases, self._figures = "", list[Case](), dict[str, str]()
+        self._markdown = ""
+        self._cases: list[Case] = []
+        self._figures: dict[str, str] = {}
 
     @property
     def wanted(self) -> bool:

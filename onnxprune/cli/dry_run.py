@@ -51,8 +51,11 @@ def show_plan(
     options["input_shapes"] = named_shapes([model], options["input_shapes"])
     with make_observer(quiet=quiet) as observer:
         preview = pipeline.preview(operation, model, **options, observer=observer)
+    files = [str(path) for path in (summary, junit) if path is not None]
+    preview = preview.model_copy(update={"outputs": (*preview.outputs, *files)})
     if as_json:
         click.echo(preview.to_json(), nl=False)
     elif not quiet:
-        more = [str(path) for path in (summary, junit) if path is not None]
-        print_lines(_lines(preview, more))
+        from onnxprune.report.preview import preview_lines
+
+        print_lines(preview_lines(preview))

@@ -4,9 +4,10 @@
 sitting. Nothing here decides anything: each step is a function of the package that knows about it.
 """
 
-from onnxprune.pipeline.api import bench, compress, prune
+from onnxprune.pipeline.api import bench, compress, preview, prune
 from onnxprune.pipeline.comparing import compare
 from onnxprune.pipeline.run import run
 from onnxprune.pipeline.settings import CompressResult, Settings
+from onnxprune.report import Preview
 
-__all__ = ["CompressResult", "Settings", "bench", "compare", "compress", "prune", "run"]
+__all__ = ["CompressResult", "Preview", "Settings", "bench", "compare", "compress", "preview", "prune", "run"]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import wraps
 from pathlib import Path
+from typing import Any, Literal, ParamSpec
 
 from onnxprune.errors import TargetError
 from onnxprune.graph import graph_cost, load, random_inputs, resolve_input_shapes
@@ -20,10 +23,11 @@ from onnxprune.pipeline.arguments import (
     stage_number,
 )
 from onnxprune.pipeline.prepare import InputShapes
+from onnxprune.pipeline.preview import make_preview
 from onnxprune.pipeline.run import run
 from onnxprune.pipeline.settings import TEACHERS, CompressResult, Settings, TeacherName
 from onnxprune.progress import Observer, SilentObserver
-from onnxprune.report import BenchedModel, BenchResult, environment
+from onnxprune.report import BenchedModel, BenchResult, Preview, environment
 from onnxprune.report.assembly import device_figures, file_bytes, latency_figures
 from onnxprune.search import Limits, rl_pruner_config
 from onnxprune.search import search_budget as read_search_budget
@@ -31,6 +35,59 @@ from onnxprune.training import DataSpec, DistillConfig, MetricFunction, Preproce
 from onnxprune.training.config import Optimizer
 
 
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What plain arguments ask for.
+
+    Attributes:
+        model: The `.onnx` file.
+        spec: The device.
+        settings: Everything else.
+    """
+
+    model: str | Path
+    spec: DeviceSpec
+    settings: Settings
+
+
+_READERS: dict[str, Callable[..., Job]] = {}
+
+
+def _runs(read: Callable[P, Job]) -> Callable[P, CompressResult]:
+    """Make of a function that reads arguments an operation that does what they ask for."""
+    _READERS[read.__name__] = read
+
+    @wraps(read)
+    def operation(*args: P.args, **kwargs: P.kwargs) -> CompressResult:
+        job = read(*args, **kwargs)
+        with _device(job) as settings:
+            return run(job.model, settings)
+
+    return operation
+
+
+def preview(operation: Literal["compress", "prune"], model: str | Path, **options: Any) -> Preview:
+    """Look at everything an operation needs, and say what it would do and how long it should take.
+
+    Nothing is written. What the operation would refuse before it computes is refused.
+
+    Args:
+        operation: The operation.
+        model: The `.onnx` file.
+        **options: As the operation takes them.
+
+    Raises:
+        OnnxPruneError: The model, the data, the device or an output cannot be used, or the target is out of reach.
+    """
+    job = _READERS[operation](model, **options)
+    with _device(job) as settings:
+        return make_preview(job.model, settings)
+
+
+@_runs
 def compress(
     model: str | Path,
     *,
@@ -77,7 +134,7 @@ def compress(
     resume: bool = False,
     command: str | None = None,
     observer: Observer | None = None,
-) -> CompressResult:
+) -> Job:
     """Make a trained network meet a target: prune it, heal and distil it, and prove the result.
 
     Args:
@@ -185,9 +242,10 @@ def compress(
         command=command,
         observer=observer or SilentObserver(),
     )
-    return _run_on(spec, model, settings)
+    return Job(model, spec, settings)
 
 
+@_runs
 def prune(
     model: str | Path,
     *,
@@ -227,7 +285,7 @@ def prune(
     resume: bool = False,
     command: str | None = None,
     observer: Observer | None = None,
-) -> CompressResult:
+) -> Job:
     """Remove channels without training; the removal is verified, and PyTorch is needed only by `taylor` and to heal.
 
     Args:
@@ -311,7 +369,7 @@ def prune(
         command=command,
         observer=observer or SilentObserver(),
     )
-    return _run_on(spec, model, settings)
+    return Job(model, spec, settings)
 
 
 def bench(
@@ -384,8 +442,11 @@ def bench(
     )
 
 
-def _run_on(spec: DeviceSpec, model: str | Path, settings: Settings) -> CompressResult:
-    if spec.target is not None:
-        settings.observer.stage("connecting to the device")
-    with opened(spec, settings.observer.warn) as device:
-        return run(model, replace(settings, device=device))
+@contextmanager
+def _device(job: Job) -> Iterator[Settings]:
+    """Open the device that settings lack."""
+    observer = job.settings.observer
+    if job.spec.target is not None:
+        observer.stage("connecting to the device")
+    with opened(job.spec, observer.warn) as device:
+        yield replace(job.settings, device=device)

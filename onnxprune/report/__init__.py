@@ -13,6 +13,7 @@ from onnxprune.report.environment import Environment, environment
 from onnxprune.report.figures import DeviceFigures, LatencyFigures, MetricFigures, ModelFigures, ModelFile
 from onnxprune.report.inspection import Inspection, inspect_model
 from onnxprune.report.picture import picture_page, svg, write_picture
+from onnxprune.report.preview import DataPart, Preview, StepEstimate
 from onnxprune.report.schema import (
     SCHEMA_VERSION,
     ExportCheck,
@@ -40,6 +41,7 @@ __all__ = [
     "BenchResult",
     "BenchedModel",
     "Comparison",
+    "DataPart",
     "DeviceFigures",
     "Environment",
     "ExportCheck",
@@ -51,8 +53,10 @@ __all__ = [
     "ModelFigures",
     "ModelFile",
     "OutputDifference",
+    "Preview",
     "Report",
     "StageRecord",
+    "StepEstimate",
     "StepTime",
     "TargetRecord",
     "WorstSample",
