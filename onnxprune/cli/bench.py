@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxprune.cli.ci import CiFiles, ci_options
+from onnxprune.cli.ci import CiFiles, ci_options, ci_paths
 from onnxprune.cli.options import device_options, input_shape_option, json_option, sessions_option, verbosity_options
 from onnxprune.cli.printing import print_tables
 from onnxprune.cli.sections import EXIT_CODES, SectionCommand
@@ -31,8 +30,6 @@ def bench(
     input_shapes: tuple[tuple[str, Sizes], ...],
     as_json: bool,
     quiet: bool,
-    summary: Path | None,
-    junit: Path | None,
     **device: Any,
 ) -> None:
     """Measure the latency of one or more models, interleaved.
@@ -47,7 +44,7 @@ def bench(
     from onnxprune.report.verdicts import bench_cases, bench_figures
 
     shapes = named_shapes(models, input_shapes)
-    with CiFiles("bench", ", ".join(models), _failed, summary=summary, junit=junit) as files:
+    with CiFiles("bench", ", ".join(models), _failed, **ci_paths(device)) as files:
         with make_observer(quiet=quiet) as observer:
             result = pipeline.bench(models, input_shapes=shapes, observer=observer, **device)
         files.found(bench_markdown(result), bench_cases(result), bench_figures(result))

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import click
 
@@ -33,6 +33,11 @@ ci_options = together(
         help="Write what was checked as JUnit XML, also where it fails.",
     ),
 )
+
+
+def ci_paths(options: dict[str, Any]) -> dict[str, Path | None]:
+    """Take what these options say out of a command's."""
+    return {"summary": options.pop("summary", None), "junit": options.pop("junit", None)}
 
 
 class CiFiles:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxprune.cli.ci import CiFiles, ci_options
+from onnxprune.cli.ci import CiFiles, ci_options, ci_paths
 from onnxprune.cli.options import (
     device_options,
     input_shape_option,
@@ -74,8 +73,6 @@ def compare(
     input_shapes: tuple[tuple[str, Sizes], ...],
     as_json: bool,
     quiet: bool,
-    summary: Path | None,
-    junit: Path | None,
     **options: Any,
 ) -> None:
     """Compare SECOND with FIRST, which take and give the same: outputs on the same samples, sizes, and latency.
@@ -89,7 +86,7 @@ def compare(
     from onnxprune.report.verdicts import comparison_cases, comparison_figures
 
     shapes = named_shapes([first, second], input_shapes)
-    with CiFiles("compare", f"{first}, {second}", _failed, summary=summary, junit=junit) as files:
+    with CiFiles("compare", f"{first}, {second}", _failed, **ci_paths(options)) as files:
         with make_observer(quiet=quiet) as observer:
             result = pipeline.compare(first, second, input_shapes=shapes, observer=observer, **options)
         files.found(comparison_markdown(result), comparison_cases(result), comparison_figures(result))

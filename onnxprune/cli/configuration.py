@@ -52,18 +52,14 @@ def _defaults(path: Path, ctx: click.Context) -> dict[str, Any]:
     Raises:
         ConfigError: The file cannot be read, or something in it cannot be meant.
     """
-    from pydantic import ConfigDict, create_model
+    from pydantic import create_model
 
     from onnxprune.latency.named import Devices
 
     config = read_config(path)
     root = ctx.find_root().command
     assert isinstance(root, click.Group)
-    tables = {
-        name: (_table(command, ctx), None)
-        for name, command in root.commands.items()
-        if name in COMMANDS
-    }
+    tables = {name: (_table(command, ctx), None) for name, command in root.commands.items() if name in COMMANDS}
     model = create_model("File", __base__=Devices, **tables)  # type: ignore[call-overload]
     table = getattr(config.checked(model), str(ctx.info_name))
     if table is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -11,9 +11,6 @@ from onnxprune.cli.options import option
 from onnxprune.cli.printing import print_lines
 from onnxprune.cli.running import Operation, completed
 from onnxprune.cli.shapes import named_shapes
-
-if TYPE_CHECKING:
-    from onnxprune.pipeline import Preview
 
 dry_run_option = option(
     "Output",

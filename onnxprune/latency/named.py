@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote
 
 from pydantic import BaseModel, ConfigDict, JsonValue, create_model
@@ -35,7 +36,8 @@ class Devices(BaseModel):
 
 
 # What the commands' tables say is checked where the options are known.
-_File = create_model("_File", __base__=Devices, **{name: (JsonValue, None) for name in COMMANDS})
+_TABLES: dict[str, Any] = {name: (JsonValue, None) for name in COMMANDS}
+_File = create_model("_File", __base__=Devices, **_TABLES)
 
 
 def spec_of(name: str, folder: Path | None = None, file: Path | None = None) -> str:

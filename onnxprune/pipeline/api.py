@@ -34,7 +34,6 @@ from onnxprune.search import search_budget as read_search_budget
 from onnxprune.training import DataSpec, DistillConfig, MetricFunction, Preprocess, load_preprocess, read_metric
 from onnxprune.training.config import Optimizer
 
-
 P = ParamSpec("P")
 
 

@@ -36,7 +36,7 @@ from onnxprune.training import DataSplits, DistillConfig
 _SMALL, _LARGE = 16, 8
 # Training steps that are timed; and what judging a part costs of a training step on as many samples.
 _STEPS, _FORWARD_SHARE = 4, 0.33
-# Points that the table of layer costs wants of a layer that it has not seen; layers that are timed to know what one takes.
+# Points that the table wants of a layer that it does not hold; layers that are timed to know what one takes.
 _POINTS, _TIMED_LAYERS = 12, 3
 # Short measurements (the original beside a candidate) and long ones, of a search and of a plain allocation.
 _SEARCH_PAIRS, _PLAIN_PAIRS, _LONG_PAIRS = 26, 6, 3

@@ -153,7 +153,9 @@ def _structure(problem: Problem, prepared: Prepared, share: float) -> np.ndarray
     if choice.counts is not None:
         return choice.counts
     path = uniform_path(problem)
+    sizes: list[float]
     if choice.target.kind in {"latency", "ratio"}:
+        # Latency falls about as MACs do, and those about as the square of the channels.
         sizes = [problem.paper.macs_of(counts) for counts in path]
         wanted = share * sizes[0] if choice.target.kind == "latency" else share**2 * sizes[0]
     else:

@@ -126,4 +126,5 @@ def _drop_case(report: Report, max_drop: float | None, rejection: str | None) ->
 
 
 def _latency(latency: LatencyFigures) -> str:
-    return f"p50 {milliseconds(latency.p50_ms)} (95 % confidence {interval(*latency.ci95_ms)}), p90 {milliseconds(latency.p90_ms)}"
+    confidence = interval(*latency.ci95_ms)
+    return f"p50 {milliseconds(latency.p50_ms)} (95 % confidence {confidence}), p90 {milliseconds(latency.p90_ms)}"
