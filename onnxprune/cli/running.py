@@ -53,9 +53,11 @@ def run(
         try:
             result = _run(operation, model, quiet=quiet, options=options)
         except MaxDropExceededError:
-            _tell(files, _record(options), [])
+            if files.wanted:
+                _tell(files, _record(options), [])
             raise
-        _tell(files, result.report, _passed(result.report, options))
+        if files.wanted:
+            _tell(files, result.report, _passed(result.report, options))
     if as_json:
         click.echo(result.report.to_json(), nl=False)
     elif not quiet:
@@ -81,11 +83,10 @@ def _run(operation: Operation, model: str, *, quiet: bool, options: dict[str, An
 
 
 def _tell(files: CiFiles, report: Report, cases: list[Case]) -> None:
-    if files.wanted:
-        from onnxprune.report.page import markdown_summary
-        from onnxprune.report.verdicts import run_figures
+    from onnxprune.report.page import markdown_summary
+    from onnxprune.report.verdicts import run_figures
 
-        files.found(markdown_summary(report), cases, run_figures(report))
+    files.found(markdown_summary(report), cases, run_figures(report))
 
 
 def _passed(report: Report, options: dict[str, Any]) -> list[Case]:
