@@ -4,8 +4,9 @@
 sitting. Nothing here decides anything: each step is a function of the package that knows about it.
 """
 
-from onnxprune.pipeline.api import bench, compress, preview, prune
+from onnxprune.pipeline.api import bench, compress, prune
 from onnxprune.pipeline.comparing import compare
+from onnxprune.pipeline.jobs import preview
 from onnxprune.pipeline.run import run
 from onnxprune.pipeline.settings import CompressResult, Settings
 from onnxprune.report import Preview

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import wraps
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, ParamSpec
 
 from onnxprune.errors import TargetError
 from onnxprune.graph import graph_cost, load, random_inputs, resolve_input_shapes
-from onnxprune.latency import DeviceSpec, choose, opened
+from onnxprune.latency import choose, opened
 from onnxprune.pipeline.arguments import (
     Ratios,
     allocation_name,
@@ -22,71 +19,19 @@ from onnxprune.pipeline.arguments import (
     restriction,
     stage_number,
 )
+from onnxprune.pipeline.jobs import Job, runs
 from onnxprune.pipeline.prepare import InputShapes
-from onnxprune.pipeline.preview import make_preview
-from onnxprune.pipeline.run import run
-from onnxprune.pipeline.settings import TEACHERS, CompressResult, Settings, TeacherName
+from onnxprune.pipeline.settings import TEACHERS, Settings, TeacherName
 from onnxprune.progress import Observer, SilentObserver
-from onnxprune.report import BenchedModel, BenchResult, Preview, environment
+from onnxprune.report import BenchedModel, BenchResult, environment
 from onnxprune.report.assembly import device_figures, file_bytes, latency_figures
 from onnxprune.search import Limits, rl_pruner_config
 from onnxprune.search import search_budget as read_search_budget
 from onnxprune.training import DataSpec, DistillConfig, MetricFunction, Preprocess, load_preprocess, read_metric
 from onnxprune.training.config import Optimizer
 
-P = ParamSpec("P")
 
-
-@dataclass(frozen=True)
-class Job:
-    """What plain arguments ask for.
-
-    Attributes:
-        model: The `.onnx` file.
-        spec: The device.
-        settings: Everything else.
-    """
-
-    model: str | Path
-    spec: DeviceSpec
-    settings: Settings
-
-
-_READERS: dict[str, Callable[..., Job]] = {}
-
-
-def _runs(read: Callable[P, Job]) -> Callable[P, CompressResult]:
-    """Make of a function that reads arguments an operation that does what they ask for."""
-    _READERS[read.__name__] = read
-
-    @wraps(read)
-    def operation(*args: P.args, **kwargs: P.kwargs) -> CompressResult:
-        job = read(*args, **kwargs)
-        with _device(job) as settings:
-            return run(job.model, settings)
-
-    return operation
-
-
-def preview(operation: Literal["compress", "prune"], model: str | Path, **options: Any) -> Preview:
-    """Look at everything an operation needs, and say what it would do and how long it should take.
-
-    Nothing is written. What the operation would refuse before it computes is refused.
-
-    Args:
-        operation: The operation.
-        model: The `.onnx` file.
-        **options: As the operation takes them.
-
-    Raises:
-        OnnxPruneError: The model, the data, the device or an output cannot be used, or the target is out of reach.
-    """
-    job = _READERS[operation](model, **options)
-    with _device(job) as settings:
-        return make_preview(job.model, settings)
-
-
-@_runs
+@runs
 def compress(
     model: str | Path,
     *,
@@ -244,7 +189,7 @@ def compress(
     return Job(model, spec, settings)
 
 
-@_runs
+@runs
 def prune(
     model: str | Path,
     *,
@@ -439,13 +384,3 @@ def bench(
         device=figures,
         models=tuple(benched),
     )
-
-
-@contextmanager
-def _device(job: Job) -> Iterator[Settings]:
-    """Open the device that settings lack."""
-    observer = job.settings.observer
-    if job.spec.target is not None:
-        observer.stage("connecting to the device")
-    with opened(job.spec, observer.warn) as device:
-        yield replace(job.settings, device=device)
