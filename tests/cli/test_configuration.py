@@ -177,7 +177,8 @@ def test_the_nearest_file_counts(folder: Path) -> None:
 
 def test_commands_with_a_table_have_the_option_and_the_documentation_names_them() -> None:
     having = {name for name, command in main.commands.items() if "config" in [p.name for p in command.params]}
-    assert having == {*COMMANDS}
+    # `resume` takes what its run was told, and `demo` is always the same.
+    assert having == {*COMMANDS} == {*main.commands} - {"resume", "demo"}
     page = (Path(__file__).parents[2] / "docs" / "ci.md").read_text(encoding="utf-8")
     (listed,) = re.findall(r"Tables are (.+?)\. Options", page, re.DOTALL)
     assert {*re.findall(r"`(\w+)`", listed)} == {*COMMANDS}
