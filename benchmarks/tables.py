@@ -1,5 +1,5 @@
 """Write docs/allocation.md from the committed results of allocation.py, learning.py, healing.py, evaluator.py and
-on_target.py.
+on_target.py, and the table of docs/latency.md from those of prediction.py.
 
 python benchmarks/tables.py
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-RESULTS, PAGE = Path("benchmarks/results"), Path("docs/allocation.md")
+RESULTS, PAGE, LATENCY_PAGE = Path("benchmarks/results"), Path("docs/allocation.md"), Path("docs/latency.md")
 METHODS = (
     "uniform l1",
     "global taylor",
@@ -27,6 +27,8 @@ METHODS = (
 )
 _KEY = re.compile(r"(?P<network>\S+) (?P<budget>latency|macs) (?P<share>[\d.]+)x (?P<method>.+) seed (?P<seed>\d+)")
 _PEERS = METHODS[:5]
+_ALONE = "predicted from layers alone"
+_PLACE = ("<!-- prediction -->", "<!-- /prediction -->")
 Runs = dict[tuple[str, str, str], dict[str, list[dict[str, Any]]]]
 
 
@@ -140,8 +142,44 @@ def healing_table() -> list[str]:
     return lines
 
 
+def prediction_table() -> list[str]:
+    """Relative errors of predicted latencies: median and 90th percentile, by network and over all."""
+    results = json.loads((RESULTS / "prediction.json").read_text())
+    lines = [
+        "| network | original | points | profiled in | again | error: median | p90 | of the fastest runs | p90 "
+        "| from layers alone | p90 | measured twice |",
+        "|---" * 12 + "|",
+    ]
+    kinds = {("predicted", "measured"): [], ("predicted", "fastest"): [], (_ALONE, "measured"): []}  # type: ignore[var-annotated]
+    again = []
+    for network, row in results.items():
+        cells = [f"{row['original_ms']:.3g} ms", row["points"], f"{row['device_s']:.0f} s", f"{row['again_s']:.0f} s"]
+        for (predicted, measured), pool in kinds.items():
+            errors = np.abs(np.array(row[predicted]) / row[measured] - 1)
+            pool.append(errors)
+            cells += [f"{np.median(errors):.1%}", f"{np.percentile(errors, 90):.1%}"]
+        twice = np.array(row["measured again"]) / row["measured"][: len(row["measured again"])]
+        again.append(np.abs(twice - 1))
+        lines.append(f"| {network} | {' | '.join(map(str, cells))} | {np.median(again[-1]):.1%} |")
+    whole = [
+        cell
+        for pool in map(np.concatenate, kinds.values())
+        for cell in (f"{np.median(pool):.1%}", f"{np.percentile(pool, 90):.1%}")
+    ]
+    lines.append(f"| all | | | | | {' | '.join(whole)} | {np.median(np.concatenate(again)):.1%} |")
+    return lines
+
+
+def write_prediction() -> None:
+    """Write the table into its page, between the comments that mark its place."""
+    text = LATENCY_PAGE.read_text()
+    start, end = text.index(_PLACE[0]) + len(_PLACE[0]), text.index(_PLACE[1])
+    LATENCY_PAGE.write_text(text[:start] + "\n" + "\n".join(prediction_table()) + "\n" + text[end:])
+
+
 def main() -> None:
-    """Write the page."""
+    """Write the pages."""
+    write_prediction()
     runs = read_runs()
     sections = {
         "Accuracy at equal cost": (

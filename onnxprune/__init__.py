@@ -1,14 +1,15 @@
 """onnxprune: make a trained ONNX network meet a latency on the hardware it runs on.
 
 `compress` does the whole of it; `prune` removes channels without training; `bench` compares latencies, `compare`
-outputs too; `inspect_model` says what can be removed. Importing this package loads neither PyTorch nor onnxruntime.
+outputs too; `profile` measures what layers cost; `inspect_model` says what can be removed. Importing this package loads
+neither PyTorch nor onnxruntime.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from onnxprune.errors import OnnxPruneError
-    from onnxprune.pipeline import CompressResult, bench, compare, compress, prune
+    from onnxprune.pipeline import CompressResult, bench, compare, compress, profile, prune
     from onnxprune.report import Inspection, Report, inspect_model
 
 __version__ = "0.1.0"
@@ -19,6 +20,7 @@ _HOME = {
     "bench": "pipeline",
     "compare": "pipeline",
     "compress": "pipeline",
+    "profile": "pipeline",
     "prune": "pipeline",
     "Inspection": "report",
     "Report": "report",
@@ -34,6 +36,7 @@ __all__ = [
     "compare",
     "compress",
     "inspect_model",
+    "profile",
     "prune",
 ]
 

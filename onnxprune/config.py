@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 FILE_NAME = "onnxprune.toml"
 """Name of the file."""
 
-COMMANDS = ("compress", "prune", "plot", "report", "inspect", "bench", "compare")
+COMMANDS = ("compress", "prune", "plot", "report", "inspect", "bench", "profile", "compare")
 """The commands whose options may have defaults in the file."""
 
 _HEADER = re.compile(r"\[+([^\[\]]+)\]+\s*(?:#.*)?")

@@ -15,6 +15,8 @@ OnnxPruneError                 anything a user can cause; exit code 1 unless sai
 ├── TargetError                a target that cannot be read; exit code 2
 ├── TargetOutOfReachError      a target no structure meets; exit code 3
 ├── MaxDropExceededError       the result lost more than allowed; exit code 4
+├── RegressionError            a model became slower than --max-regression allows; exit code 5
+├── BaselineError              a baseline of bench --compare that cannot be used
 ├── DataError                  calibration or training data that is missing or does not fit
 ├── CriterionError             an importance criterion that is unknown or lacks what it needs
 ├── DeviceError                a provider or device that cannot run the model
@@ -100,6 +102,16 @@ class MaxDropExceededError(OnnxPruneError):
     """The compressed network lost more of its metric than allowed."""
 
     exit_code = 4
+
+
+class RegressionError(OnnxPruneError):
+    """A model is slower than its baseline by more than allowed, and not by chance."""
+
+    exit_code = 5
+
+
+class BaselineError(OnnxPruneError):
+    """A baseline is of another device, or holds no latency of the model."""
 
 
 class DataError(OnnxPruneError):

@@ -1,4 +1,4 @@
-"""`onnxprune bench`: the latency of models, side by side."""
+"""`onnxprune bench`: the latency of models, side by side and beside a baseline."""
 
 from __future__ import annotations
 
@@ -8,10 +8,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxprune.cli.ci import CiFiles, ci_options, ci_paths
-from onnxprune.cli.options import device_options, input_shape_option, json_option, sessions_option, verbosity_options
-from onnxprune.cli.printing import print_tables
+from onnxprune.cli.options import (
+    device_options,
+    input_shape_option,
+    json_option,
+    option,
+    sessions_option,
+    verbosity_options,
+)
+from onnxprune.cli.parameters import ShareType
+from onnxprune.cli.printing import print_lines, print_tables
 from onnxprune.cli.sections import EXIT_CODES, SectionCommand
 from onnxprune.cli.shapes import Sizes, named_shapes
+from onnxprune.errors import RegressionError
 
 if TYPE_CHECKING:
     from onnxprune.report.junit import Case
@@ -19,7 +28,57 @@ if TYPE_CHECKING:
 
 @click.command(cls=SectionCommand, epilog=EXIT_CODES, short_help="Measure the latency of models side by side.")
 @click.argument("models", nargs=-1, required=True, type=click.Path(), metavar="MODEL...")
+@option(
+    "Baseline",
+    "--compare",
+    type=click.Path(),
+    metavar="REPORT",
+    show_default="none",
+    help="Compare with what bench, compress or prune reported before, on the same device.",
+)
+@option(
+    "Baseline",
+    "--max-regression",
+    type=ShareType(),
+    default="5%",
+    show_default=True,
+    help="How much slower than there a model may be; the exit code is 5 where it is slower than that, with statistical "
+    "significance.",
+)
+@option("Baseline", "--force", is_flag=True, help="Compare with a report of another device too.")
+@option(
+    "Output",
+    "--report",
+    type=click.Path(),
+    metavar="FILE",
+    show_default="none",
+    help="Write the result there as JSON, as a baseline for later.",
+)
+@option("Output", "--per-layer", is_flag=True, help="Say too where the time goes, by onnxruntime's profiler.")
+@option(
+    "Output",
+    "--top",
+    type=click.IntRange(min=1),
+    default=15,
+    show_default=True,
+    metavar="N",
+    help="How many layers are shown; --json has all.",
+)
+@option(
+    "Output",
+    "--memory/--no-memory",
+    default=True,
+    show_default=True,
+    help="Say how much memory each model takes, in a process of its own on the device.",
+)
 @device_options
+@option(
+    "Device",
+    "--io-binding/--no-io-binding",
+    default=None,
+    show_default="on with cuda and tensorrt",
+    help="Keep inputs and outputs in the provider's memory: copies are not timed, but reported apart.",
+)
 @sessions_option
 @input_shape_option
 @ci_options
@@ -28,33 +87,56 @@ if TYPE_CHECKING:
 def bench(
     models: tuple[str, ...],
     input_shapes: tuple[tuple[str, Sizes], ...],
+    top: int,
     as_json: bool,
     quiet: bool,
-    **device: Any,
+    **options: Any,
 ) -> None:
     """Measure the latency of one or more models, interleaved.
 
     A whole session can be off, so p50 is the median over sessions, and the spread between them is shown. The
-    ratio is to the first model.
+    ratio is to the first model. docs/bench.md says how to read it all, and how to use it in CI:
+
+    \b
+        onnxprune bench model.onnx --report baseline.json
+        onnxprune bench model.onnx --compare baseline.json --max-regression 5%
     """
+    _check_baseline(options)
     from onnxprune import pipeline
     from onnxprune.cli.observer import make_observer
-    from onnxprune.report import bench_table
+    from onnxprune.report import bench_lines, bench_table, layer_tables, runs_table, sizes_table
     from onnxprune.report.page import bench_markdown
     from onnxprune.report.verdicts import bench_cases, bench_figures
 
     shapes = named_shapes(models, input_shapes)
-    with CiFiles("bench", ", ".join(models), _failed, **ci_paths(device)) as files:
+    with CiFiles("bench", ", ".join(models), _failed, **ci_paths(options)) as files:
         with make_observer(quiet=quiet) as observer:
-            result = pipeline.bench(models, input_shapes=shapes, observer=observer, **device)
+            result = pipeline.bench(models, input_shapes=shapes, observer=observer, **options)
         files.found(bench_markdown(result), bench_cases(result), bench_figures(result))
-    if as_json:
-        click.echo(result.to_json(), nl=False)
-    else:
-        print_tables(bench_table(result))
+        if as_json:
+            click.echo(result.to_json(), nl=False)
+        else:
+            tables = [bench_table(result), runs_table(result), sizes_table(result), *layer_tables(result, top)]
+            print_tables(*tables)
+            print_lines(["", *lines] if (lines := bench_lines(result)) else [])
+        pipeline.raise_on_regression(result)
 
 
 def _failed(error: BaseException) -> Sequence[Case]:
     from onnxprune.report.verdicts import failed_case
 
-    return [failed_case("measured", error)]
+    # A regression is a case already.
+    return [] if isinstance(error, RegressionError) else [failed_case("measured", error)]
+
+
+def _check_baseline(options: dict[str, Any]) -> None:
+    """Refuse what means nothing without a baseline.
+
+    Raises:
+        click.UsageError: It was given without `--compare`.
+    """
+    ctx = click.get_current_context()
+    for name in ("max_regression", "force"):
+        given = ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        if given and options["compare"] is None:
+            raise click.UsageError(f"--{name.replace('_', '-')} needs --compare REPORT")

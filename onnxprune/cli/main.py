@@ -15,6 +15,7 @@ from onnxprune.cli.demo import demo
 from onnxprune.cli.inspect import inspect
 from onnxprune.cli.options import ARGUMENTS, VERBOSE
 from onnxprune.cli.plot import plot
+from onnxprune.cli.profile import profile
 from onnxprune.cli.prune import prune
 from onnxprune.cli.report import report
 from onnxprune.cli.resume import resume
@@ -97,5 +98,5 @@ def main() -> None:
     """
 
 
-for _command in (compress, prune, resume, plot, report, inspect, bench, compare, demo):
+for _command in (compress, prune, resume, plot, report, inspect, bench, profile, compare, demo):
     main.add_command(configurable(_command))

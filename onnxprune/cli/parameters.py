@@ -93,6 +93,21 @@ class DurationType(click.ParamType[float]):
         return seconds
 
 
+class ShareType(click.ParamType[float]):
+    """A share as `5%`, as a number: 0.05."""
+
+    name = "percent"
+
+    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read a share."""
+        if isinstance(value, int | float):
+            return float(value)
+        match = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*%", value.strip())
+        if match is None:
+            self.fail(f"'{value}' is no percentage of at least 0; write it like '5%' or '2.5%'", param, ctx)
+        return float(match[1]) / 100
+
+
 class InputShapeType(click.ParamType[tuple[str, tuple[int, ...]]]):
     """Sizes of an input as `NAME:1x3x224x224`; `?` leaves a size as the model declares it.
 

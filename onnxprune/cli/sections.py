@@ -14,6 +14,7 @@ Exit codes:
   2    usage: an option or a target that cannot be read
   3    the target is out of reach, or nothing can be pruned; nothing is written
   4    --max-drop exceeded; the result is written beside, as *.rejected.onnx
+  5    bench --compare: slower than --max-regression allows, and not by chance
   130  interrupted with Ctrl-C; nothing is left half written
 """
 

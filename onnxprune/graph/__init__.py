@@ -8,7 +8,7 @@ inputs, outputs, opset, IR version, metadata and dynamic axes are those of the f
 from onnxprune.graph.cost import GraphCost, NodeCost, graph_cost
 from onnxprune.graph.formats import HALVES, element_types, in_float32
 from onnxprune.graph.inputs import InputSpec, input_specs, output_names, random_inputs, resolve_input_shapes
-from onnxprune.graph.load import load, release_weights
+from onnxprune.graph.load import load, read_unchanged, release_weights
 from onnxprune.graph.quantised import (
     is_quantised,
     origin_of,
@@ -39,6 +39,7 @@ __all__ = [
     "overhead_bytes",
     "quantised_by",
     "random_inputs",
+    "read_unchanged",
     "real_values",
     "release_weights",
     "resolve_input_shapes",

@@ -48,6 +48,15 @@ def load(path: str | Path, *, input_shapes: Mapping[str, Sequence[int]] | None =
     return normalise(model)
 
 
+def read_unchanged(path: str | Path) -> ir.Model:
+    """Read a model as it is, neither checked nor normalised: with the nodes and names that onnxruntime sees.
+
+    Raises:
+        ModelFileError: It cannot be read.
+    """
+    return _read(Path(path))
+
+
 def _read(path: Path) -> ir.Model:
     if path.is_dir():
         raise ModelFileError(f"'{path}' is a directory; give the .onnx file itself")

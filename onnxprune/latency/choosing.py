@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from onnxprune.errors import DeviceError
-from onnxprune.latency.device import Device
+from onnxprune.latency.device import InspectableDevice
 from onnxprune.latency.local import LocalDevice
 from onnxprune.latency.options import MeasureOptions
 from onnxprune.latency.remote import SshDevice
@@ -43,7 +43,7 @@ def choose(
 
 
 @contextmanager
-def opened(spec: DeviceSpec, warn: Callable[[str], None] = lambda _: None) -> Iterator[Device]:
+def opened(spec: DeviceSpec, warn: Callable[[str], None] = lambda _: None) -> Iterator[InspectableDevice]:
     """Open a device, and close it afterwards.
 
     Args:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from onnxprune.latency.inside import NodeProfile, PeakMemory
 from onnxprune.latency.options import MeasureOptions
 from onnxprune.latency.stats import LatencyStats
 
@@ -63,4 +64,22 @@ class Device(Protocol):
         """Return what was seen since the last call that bears on the figures, as sentences; each is said once.
 
         Nodes that fell back to the CPU, a device that throttles or is busy, a connection that was lost and resumed.
+        """
+
+
+class InspectableDevice(Device, Protocol):
+    """A device that looks into models too, beside measuring them."""
+
+    def profile(self, name: str, source: ModelSource, feeds: Feeds, options: MeasureOptions) -> NodeProfile:
+        """Return what each node of a model takes, by onnxruntime's profiler.
+
+        Raises:
+            DeviceError: The provider or the model does not run here.
+        """
+
+    def peak_memory(self, name: str, source: Path, feeds: Feeds, options: MeasureOptions) -> PeakMemory:
+        """Return the memory of a fresh process that loads and runs a model.
+
+        Raises:
+            DeviceError: The process failed; the message names the model.
         """

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from onnxprune.latency.device import Feeds, ModelSource, Progress
+from onnxprune.latency.inside import NodeProfile, NodeTime, PeakMemory
 from onnxprune.latency.layer_costs import LayerCosts
 from onnxprune.latency.layers import LayerSpec
 from onnxprune.latency.options import MeasureOptions
@@ -24,6 +27,7 @@ class FakeDevice:
         noise: float = 0.0,
         seed: int = 0,
         layer_ms: Callable[[LayerSpec], float] = lambda spec: spec.channels_in * spec.channels_out * 1e-6,
+        session_noise: float = 0.0,
     ) -> None:
         """Make a device.
 
@@ -32,7 +36,9 @@ class FakeDevice:
             noise: Standard deviation of a run, as a fraction of the latency.
             seed: Seed of the noise.
             layer_ms: Cost of a layer.
+            session_noise: Standard deviation of a whole session, as a fraction of the latency.
         """
+        self._session_noise = session_noise
         self._latency_ms = latency_ms
         self._layer_ms = layer_ms
         self._noise = noise
@@ -60,10 +66,21 @@ class FakeDevice:
         for done, (name, source) in enumerate(models.items(), start=1):
             self.measured.append(name)
             noise = self._rng.normal(0.0, self._noise, (options.sessions, options.min_runs))
-            result[name] = summarise((self._latency_ms(name, source) * np.maximum(1 + noise, 0.01)).tolist())
+            noise += self._rng.normal(0.0, self._session_noise, (options.sessions, 1))
+            stats = summarise((self._latency_ms(name, source) * np.maximum(1 + noise, 0.01)).tolist())
+            result[name] = replace(stats, load_ms=(1.0,) * options.sessions)
             if on_progress is not None:
                 on_progress(done, len(models))
         return result
+
+    def profile(self, name: str, source: ModelSource, feeds: Feeds, options: MeasureOptions) -> NodeProfile:  # noqa: ARG002
+        """Return one node that takes the whole latency."""
+        ms = self._latency_ms(name, source)
+        return NodeProfile(runs=1, run_ms=ms, nodes=(NodeTime("node", "Fake", options.full_provider, ms),))
+
+    def peak_memory(self, name: str, source: Path, feeds: Feeds, options: MeasureOptions) -> PeakMemory:  # noqa: ARG002
+        """Return fixed sizes."""
+        return PeakMemory(peak_bytes=3_000_000, base_bytes=1_000_000)
 
     def take_notes(self) -> tuple[str, ...]:
         """Return nothing."""

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
 
 from onnxprune.errors import DeviceError
 from onnxprune.latency.device import Feeds, ModelSource, Progress
@@ -11,8 +15,8 @@ from onnxprune.latency.stats import LatencyStats, summarise
 # Sessions hold their weights in packed copies: several networks of this size at once would crowd a small machine.
 _HELD_BYTES = 256 << 20
 
-Round = Callable[[Sequence[str]], Mapping[str, list[float]]]
-"""Opens a session of each model named, in order, lets them take turns, and returns the timed runs in ms."""
+Round = Callable[[Sequence[str]], Mapping[str, Mapping[str, Any]]]
+"""Opens a session of each model named, in order, and lets them take turns; see `on_device.timing.whole_round`."""
 
 
 def measure_rounds(
@@ -29,17 +33,27 @@ def measure_rounds(
     """
     if missing := [name for name in models if name not in feeds]:
         raise DeviceError(f"no inputs were given for model '{missing[0]}'")
-    samples: dict[str, list[list[float]]] = {name: [] for name in models}
+    timed: dict[str, list[Mapping[str, Any]]] = {name: [] for name in models}
     names = list(models)
     for session in range(sessions):
         first = session % max(len(names), 1)
         order = names[first:] + names[:first]
         for together in [order] if _fit_together(models) else [[name] for name in order]:
-            for name, timed in run_round(together).items():
-                samples[name].append(timed)
+            for name, session_of in run_round(together).items():
+                timed[name].append(session_of)
         if on_progress is not None:
             on_progress((session + 1) * len(names), sessions * len(names))
-    return {name: summarise(samples[name]) for name in models}
+    return {name: _stats(timed[name]) for name in models}
+
+
+def _stats(timed: Sequence[Mapping[str, Any]]) -> LatencyStats:
+    copies = [session["copies_ms"] for session in timed if session["copies_ms"] is not None]
+    there, back = np.median(copies, axis=0) if copies else (0.0, 0.0)
+    return replace(
+        summarise([session["samples_ms"] for session in timed]),
+        load_ms=tuple(float(session["load_ms"]) for session in timed),
+        copies_ms=(float(there), float(back)) if copies else None,
+    )
 
 
 def _fit_together(models: Mapping[str, ModelSource]) -> bool:

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-import bisect
 import functools
 import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 from onnxprune.latency import hardware
 from onnxprune.latency.granularity import better_count, efficient_step
-from onnxprune.latency.layers import BREAD_IN, BREAD_OUT, LayerSpec, sandwich, weight_bytes
-from onnxprune.latency.on_device.timing import layer_ms
+from onnxprune.latency.layers import BREAD_IN, BREAD_OUT, CHAIN_NODES, LayerSpec, chain, sandwich, weight_bytes
+from onnxprune.latency.on_device.timing import layer_ms, profiler_overhead_ms
 from onnxprune.latency.options import MeasureOptions
 from onnxprune.latency.providers import PROVIDERS
 from onnxprune.latency.session import Session
+from onnxprune.latency.surface import Axis, Line, surface
 
 # More weights than any cache holds; loading more than that takes seconds and gigabytes.
 _LARGEST_BYTES = 64 << 20
 # Channels that steps are looked for in: four of the largest blocks.
 _PROBED_CHANNELS = 256
-_SCHEMA = 2
+_SCHEMA = 3
 
-Axis = Literal["in", "out"]
+Known = Sequence[tuple[Sequence[int], float]]
+"""Channel counts, and a figure for them."""
 
 
 class LayerTimer(Protocol):
@@ -59,8 +61,16 @@ class ProfilingTimer:
         model, feeds = sandwich(spec)
         with tempfile.TemporaryDirectory(prefix="onnxprune-") as folder:
             session = Session("layer", model, self._options, profile=Path(folder) / "profile")
-            by_kernel = self._options.full_provider == PROVIDERS["cpu"]
-            return layer_ms(session, feeds, (BREAD_IN, BREAD_OUT), by_kernel=by_kernel)
+            if self._options.full_provider != PROVIDERS["cpu"]:
+                return layer_ms(session, feeds, (BREAD_IN, BREAD_OUT), by_kernel=False)
+            return layer_ms(session, feeds, (BREAD_IN, BREAD_OUT), by_kernel=True, overhead_ms=self._overhead_ms)
+
+    @functools.cached_property
+    def _overhead_ms(self) -> float:
+        model, feeds = chain()
+        with tempfile.TemporaryDirectory(prefix="onnxprune-") as folder:
+            profiled = Session("chain", model, self._options, profile=Path(folder) / "profile")
+            return profiler_overhead_ms(profiled, Session("chain", model, self._options), feeds, CHAIN_NODES)
 
 
 def scaled(spec: LayerSpec, measured_ms: Callable[[LayerSpec], float]) -> float:
@@ -95,9 +105,20 @@ class LayerCosts:
         self._granules: dict[tuple[LayerSpec, Axis], int] = {}
         self._unsaved = 0
         self._answers: dict[str, float] = {}
+        self.measured_points = 0
+        """Layers that were timed, not found."""
+        self.measured_s = 0.0
+        """Seconds that this took."""
         self.on_measured: Callable[[int], None] | None = None
         self.recall: Callable[[str, Callable[[], float]], float] = lambda _, make: make()
         """Answers for a layer instead of the table, if it can: a run that goes on must see the costs it saw before."""
+        self.recall_known: Callable[[str, Callable[[], Known]], Known] = lambda _, make: make()
+        """The same for what the table knows besides."""
+
+    @property
+    def file(self) -> Path:
+        """Where the table is kept."""
+        return self._file
 
     def cost_ms(self, spec: LayerSpec) -> float:
         """Return the measured cost of a layer at its counts."""
@@ -108,11 +129,39 @@ class LayerCosts:
 
     def _measured_ms(self, key: str, spec: LayerSpec) -> float:
         if key not in self._points:
+            start = time.perf_counter()
             self._points[key] = self._timer.time_ms(spec)
+            self.measured_s += time.perf_counter() - start
+            self.measured_points += 1
             self._unsaved += 1
             if self.on_measured is not None:
                 self.on_measured(self._unsaved)
         return self._points[key]
+
+    def knows(self, spec: LayerSpec) -> bool:
+        """Say whether a layer was measured at its counts."""
+        return _key(spec) in self._points
+
+    def keep_structure(self, network: str, counts: Sequence[int], ratio: float) -> None:
+        """Keep what a whole structure of a network takes, as a share of the original's latency.
+
+        Args:
+            network: Says which network and sizes.
+            counts: The structure.
+            ratio: Its share.
+        """
+        self._points[_structure_prefix(network) + json.dumps(list(counts))] = ratio
+        self._unsaved += 1
+
+    def structures(self, network: str) -> list[tuple[tuple[int, ...], float]]:
+        """Return the structures of a network that were kept, and their shares of the original's latency."""
+        prefix = _structure_prefix(network)
+
+        def known() -> Known:
+            mine = [(key.removeprefix(prefix), ms) for key, ms in self._points.items() if key.startswith(prefix)]
+            return [(json.loads(counts), ms) for counts, ms in mine]
+
+        return [(tuple(counts), ratio) for counts, ratio in self.recall_known(prefix, known)]
 
     def measured_counts(self, spec: LayerSpec) -> list[tuple[int, float]]:
         """Return (output channels, ms) of what was measured of a layer at its input channels, by count.
@@ -169,39 +218,16 @@ class LayerCosts:
         return self.cost_ms(spec.at(count, spec.channels_out))
 
     def surface(self, spec: LayerSpec, granule_in: int, granule_out: int) -> Callable[[int, int], float]:
-        """Return the cost of a layer as a function of (channels in, channels out).
+        """Return the cost of a layer as a function of (channels in, channels out); see `surface`."""
+        return surface(self, spec, granule_in, granule_out)
 
-        Counts are rounded up to whole granules: what lies between two of them costs as much as the upper one.
-        Between measured points, a factor of two apart and the layer's own, the cost is bilinear, as that of a
-        contraction nearly is. The layer's own counts need not fill a granule; what that costs more is
-        measured and kept as a factor.
-        """
-        own = self.cost_ms(spec)
-        smooth = self._interpolated(spec, granule_in, granule_out)
-        top = smooth(spec.channels_in, spec.channels_out)
-        factor = own / top if top > 0 else 1.0
-        misaligned_in, misaligned_out = spec.channels_in % granule_in > 0, spec.channels_out % granule_out > 0
+    def known_counts(self, line: Line) -> list[int]:
+        """Return the counts along a line that were measured, ascending."""
 
-        # A search asks for the same counts thousands of times.
-        @functools.cache
-        def cost_ms(channels_in: int, channels_out: int) -> float:
-            value = smooth(channels_in, channels_out)
-            still_in = misaligned_in and channels_in == spec.channels_in
-            still_out = misaligned_out and channels_out == spec.channels_out
-            aligned = not (still_in or still_out) and (misaligned_in or misaligned_out)
-            return value if aligned else value * factor
+        def known() -> Known:
+            return [([count], 0.0) for count in line.counts if self.knows(line.at(count))]
 
-        return cost_ms
-
-    def _interpolated(self, spec: LayerSpec, granule_in: int, granule_out: int) -> Callable[[int, int], float]:
-        grid_in, grid_out = _grid(spec.channels_in, granule_in), _grid(spec.channels_out, granule_out)
-
-        def at_input(c_in: int, c_out: int) -> float:
-            return _linear(lambda b: self.cost_ms(spec.at(c_in, b)), grid_out, _up(c_out, granule_out))
-
-        if spec.tied:
-            return lambda c_in, _: _linear(lambda c: self.cost_ms(spec.at(c, c)), grid_in, _up(c_in, granule_in))
-        return lambda c_in, c_out: _linear(lambda a: at_input(a, c_out), grid_in, _up(c_in, granule_in))
+        return [counts[0] for counts, _ in self.recall_known(f"line {line.axis} {_key(line.spec)}", known)]
 
 
 def cache_folder() -> Path:
@@ -219,6 +245,10 @@ def _key(spec: LayerSpec) -> str:
     return json.dumps(fields, separators=(",", ":"))
 
 
+def _structure_prefix(network: str) -> str:
+    return f"structure {network} "
+
+
 def _read(file: Path) -> dict[str, float]:
     try:
         points = json.loads(file.read_text())
@@ -227,30 +257,6 @@ def _read(file: Path) -> dict[str, float]:
     if not isinstance(points, dict):
         return {}
     return {key: float(value) for key, value in points.items() if isinstance(value, int | float)}
-
-
-def _up(count: int, granule: int) -> int:
-    return -(-count // granule) * granule
-
-
-def _grid(count: int, granule: int) -> list[int]:
-    """Return the counts to measure: the granule times powers of two, and the layer's own count rounded up."""
-    top, grid = _up(count, granule), [granule]
-    while grid[-1] * 2 < top:
-        grid.append(grid[-1] * 2)
-    return sorted({*grid, top})
-
-
-def _linear(cost: Callable[[int], float], grid: Sequence[int], count: int) -> float:
-    """Interpolate between the grid's counts around `count`, which lies within the grid."""
-    right = bisect.bisect_left(grid, count)
-    at_right = cost(grid[right])
-    if grid[right] == count:
-        return at_right
-    left = grid[right - 1]
-    # A larger layer measured as faster is noise, or a count to move up to: it need not cost more.
-    at_left = min(cost(left), at_right)
-    return at_left + (at_right - at_left) * (count - left) / (grid[right] - left)
 
 
 def _typical(spec: LayerSpec, axis: Axis) -> LayerSpec:

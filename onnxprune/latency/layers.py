@@ -68,6 +68,21 @@ class LayerSpec:
         return replace(self, channels_in=channels_in, channels_out=channels_out)
 
 
+CHAIN_NODES = 64
+"""Length of a `chain`."""
+
+
+def chain() -> tuple[bytes, dict[str, np.ndarray]]:
+    """Build a model of nodes that do next to nothing, and inputs for it."""
+    type_ = ir.TensorType(ir.DataType.FLOAT)
+    x = value = ir.Value(name="x", shape=ir.Shape((1,)), type=type_)
+    for index in range(CHAIN_NODES):
+        output = ir.Value(name=f"y{index}", type=type_)
+        ir.node("Tanh", [value], name=f"node{index}", outputs=[output])
+        value = output
+    return _model(x, value)
+
+
 def sandwich(spec: LayerSpec) -> tuple[bytes, dict[str, np.ndarray]]:
     """Build the model to time a layer in, and inputs for it.
 

@@ -6,15 +6,20 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from onnxprune.errors import DeviceError
 from onnxprune.latency import hardware
 from onnxprune.latency.device import Feeds, ModelSource, Progress
+from onnxprune.latency.inside import NodeProfile, PeakMemory
 from onnxprune.latency.interleaved import measure_rounds
 from onnxprune.latency.layer_costs import LayerCosts, ProfilingTimer
-from onnxprune.latency.on_device.timing import Runner, nodes_by_provider, timed_round
+from onnxprune.latency.on_device.breakdown import node_times
+from onnxprune.latency.on_device.memory import ChildFailedError, peak_memory
+from onnxprune.latency.on_device.timing import Runner, nodes_by_provider, whole_round
 from onnxprune.latency.options import MeasureOptions
-from onnxprune.latency.providers import PROVIDERS, fallback_note
-from onnxprune.latency.session import Session
+from onnxprune.latency.providers import PROVIDERS, fallback_note, require_provider
+from onnxprune.latency.session import Session, providers_of
 from onnxprune.latency.stats import LatencyStats
 
 
@@ -37,7 +42,7 @@ class LocalDevice:
         self._open = open_session
         self._clock = clock
         self._notes: list[str] = []
-        self._placed: set[str] = set()
+        self._placed: set[tuple[str, str]] = set()
 
     def fingerprint(self, options: MeasureOptions) -> dict[str, object]:
         """Return the CPU (and GPU), onnxruntime's version, provider and threads."""
@@ -56,14 +61,32 @@ class LocalDevice:
     ) -> dict[str, LatencyStats]:
         """Measure models in `options.sessions` rounds of turns; see `Device.measure`."""
 
-        def run_round(names: Sequence[str]) -> dict[str, list[float]]:
-            runners = {name: self._open(name, models[name], options) for name in names}
-            return timed_round(runners, feeds, options, self._clock)
+        def run_round(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+            def open_runner(name: str) -> Runner:
+                return self._open(name, models[name], options)
 
+            return whole_round(open_runner, names, feeds, options, self._clock)
+
+        # What finding the provider takes is no part of loading the first model.
+        require_provider(options.provider)
         result = measure_rounds(models, feeds, options.sessions, run_round, on_progress)
-        for name in list(models)[:1]:
+        for name in models:
             self._see_fallback(name, models[name], feeds[name], options)
         return result
+
+    def profile(self, name: str, source: ModelSource, feeds: Feeds, options: MeasureOptions) -> NodeProfile:
+        """Return what each node takes; see `Device.profile`."""
+        with tempfile.TemporaryDirectory(prefix="onnxprune-") as folder:
+            session = Session(name, source, options, profile=Path(folder) / "profile")
+            return NodeProfile.from_dict(node_times(session, feeds))
+
+    def peak_memory(self, name: str, source: Path, feeds: Feeds, options: MeasureOptions) -> PeakMemory:
+        """Return the memory of a fresh process; see `Device.peak_memory`."""
+        require_provider(options.provider)
+        try:
+            return PeakMemory(**peak_memory(source, feeds, options, providers_of(options)))
+        except ChildFailedError as error:
+            raise DeviceError(f"the memory of model '{name}' cannot be measured: {error}") from error
 
     def take_notes(self) -> tuple[str, ...]:
         """Return what was seen since the last call; see `Device.take_notes`."""
@@ -71,11 +94,11 @@ class LocalDevice:
         return notes
 
     def _see_fallback(self, name: str, source: ModelSource, feeds: Feeds, options: MeasureOptions) -> None:
-        """Look, once for each provider, for nodes that it leaves to the CPU."""
+        """Look, once for each model and provider, for nodes that it leaves to the CPU."""
         provider = options.full_provider
-        if provider == PROVIDERS["cpu"] or provider in self._placed:
+        if provider == PROVIDERS["cpu"] or (name, provider) in self._placed:
             return
-        self._placed.add(provider)
+        self._placed.add((name, provider))
         with tempfile.TemporaryDirectory(prefix="onnxprune-") as folder:
             session = Session(name, source, options, profile=Path(folder) / "profile")
             note = fallback_note(provider, nodes_by_provider(session, feeds))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from onnxprune.errors import DeviceError
+from onnxprune.latency.on_device.binding import memory_of
 from onnxprune.latency.providers import provider_name
 
 
@@ -25,6 +26,8 @@ class MeasureOptions:
         min_runs: Fewest timed runs of each session.
         max_runs: Most timed runs of each session.
         session_ms: Time that a session is measured for, within these limits.
+        io_binding: Keep inputs and outputs in the provider's memory, so that copies are not timed; None: where the
+            provider has memory of its own (CUDA, TensorRT).
 
     Raises:
         DeviceError: A value makes no sense, or the provider's name is unknown.
@@ -39,6 +42,7 @@ class MeasureOptions:
     min_runs: int = 10
     max_runs: int = 300
     session_ms: float = 150.0
+    io_binding: bool | None = None
 
     def __post_init__(self) -> None:
         provider_name(self.provider)
@@ -56,3 +60,8 @@ class MeasureOptions:
     def full_provider(self) -> str:
         """onnxruntime's name of the provider."""
         return provider_name(self.provider)
+
+    @property
+    def binds(self) -> bool:
+        """Whether inputs and outputs stay in the provider's memory, so that copies are not timed."""
+        return memory_of(self.full_provider) != "cpu" if self.io_binding is None else self.io_binding

@@ -8,6 +8,7 @@ from typing import Any
 
 from onnxprune.errors import DeviceError
 from onnxprune.latency.device import Feeds, ModelSource
+from onnxprune.latency.on_device.binding import Bound
 from onnxprune.latency.options import MeasureOptions
 from onnxprune.latency.providers import PROVIDERS, require_provider
 
@@ -32,6 +33,8 @@ class Session:
         import onnxruntime as ort
 
         self.name = name
+        self._options = options
+        self._bound: Bound | None = None
         self._provider = require_provider(options.provider)
         if isinstance(source, Path) and not source.is_file():
             raise DeviceError(f"model '{name}' cannot be measured: there is no file '{source}'")
@@ -39,7 +42,7 @@ class Session:
             self._session: Any = ort.InferenceSession(
                 source if isinstance(source, bytes) else str(source),
                 _session_options(options, profile),
-                providers=_with_cpu(self._provider, options),
+                providers=providers_of(options),
                 enable_fallback=0,
             )
         except Exception as error:
@@ -54,13 +57,26 @@ class Session:
             DeviceError: The model does not run on these inputs.
         """
         try:
-            self._session.run(None, feeds)
+            if self._options.binds:
+                self._on_device(feeds).run()
+            else:
+                self._session.run(None, feeds)
         except Exception as error:
             raise self._failed("run", error) from error
+
+    def copies_ms(self, feeds: Feeds) -> list[float]:
+        """Return what copies of the inputs to the provider's memory and of the outputs back take, in milliseconds."""
+        return self._on_device(feeds).copies_ms()
 
     def end_profile(self) -> Path:
         """Stop profiling and return the file that was written."""
         return Path(self._session.end_profiling())
+
+    def _on_device(self, feeds: Feeds) -> Bound:
+        if self._bound is None or self._bound.feeds is not feeds:
+            number = int(dict(self._options.provider_options).get("device_id", "0"))
+            self._bound = Bound(self._session, feeds, self._provider, number)
+        return self._bound
 
     def _failed(self, what: str, error: Exception) -> DeviceError:
         reason = plain_reason(str(error))
@@ -75,8 +91,10 @@ def plain_reason(text: str) -> str:
     return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text).strip()
 
 
-def _with_cpu(provider: str, options: MeasureOptions) -> list[Any]:
-    behind = [] if provider == PROVIDERS["cpu"] else [PROVIDERS["cpu"]]
+def providers_of(options: MeasureOptions) -> list[tuple[str, dict[str, str]]]:
+    """Return the providers of a session, in order, with their options: the one asked for, and the CPU."""
+    provider = options.full_provider
+    behind: list[tuple[str, dict[str, str]]] = [] if provider == PROVIDERS["cpu"] else [(PROVIDERS["cpu"], {})]
     return [(provider, dict(options.provider_options)), *behind]
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 _RESAMPLES = 500
+BUSY_SPREAD = 0.15
+"""Above this spread other work, or heat, decides the figures; see `summarise`."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,9 @@ class LatencyStats:
         mean_ms: Mean of all runs.
         spread: Slowest minus fastest session median, as a fraction of p50.
         ci95_ms: 95 % confidence interval of p50, (low, high).
+        load_ms: What loading the model took in each session; empty where it was not measured.
+        copies_ms: Copies of the inputs to the provider's memory and of the outputs back, where they are not part of a
+            run; else None.
     """
 
     samples_ms: tuple[tuple[float, ...], ...]
@@ -31,6 +36,8 @@ class LatencyStats:
     mean_ms: float
     spread: float
     ci95_ms: tuple[float, float]
+    load_ms: tuple[float, ...] = ()
+    copies_ms: tuple[float, float] | None = None
 
     @property
     def min_ms(self) -> float:
@@ -70,6 +77,10 @@ def summarise(samples_ms: Sequence[Sequence[float]], seed: int = 0) -> LatencySt
     changes nothing. Over ten repeats the ratio of two networks' p50 varied by 1.4 % (standard deviation), by
     1.6 % with the median of all runs and by 2.0 % with the fastest session. With more processes than cores
     nothing but the fastest run stays near (5 % against 20 %); a spread above 15 % tells of that.
+
+    The confidence interval is a percentile bootstrap over two levels, sessions and the runs within each (Davison and
+    Hinkley, Bootstrap Methods and their Application, 1997, section 3.8): runs of one session share what befell it, so
+    that a bootstrap of runs alone would be too sure.
 
     Args:
         samples_ms: Runs by session; at least one session, none of them empty.

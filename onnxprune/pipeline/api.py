@@ -1,14 +1,12 @@
-"""The library's front door: `compress`, `prune` and `bench` with plain arguments."""
+"""The library's front door: `compress` and `prune` with plain arguments."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from onnxprune.errors import TargetError
-from onnxprune.graph import graph_cost, load, random_inputs, resolve_input_shapes
-from onnxprune.latency import choose, opened
+from onnxprune.latency import choose
 from onnxprune.pipeline.arguments import (
     Ratios,
     allocation_name,
@@ -23,8 +21,6 @@ from onnxprune.pipeline.jobs import Job, runs
 from onnxprune.pipeline.prepare import InputShapes
 from onnxprune.pipeline.settings import TEACHERS, Settings, TeacherName
 from onnxprune.progress import Observer, SilentObserver
-from onnxprune.report import BenchedModel, BenchResult, environment
-from onnxprune.report.assembly import device_figures, file_bytes, latency_figures
 from onnxprune.search import Limits, rl_pruner_config
 from onnxprune.search import search_budget as read_search_budget
 from onnxprune.training import DataSpec, DistillConfig, MetricFunction, Preprocess, load_preprocess, read_metric
@@ -65,7 +61,7 @@ def compress(
     epochs: int | None = None,
     batch_size: int | None = None,
     learning_rate: float | None = None,
-    optimizer: Optimizer = "sgd",
+    optimizer: Optimizer = "adamw",
     time_budget: float | None = None,
     features: float = 0.0,
     heal: bool = True,
@@ -121,7 +117,7 @@ def compress(
         epochs: Passes over the training data.
         batch_size: Samples per optimizer step.
         learning_rate: Peak learning rate.
-        optimizer: `sgd` or `adamw`.
+        optimizer: `adamw` or `sgd`.
         time_budget: Seconds of training, at most.
         features: Weight of the error of what layers inside give, beside the outputs; 0: outputs only.
         heal: Correct weights in closed form before candidates are judged and before training.
@@ -314,73 +310,3 @@ def prune(
         observer=observer or SilentObserver(),
     )
     return Job(model, spec, settings)
-
-
-def bench(
-    models: Sequence[str | Path],
-    *,
-    input_shapes: InputShapes | None = None,
-    device: str = "local",
-    provider: str | None = None,
-    threads: int | None = None,
-    batch: int = 1,
-    sessions: int = 5,
-    seed: int = 0,
-    observer: Observer | None = None,
-) -> BenchResult:
-    """Measure models side by side, interleaved.
-
-    Args:
-        models: The `.onnx` files.
-        input_shapes: Sizes of dynamic inputs by name.
-        device: Where latency is measured: `local`, `ssh://user@host?python=PATH`, either with `provider=` and
-            `threads=`, or a name from `onnxprune.toml`; see docs/devices.md.
-        provider: onnxruntime's execution provider; None: the device's, else `cpu`.
-        threads: Threads inside an operator; None: the device's, else 1.
-        batch: Samples per run.
-        sessions: Fresh sessions per model.
-        seed: Seed of the inputs.
-        observer: Told of the progress.
-
-    Raises:
-        OnnxPruneError: A model cannot be read or run.
-    """
-    observer = observer or SilentObserver()
-    spec, options = choose(device, provider, threads, batch)
-    options = replace(options, sessions=sessions)
-    paths = {str(path): Path(path) for path in models}
-    loaded = {name: load(path) for name, path in paths.items()}
-    shapes = {name: resolve_input_shapes(model, input_shapes, batch) for name, model in loaded.items()}
-    feeds = {name: random_inputs(model, shapes[name], seed) for name, model in loaded.items()}
-    observer.stage("measuring", sessions * len(paths))
-    done = 0
-
-    def on_progress(steps: int, _total: int) -> None:
-        nonlocal done
-        observer.advance(steps - done)
-        done = steps
-
-    with opened(spec, observer.warn) as target:
-        stats = target.measure(paths, feeds, options, on_progress)
-        figures = device_figures(target, options)
-        for note in target.take_notes():
-            observer.warn(note)
-    benched = []
-    for name, model in loaded.items():
-        cost = graph_cost(model, shapes[name])
-        benched.append(
-            BenchedModel(
-                path=name,
-                file_bytes=file_bytes(paths[name], model),
-                macs=cost.macs,
-                parameters=cost.parameters,
-                latency=latency_figures(stats[name]),
-            )
-        )
-    env = environment()
-    return BenchResult(
-        onnxprune_version=env.packages.get("onnxprune", "unknown"),
-        environment=env,
-        device=figures,
-        models=tuple(benched),
-    )

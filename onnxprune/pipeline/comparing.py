@@ -10,7 +10,7 @@ import onnx_ir as ir
 from onnxprune.errors import MismatchError, TargetError
 from onnxprune.graph import InputSpec, input_specs, load, resolve_input_shapes
 from onnxprune.latency import p50_ratio, predictor
-from onnxprune.pipeline.api import bench
+from onnxprune.pipeline.benching import bench
 from onnxprune.pipeline.prepare import InputShapes
 from onnxprune.progress import Observer, SilentObserver
 from onnxprune.report import BenchResult, Comparison, OutputDifference, WorstSample
@@ -92,6 +92,7 @@ def compare(
         batch=batch,
         sessions=sessions,
         seed=seed,
+        memory=False,
         observer=observer,
     )
     names = [str(value.name) for value in models[0].graph.outputs]

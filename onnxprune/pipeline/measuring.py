@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from onnxprune.channels import prune
 from onnxprune.graph import random_inputs, save_beside, to_bytes
-from onnxprune.latency import Device, Feeds, LatencyStats, MeasureOptions, ModelSource
+from onnxprune.latency import BUSY_SPREAD, Device, Feeds, LatencyStats, MeasureOptions, ModelSource
 from onnxprune.pipeline.prepare import Network, runnable
 from onnxprune.progress import Observer
 
@@ -20,7 +20,6 @@ from onnxprune.progress import Observer
 _FILE_BYTES = 64 << 20
 # A candidate is compared with the original in short sessions; the delivered file is measured at length.
 _QUICK_SESSIONS, _QUICK_MS = 3, 60.0
-_BUSY_SPREAD = 0.15
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class LatencyEvaluator:
         """Return the p50 of the network that keeps these units, as a share of the original's beside it."""
         pruned = prune(self._network.model, self._network.channels, keep)
         before, after = measure_beside(self._network, pruned, self._bench)
-        if max(before.spread, after.spread) > _BUSY_SPREAD:
+        if max(before.spread, after.spread) > BUSY_SPREAD:
             # On a busy machine the fastest runs say more than the medians.
             return after.min_ms / before.min_ms * self.original_ms
         return after.p50_ms / before.p50_ms * self.original_ms

@@ -32,6 +32,7 @@ from onnxprune.search import (
     latency_problem,
     learn_plan,
     make_plan,
+    network_key,
     original_cost,
     paper_problem,
 )
@@ -74,6 +75,12 @@ def make_problem(network: Network, scores: np.ndarray, choice: Choice, bench: Be
         bench.observer.advance(note=f"{done}/{total} layers")
 
     return latency_problem(subject, bench.device.layer_costs(bench.options), original_ms, on_layer=on_layer)
+
+
+def kept_structures(network: Network, bench: Bench) -> list[tuple[tuple[int, ...], float]]:
+    """Return the structures of a network that a profile measured on this device; see `LayerCosts.structures`."""
+    key = network_key(network.model, network.channels, network.shapes)
+    return bench.device.layer_costs(bench.options).structures(key)
 
 
 class Planner:

@@ -51,6 +51,7 @@ def as_published(training: DistillConfig, config: RlPrunerConfig) -> DistillConf
     return replace(
         training,
         epochs=training.epochs or config.epochs,
+        optimizer="sgd",
         learning_rate=training.learning_rate or config.learning_rate,
         temperature=config.temperature,
         alpha=config.alpha,

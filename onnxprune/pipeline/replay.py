@@ -39,6 +39,9 @@ class RecordedDevice:
         table.recall = lambda layer, make: float(
             self._journal.observe("layer", {"layer": layer}, lambda: {"ms": make()})["ms"]
         )
+        table.recall_known = lambda what, make: self._journal.observe(
+            "known", {"what": what}, lambda: {"points": make()}
+        )["points"]
         return table
 
     def measure(

@@ -15,7 +15,7 @@ from onnxprune.pipeline.branches import with_branches
 from onnxprune.pipeline.directory import RunDirectory, keep_scores, kept_scores
 from onnxprune.pipeline.judging import HealedJudge, Subjects, batch_size, candidate_healer, evaluation_samples
 from onnxprune.pipeline.measuring import Bench, LatencyEvaluator, measure_original
-from onnxprune.pipeline.planning import Choice, Planner, make_problem
+from onnxprune.pipeline.planning import Choice, Planner, kept_structures, make_problem
 from onnxprune.pipeline.prepare import Network, runnable
 from onnxprune.pipeline.published import run_published
 from onnxprune.pipeline.replay import RecordedJudge, SearchClock
@@ -32,7 +32,7 @@ from onnxprune.pipeline.stages import (
 from onnxprune.pipeline.structure import Structure, find_structure
 from onnxprune.pipeline.training import Lesson, Trained, final_healer, heal, train
 from onnxprune.progress import Observer
-from onnxprune.search import UNITS, Judge, Judgement, Problem, calibrated, limit_of, original_cost
+from onnxprune.search import UNITS, Judge, Judgement, Problem, calibrated, limit_of, original_cost, with_kept
 from onnxprune.training import Batch, DataSplits, EpochRecord, evaluate, sized
 
 # Importance needs few samples; more would only take time.
@@ -96,8 +96,13 @@ class Staging:
         return with_branches(problem, self._network, calibration_batches(self._network, data, self.settings.seed))
 
     def _calibrated(self, problem: Problem) -> Problem:
-        """Correct the predicted latency, where an agent is to search by it."""
-        if self.choice.target.kind != "latency" or self.choice.allocation not in {"rl", "random"}:
+        """Correct the predicted latency by what a profile measured, or measure where an agent is to search by it."""
+        if self.choice.target.kind != "latency":
+            return problem
+        known = kept_structures(self._network, self._bench)
+        if (corrected := with_kept(problem, known, self.original_ms)) is not None:
+            return corrected
+        if self.choice.allocation not in {"rl", "random"}:
             return problem
         evaluator = LatencyEvaluator(self._network, self._bench, self.original_ms)
         self.observer.stage("calibrating the latency model")

@@ -6,7 +6,24 @@ latencies. Each turns into JSON and into a table for the terminal. Nothing here 
 """
 
 from onnxprune.report.assembly import model_figures, model_file
-from onnxprune.report.bench import BenchedModel, BenchResult
+from onnxprune.report.baseline import Baseline, device_line, differences, read_baseline
+from onnxprune.report.bench import (
+    BenchedModel,
+    BenchResult,
+    CopyFigures,
+    LayersRecord,
+    LayerTimeRecord,
+    MemoryFigures,
+    RegressionRecord,
+)
+from onnxprune.report.bench_tables import (
+    bench_lines,
+    bench_table,
+    layer_tables,
+    regression_line,
+    runs_table,
+    sizes_table,
+)
 from onnxprune.report.comparison import Comparison, OutputDifference, WorstSample
 from onnxprune.report.coverage import coverage
 from onnxprune.report.environment import Environment, environment
@@ -27,7 +44,6 @@ from onnxprune.report.schema import (
     write_report,
 )
 from onnxprune.report.tables import (
-    bench_table,
     changes_table,
     fixed_table,
     groups_table,
@@ -38,9 +54,11 @@ from onnxprune.report.tables import (
 
 __all__ = [
     "SCHEMA_VERSION",
+    "Baseline",
     "BenchResult",
     "BenchedModel",
     "Comparison",
+    "CopyFigures",
     "DataPart",
     "DeviceFigures",
     "Environment",
@@ -48,31 +66,43 @@ __all__ = [
     "Inspection",
     "LatencyFigures",
     "LayerRecord",
+    "LayerTimeRecord",
+    "LayersRecord",
     "LearningRecord",
+    "MemoryFigures",
     "MetricFigures",
     "ModelFigures",
     "ModelFile",
     "OutputDifference",
     "Preview",
+    "RegressionRecord",
     "Report",
     "StageRecord",
     "StepEstimate",
     "StepTime",
     "TargetRecord",
     "WorstSample",
+    "bench_lines",
     "bench_table",
     "changes_table",
     "coverage",
+    "device_line",
+    "differences",
     "environment",
     "fixed_table",
     "groups_table",
     "inspect_model",
     "inspection_lines",
+    "layer_tables",
     "model_figures",
     "model_file",
     "outcome_lines",
     "picture_page",
+    "read_baseline",
     "read_report",
+    "regression_line",
+    "runs_table",
+    "sizes_table",
     "summary_table",
     "svg",
     "write_picture",

@@ -158,6 +158,7 @@ def device_figures(device: Device, options: MeasureOptions) -> DeviceFigures:
         provider=options.provider,
         threads=options.threads,
         batch=options.batch,
+        io_binding=options.binds,
         fingerprint=device.fingerprint(options),
     )
 

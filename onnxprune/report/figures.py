@@ -135,6 +135,7 @@ class DeviceFigures(Record):
         provider: Execution provider, as the user named it.
         threads: Threads inside an operator.
         batch: Samples per run.
+        io_binding: Whether inputs and outputs stayed in the provider's memory, so that copies were not timed.
         fingerprint: What a latency depends on: CPU, GPU, system, onnxruntime; equal ones can be compared.
     """
 
@@ -142,4 +143,5 @@ class DeviceFigures(Record):
     provider: str
     threads: int
     batch: int
+    io_binding: bool = False
     fingerprint: dict[str, object] = Field(default_factory=dict)

@@ -330,7 +330,7 @@ def read_report(path: str | Path) -> Report:
     return _parse(text, f"'{path}'")
 
 
-def write_report(report: Report, path: str | Path) -> None:
+def write_report(report: Record, path: str | Path) -> None:
     """Write a report as JSON, whole or not at all.
 
     Raises:

@@ -8,7 +8,6 @@ from rich.table import Table
 from rich.text import Text
 
 from onnxprune.channels import short_name
-from onnxprune.report.bench import BenchResult
 from onnxprune.report.figures import LatencyFigures, MetricFigures, ModelFigures
 from onnxprune.report.inspection import Inspection
 from onnxprune.report.schema import LearningRecord, Report, TargetRecord
@@ -184,28 +183,6 @@ def fixed_table(inspection: Inspection, *, hints: bool = False) -> Table:
     for part in inspection.fixed:
         hint = [Text(part.hint)] if hints else []
         table.add_row(Text(shortened(part.producer)), str(part.channels), Text(part.reason), *hint)
-    return table
-
-
-def bench_table(result: BenchResult) -> Table:
-    """Show models side by side, each with its ratio to the first."""
-    table = _table("model", "p50", "ratio", "95 % CI of p50", "p90", "p99", "mean", "spread", "MACs", "size")
-    first = result.models[0].latency.p50_ms if result.models else 0.0
-    for model in result.models:
-        latency = model.latency
-        low, high = latency.ci95_ms
-        table.add_row(
-            Text(elided(model.path)),
-            milliseconds(latency.p50_ms),
-            f"{latency.p50_ms / first:.3f}" if first else "",
-            f"{milliseconds(low)} - {milliseconds(high)}",
-            milliseconds(latency.p90_ms),
-            milliseconds(latency.p99_ms),
-            milliseconds(latency.mean_ms),
-            percent(latency.spread),
-            count(model.macs),
-            data_size(model.file_bytes),
-        )
     return table
 
 

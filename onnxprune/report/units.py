@@ -34,6 +34,12 @@ def percent(share: float, digits: int = 1) -> str:
     return f"{100 * share:.{digits}f} %"
 
 
+def rate(value: float) -> str:
+    """Three significant digits: `1.90 k/s`, `81.3/s`."""
+    text = _prefixed(value, _COUNTS, "") if value >= 999.5 else _three_digits(value)
+    return f"{text}/s"
+
+
 def change(before: float, after: float) -> str:
     """How much less or more: `-52 % (2.1x)`, `+3 %`; empty where there was nothing before."""
     if before <= 0:

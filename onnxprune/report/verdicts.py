@@ -9,7 +9,8 @@ from onnxprune.errors import (
     TargetOutOfReachError,
     VerificationError,
 )
-from onnxprune.report.bench import BenchResult
+from onnxprune.report.bench import BenchResult, RegressionRecord
+from onnxprune.report.bench_tables import regression_line
 from onnxprune.report.comparison import Comparison
 from onnxprune.report.figures import LatencyFigures
 from onnxprune.report.junit import Case, Outcome
@@ -65,8 +66,13 @@ def failed_case(name: str, error: BaseException) -> Case:
 
 
 def bench_cases(result: BenchResult) -> list[Case]:
-    """Return a case for each model that was measured."""
-    return [Case(f"measured {model.path}", "passed", _latency(model.latency)) for model in result.models]
+    """Return a case for each model that was measured, and for each that was compared with a baseline."""
+    measured = [Case(f"measured {model.path}", "passed", _latency(model.latency)) for model in result.models]
+    compared = [
+        Case(f"no regression {record.path}", _regression(record), regression_line(record))
+        for record in result.regressions
+    ]
+    return measured + compared
 
 
 def comparison_cases(comparison: Comparison) -> list[Case]:
@@ -123,6 +129,12 @@ def _drop_case(report: Report, max_drop: float | None, rejection: str | None) ->
     if max_drop is None:
         return Case(DROP, "skipped", f"no limit was given; {lost}")
     return Case(DROP, "passed", f"{lost}, {max_drop:g} allowed")
+
+
+def _regression(record: RegressionRecord) -> Outcome:
+    if record.verdict == "regression":
+        return "failure"
+    return "skipped" if record.verdict == "undecided" and record.noisy else "passed"
 
 
 def _latency(latency: LatencyFigures) -> str:

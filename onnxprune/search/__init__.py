@@ -6,7 +6,7 @@ is predicted from measured layers and confirmed by measuring. The search reaches
 
 from onnxprune.search.agents import Agent, RandomAgent, RlAgent, RlConfig
 from onnxprune.search.allocation import Problem
-from onnxprune.search.calibration import calibrated
+from onnxprune.search.calibration import calibrated, drawn_structures, network_key, with_kept
 from onnxprune.search.candidates import Candidate, Judge, Judgement, Verdict
 from onnxprune.search.environment import Environment
 from onnxprune.search.learned import Task, learn_plan
@@ -64,6 +64,7 @@ __all__ = [
     "Task",
     "Verdict",
     "calibrated",
+    "drawn_structures",
     "exact",
     "find_plan",
     "full_counts",
@@ -73,6 +74,7 @@ __all__ = [
     "learn_plan",
     "limit_of",
     "make_plan",
+    "network_key",
     "original_cost",
     "out_of_reach",
     "paper_problem",
@@ -84,4 +86,5 @@ __all__ = [
     "rl_pruner_config",
     "search",
     "search_budget",
+    "with_kept",
 ]

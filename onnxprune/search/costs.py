@@ -10,12 +10,14 @@ from typing import TypeVar
 import numpy as np
 
 from onnxprune.channels import ChannelMap
-from onnxprune.search.sizes import AxisSize, Counts, PaperCost, Product
+from onnxprune.search.sizes import AxisSize, Counts, Join, PaperCost, Product
 
 Item = TypeVar("Item")
 # Of the figures from the layers' own measurements, beside each structure measured whole.
 _PRIOR_WEIGHT = 1e-3
 _LEAST_SHARE = 0.05
+# Of the cheapest structure's mean layer, that it may take less in the network than alone.
+_MOST_OVERHEAD = 0.9
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,14 @@ class LatencyCost:
     the runtime itself) is spread over the entries that the other nodes write.
     """
 
-    def __init__(self, terms: Sequence[LayerTerm], paper: PaperCost, original: np.ndarray, latency_ms: float) -> None:
+    def __init__(
+        self,
+        terms: Sequence[LayerTerm],
+        paper: PaperCost,
+        original: np.ndarray,
+        latency_ms: float,
+        block: int = 1,
+    ) -> None:
         """Calibrate on the unpruned network.
 
         Args:
@@ -55,33 +64,43 @@ class LatencyCost:
             paper: Closed forms of the network's sizes.
             original: Counts of the unpruned network.
             latency_ms: Its measured latency.
+            block: Channels that the device's kernels keep together.
         """
         self._terms = tuple(terms)
         self._activations = paper.activations
+        self._joins = paper.joins
+        self._block = block
         layers_ms = sum(term.of(original) for term in self._terms)
         # Layers measured alone can add up to more than the whole, where neighbours keep data in the cache.
-        self._scale = min(1.0, latency_ms / layers_ms) if layers_ms else 1.0
-        rest_ms = max(latency_ms - layers_ms * self._scale, 0.0)
-        self._entry_ms = rest_ms / max(paper.activations_of(original), 1)
-        self._layer_ms = 0.0
-        self._terms_of = _by_group(len(original), [(t, [t.channels_in, t.channels_out]) for t in self._terms])
-        self._activations_of = _by_group(len(original), [(p, list(p.sizes)) for p in self._activations])
+        scale = min(1.0, latency_ms / layers_ms) if layers_ms else 1.0
+        rest_ms = max(latency_ms - layers_ms * scale, 0.0)
+        self._weights: tuple[float, ...] = (scale, rest_ms / max(paper.activations_of(original), 1), 0.0, 0.0)
+        items: list[tuple[LayerTerm | Product | Join, list[AxisSize]]] = [
+            *((t, [t.channels_in, t.channels_out]) for t in self._terms),
+            *((p, list(p.sizes)) for p in self._activations),
+            *((j, [*j.entries.sizes, *j.parts]) for j in self._joins),
+        ]
+        self._of = [_Parts.among(touched) for touched in _by_group(len(original), items)]
+        self._all = _Parts(self._terms, self._activations, self._joins)
 
     def total(self, counts: np.ndarray) -> float:
         """Return the predicted latency in ms."""
-        return self._sum(self._terms, self._activations, counts.tolist())
+        return self._sum(self._all, counts.tolist())
 
     def around(self, group: int, counts: np.ndarray) -> float:
         """Return the predicted ms of everything one group's count affects."""
-        return self._sum(self._terms_of[group], self._activations_of[group], counts.tolist())
+        return self._sum(self._of[group], counts.tolist())
 
     def refitted(self, structures: Sequence[np.ndarray], measured_ms: Sequence[float]) -> LatencyCost:
-        """Correct what layers, entries and each layer's call cost, by structures that were measured whole.
+        """Correct what layers, entries, joins and each layer's call cost, by structures that were measured whole.
 
-        Layers measured alone lack what happens between them: reordered data, caches, the runtime's own work. With L the
-        sum of the layers' own ms, E the entries that other nodes write and N the number of layers left,
+        Layers measured alone lack what happens between them: reordered data, caches, the runtime's own work; and data
+        stays in caches between them. With L the sum of the layers' own ms, E the entries that
+        other nodes write, J those of joins whose parts do not fill blocks (they leave the blocked layout, and come back
+        to it) and N the number of layers left,
 
-            ms = a L + b E + c N,   c >= 0, a and b at least a twentieth of what they were
+            ms = a L + b E + j J + c N,   a and b at least a twentieth of what they were, j >= 0,
+                                          c >= -0.9 of the cheapest structure's mean layer
 
         by least squares of the relative errors, with a little weight on the figures from before. (The bounds: on a
         device too noisy to see a difference, channels must still cost something.)
@@ -90,28 +109,46 @@ class LatencyCost:
             structures: Counts, shape (groups,) each.
             measured_ms: Measured latency of each.
         """
-        parts = np.array([self._parts(self._terms, self._activations, s.tolist()) for s in structures])
+        parts = np.array([self._all.of(s.tolist(), self._block) for s in structures])
         typical = np.maximum(parts.mean(axis=0), 1e-12)
         ms = np.asarray(measured_ms)
-        before = np.array([self._scale, self._entry_ms, self._layer_ms])
+        before = np.array(self._weights)
+        cheapest = float((parts[:, 0] / np.maximum(parts[:, 3], 1)).min())
+        least = np.array([before[0] * _LEAST_SHARE, before[1] * _LEAST_SHARE, 0.0, -_MOST_OVERHEAD * cheapest])
         hold = np.diag(typical) * np.sqrt(_PRIOR_WEIGHT * len(ms)) / ms.mean()
         rows = np.concatenate([parts / ms[:, None], hold])
-        least = before * [_LEAST_SHARE, _LEAST_SHARE, 0.0]
         fitted = _non_negative(rows, np.concatenate([np.ones(len(ms)), hold @ before]) - rows @ least)
         corrected = copy(self)
-        corrected._scale, corrected._entry_ms, corrected._layer_ms = (least + fitted).tolist()
+        corrected._weights = tuple((least + fitted).tolist())
         return corrected
 
-    def _sum(self, terms: Sequence[LayerTerm], activations: Sequence[Product], counts: Counts) -> float:
-        layers_ms, entries, layers = self._parts(terms, activations, counts)
-        return layers_ms * self._scale + entries * self._entry_ms + layers * self._layer_ms
+    def _sum(self, parts: _Parts, counts: Counts) -> float:
+        return sum(weight * part for weight, part in zip(self._weights, parts.of(counts, self._block), strict=True))
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What a latency is made of: the whole network's, or what one group has a say in."""
+
+    terms: tuple[LayerTerm, ...]
+    activations: tuple[Product, ...]
+    joins: tuple[Join, ...]
 
     @staticmethod
-    def _parts(
-        terms: Sequence[LayerTerm], activations: Sequence[Product], counts: Counts
-    ) -> tuple[float, float, float]:
-        own_ms = [term.of(counts) for term in terms]
-        return sum(own_ms), sum(p.of(counts) for p in activations), sum(ms > 0 for ms in own_ms)
+    def among(items: Sequence[LayerTerm | Product | Join]) -> _Parts:
+        """Sort parts by what they are."""
+        return _Parts(
+            tuple(item for item in items if isinstance(item, LayerTerm)),
+            tuple(item for item in items if isinstance(item, Product)),
+            tuple(item for item in items if isinstance(item, Join)),
+        )
+
+    def of(self, counts: Counts, block: int) -> tuple[float, float, float, float]:
+        """Return the layers' own ms, entries, entries of misaligned joins, and the number of layers left."""
+        own_ms = [term.of(counts) for term in self.terms]
+        entries = sum(product.of(counts) for product in self.activations)
+        joined = sum(join.misaligned(counts, block) for join in self.joins)
+        return sum(own_ms), entries, joined, sum(ms > 0 for ms in own_ms)
 
 
 def _non_negative(rows: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -19,6 +19,8 @@ from onnxprune.search.sizes import CONTRACTIONS, AxisSizes, full_counts, paper_c
 Shapes = Mapping[str, tuple[int, ...]]
 # Layers that together make up less than this share of the network's time do not decide about anyone's step.
 _MINOR_SHARE = 0.05
+# onnxruntime's blocked layouts hold 8 or 16 channels together; larger steps come from elsewhere.
+_LARGEST_BLOCK = 16
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def latency_problem(
         for (node, spec), granule in zip(found, granules, strict=True)
     ]
     steps = _group_steps(channels, terms, granules, own_ms)
-    cost = LatencyCost(terms, paper, full_counts(channels), original_ms)
+    cost = LatencyCost(terms, paper, full_counts(channels), original_ms, _block(granules))
     table.save()
     admissible = multiples(channels, steps)
     return Problem(channels, subject.scores, admissible, paper, cost, overhead_bytes(subject.model))
@@ -179,6 +181,11 @@ def _group_steps(
                 step = max(1, round(granule * channels.groups[group].channels_per_unit / per_unit))
                 wishes[group][step] = wishes[group].get(step, 0.0) + cost
     return [_decide(wish) if wish else 1 for wish in wishes]
+
+
+def _block(granules: Sequence[tuple[int, int]]) -> int:
+    """Return the block that a device keeps channels in, as the steps of its layers show it."""
+    return max((granule for both in granules for granule in both if granule <= _LARGEST_BLOCK), default=1)
 
 
 def _decide(wishes: Mapping[int, float]) -> int:

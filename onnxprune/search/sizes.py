@@ -7,7 +7,7 @@ are sums of products of axis sizes. A search can ask for thousands of structures
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -71,6 +71,24 @@ class Product:
 
 
 @dataclass(frozen=True)
+class Join:
+    """A concatenation of channels.
+
+    Attributes:
+        entries: What it writes.
+        parts: Channels of each of its inputs.
+    """
+
+    entries: Product
+    parts: tuple[AxisSize, ...]
+
+    def misaligned(self, counts: Counts, block: int) -> int:
+        """Return the entries it writes where an input does not fill blocks of channels; 0 where all do."""
+        whole = all(part.of(counts) % block == 0 for part in self.parts)
+        return 0 if whole else self.entries.of(counts)
+
+
+@dataclass(frozen=True)
 class PaperCost:
     """Sums over the network as functions of the groups' counts.
 
@@ -79,11 +97,13 @@ class PaperCost:
         parameters: One product an initializer, with its bytes per entry.
         activations: Entries written by the nodes that are no contractions, one product each; what is made of weights
             alone is none.
+        joins: Concatenations of channels.
     """
 
     macs: Mapping[str, Product]
     parameters: tuple[tuple[Product, float], ...]
     activations: tuple[Product, ...]
+    joins: tuple[Join, ...] = ()
 
     def macs_of(self, counts: Counts) -> int:
         """Return the network's multiply-accumulates."""
@@ -170,7 +190,18 @@ def paper_cost(model: ir.Model, channels: ChannelMap, shapes: Mapping[str, tuple
         for v in model.graph.initializers.values()
         if v.const_value is not None and v.const_value.dtype != ir.DataType.STRING
     ]
-    return PaperCost(macs, tuple(parameters), tuple(activations))
+    joins = tuple(_joins(model, sizes, shapes))
+    return PaperCost(macs, tuple(parameters), tuple(activations), joins)
+
+
+def _joins(model: ir.Model, sizes: AxisSizes, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[Join]:
+    for node in model.graph:
+        written = str(node.outputs[0].name)
+        read = [str(v.name) for v in node.inputs if v is not None]
+        if node.op_type != "Concat" or origin_of(node.outputs[0]) is not None:
+            continue
+        if all(len(shapes.get(name, ())) > 2 for name in (written, *read)) and node.attributes.get_int("axis", 0) == 1:
+            yield Join(sizes.tensor(written), tuple(sizes.axis(name, 1) for name in read))
 
 
 def _macs(node: ir.Node, sizes: AxisSizes, shapes: Mapping[str, tuple[int, ...]]) -> Product | None:

@@ -13,7 +13,7 @@ Optimizer = Literal["sgd", "adamw"]
 Augmentation = Literal["flip", "shift"]
 StoppedBy = Literal["epochs", "time budget"]
 
-LEARNING_RATES: dict[str, float] = {"sgd": 0.02, "adamw": 2e-3}
+LEARNING_RATES: dict[str, float] = {"sgd": 5e-3, "adamw": 5e-4}
 """Peak learning rate of each optimizer at 64 samples a step, where none is given."""
 _FEWEST_BATCHES = 8
 
@@ -28,7 +28,8 @@ class DistillConfig:
         steps: Optimizer steps aimed at where `epochs` is None.
         batch_size: Samples a step; fewer where the data set has fewer than 8 such batches.
         learning_rate: Peak learning rate; None: LEARNING_RATES.
-        optimizer: "sgd" (with Nesterov momentum) or "adamw".
+        optimizer: "sgd" (with Nesterov momentum) or "adamw", whose steps do not depend on the size of the loss:
+            networks that are sure of their answers have losses, and gradients, ten times those of others.
         momentum: Of SGD.
         weight_decay: On weights, not on biases and scales; of AdamW it is multiplied by 100, since it acts
             times the learning rate.
@@ -55,7 +56,7 @@ class DistillConfig:
     steps: int = 2000
     batch_size: int = 64
     learning_rate: float | None = None
-    optimizer: Optimizer = "sgd"
+    optimizer: Optimizer = "adamw"
     momentum: float = 0.9
     weight_decay: float = 1e-4
     temperature: float = 4.0

@@ -10,7 +10,7 @@ import pytest
 import onnxprune
 from tests.cli.conftest import Run
 
-COMMANDS = ("compress", "prune", "resume", "plot", "inspect", "bench", "demo")
+COMMANDS = ("compress", "prune", "resume", "plot", "inspect", "bench", "profile", "demo")
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
@@ -23,6 +23,7 @@ def test_help_names_the_exit_codes(run: Run, command: str) -> None:
         "2    usage",
         "3    the target is out of reach",
         "4    --max-drop exceeded",
+        "5    bench --compare: slower",
     ):
         assert line in result.output
 
@@ -40,7 +41,7 @@ def test_options_stand_under_headings(run: Run) -> None:
     assert positions[1] < text.index("--output") < positions[2]
 
 
-@pytest.mark.parametrize("command", ["compress", "prune", "bench"])
+@pytest.mark.parametrize("command", ["compress", "prune", "bench", "profile"])
 def test_every_option_that_has_a_default_shows_it(run: Run, command: str) -> None:
     text = " ".join(run(command, "--help").output.split())
     for option in onnxprune.cli.main.commands[command].params:

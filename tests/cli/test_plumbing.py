@@ -243,7 +243,7 @@ def test_bench(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         report = make_report()
         assert report.device is not None
         rows = tuple(
-            BenchedModel(path=m, file_bytes=1, macs=2, parameters=3, latency=latency(1.0 + i))
+            BenchedModel(path=m, file_bytes=1, macs=2, parameters=3, latency=latency(1.0 + i), ratio=1.0 + i)
             for i, m in enumerate(models)
         )
         return BenchResult(onnxprune_version="0", environment=report.environment, device=report.device, models=rows)
@@ -252,14 +252,14 @@ def test_bench(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     result = run("bench", "a.onnx", "b.onnx", "--threads", "2", "--sessions", "3")
     assert result.exit_code == 0, result.output
     assert "a.onnx" in result.stdout
-    assert "2.000" in result.stdout
+    assert "2.00 ms" in result.stdout
     as_json = BenchResult.model_validate_json(run("bench", "a.onnx", "--json").stdout)
     assert as_json.models[0].path == "a.onnx"
     assert recorded[0].pop("observer") is not None
     assert recorded[0] == {
         **{"models": ("a.onnx", "b.onnx"), "input_shapes": None, "device": "local", "provider": None},
-        **{"threads": 2, "batch": 1},
-        "sessions": 3,
+        **{"threads": 2, "batch": 1, "io_binding": None, "sessions": 3, "per_layer": False, "memory": True},
+        **{"compare": None, "max_regression": 0.05, "force": False, "report": None},
     }
 
 

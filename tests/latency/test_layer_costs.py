@@ -165,3 +165,16 @@ def test_moving_up_a_count_on_an_axis(tmp_path: Path) -> None:
 )
 def test_every_kind_of_layer_can_be_timed(spec: LayerSpec) -> None:
     assert 0 < ProfilingTimer(MeasureOptions()).time_ms(spec) < 1e4
+
+
+def test_less_than_a_granule_of_input_channels_costs_less_where_it_is_measured_so(tmp_path: Path) -> None:
+    def direct_ms(spec: LayerSpec) -> float:
+        """Below a block, input channels are read one by one."""
+        channels_in = spec.channels_in if spec.channels_in < 16 else -(-spec.channels_in // 16) * 16
+        return channels_in * -(-spec.channels_out // 16) * 1e-3
+
+    spec = CONV.at(32, 96)
+    surface = LayerCosts(FakeLayerTimer(direct_ms), tmp_path).surface(spec, 16, 16)
+    for c_in in (4, 8, 12, 16, 32):
+        assert surface(c_in, 96) == pytest.approx(direct_ms(spec.at(c_in, 96)))
+    assert surface(20, 96) == pytest.approx(direct_ms(spec.at(20, 96)))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from onnxprune.errors import DeviceError
-from onnxprune.latency import LocalDevice, MeasureOptions, predictor
+from onnxprune.latency import LocalDevice, MeasureOptions, local, predictor
 from tests.latency.models import FEEDS, one_op
 
 SHORT = MeasureOptions(sessions=3, warmup=2, min_runs=7, session_ms=0.0)
@@ -115,3 +115,17 @@ def test_predictor_returns_the_outputs() -> None:
         run((np.ones((1, 5), np.float32),))
     with pytest.raises(DeviceError, match="cannot load"):
         predictor(b"no model")
+
+
+def test_nodes_that_fall_back_are_looked_for_in_every_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    own, cpu = "XnnpackExecutionProvider", "CPUExecutionProvider"
+    nodes = {"a": {own: {"Conv": 2}, cpu: {"Gemm": 1}}, "b": {cpu: {"Resize": 4}}}
+    monkeypatch.setattr(local, "require_provider", lambda name: name)
+    monkeypatch.setattr(local, "Session", lambda name, *_, **__: name)
+    monkeypatch.setattr(local, "nodes_by_provider", lambda session, _: nodes[session])
+    device, options = Bench({"a": 1.0, "b": 1.0}).device(), MeasureOptions(provider="xnnpack", sessions=1)
+    for _ in range(2):
+        device.measure({"a": b"", "b": b""}, {"a": {}, "b": {}}, options)
+    first, second = device.take_notes()
+    assert first.startswith("model 'a': 1 of 3 nodes do not run on XnnpackExecutionProvider but fall back")
+    assert second.startswith("model 'b': 4 of 4 nodes do not run on XnnpackExecutionProvider")

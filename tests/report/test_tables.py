@@ -11,10 +11,17 @@ from rich.console import Console, RenderableType
 from onnxprune.report import (
     BenchedModel,
     BenchResult,
+    CopyFigures,
+    LayersRecord,
+    LayerTimeRecord,
+    MemoryFigures,
     TargetRecord,
     bench_table,
     changes_table,
+    layer_tables,
     outcome_lines,
+    runs_table,
+    sizes_table,
     summary_table,
     units,
 )
@@ -147,20 +154,76 @@ def test_changes_of_groups() -> None:
     assert row(changes_table(make_report()), "conv1") == ["conv1 + 1 more", "16", "12", "-25 % (1.3x)"]
 
 
+INSIDE = {
+    "memory": MemoryFigures(peak_bytes=60_000_000, base_bytes=40_000_000),
+    "copies": CopyFigures(inputs_ms=0.1, outputs_ms=0.2),
+}
+
+
 def test_bench_compares_to_the_first_model() -> None:
     report = make_report()
     assert report.device is not None
     models = tuple(
-        BenchedModel(path=f"/a/{name}.onnx", file_bytes=1_000_000, macs=2_000_000, parameters=3, latency=latency(ms))
-        for name, ms in (("first", 2.0), ("second", 1.0))
+        BenchedModel(
+            path=f"/a/{name}.onnx",
+            file_bytes=1_000_000,
+            macs=2_000_000,
+            parameters=3,
+            latency=latency(ms),
+            **figures,
+        )
+        for name, ms, figures in (
+            ("first", 2.0, {}),
+            (
+                "second",
+                1.0,
+                {"ratio": 0.5, "ratio_ci95": (0.49, 0.51), "throughput": 1500.0, "load_ms": 12.0, **INSIDE},
+            ),
+        )
     )
     result = BenchResult(onnxprune_version="0.1.0", environment=report.environment, device=report.device, models=models)
     table = bench_table(result)
-    assert row(table, "/a/first.onnx")[:4] == ["/a/first.onnx", "2.00 ms", "1.000", "1.98 ms - 2.02 ms"]
-    assert row(table, "/a/second.onnx") == [
-        *("/a/second.onnx", "1.00 ms", "0.500", "0.990 ms - 1.01 ms", "1.10 ms", "1.20 ms", "1.02 ms"),
-        *("3.1 %", "2.00 M", "1.00 MB"),
+    assert row(table, "first.onnx") == ["first.onnx", "2.00 ms", "1.98 to 2.02 ms", "1.000", "3.1 %"]
+    second = ["second.onnx", "1.00 ms", "0.990 to 1.01 ms", "0.500 (0.490 to 0.510)", "3.1 %"]
+    assert row(table, "second.onnx") == second
+    runs = runs_table(result)
+    assert row(runs, "first.onnx")[1:] == ["2.20 ms", "2.40 ms", "2.04 ms"]
+    assert row(runs, "second.onnx")[3:] == ["1.02 ms", "1.50 k/s", "12.0 ms", "0.100 ms", "0.200 ms"]
+    sizes = sizes_table(result)
+    assert row(sizes, "first.onnx") == ["first.onnx", "2.00 M", "3", "1.00 MB"]
+    assert row(sizes, "second.onnx")[1:3] == ["60.0 MB", "20.0 MB"]
+    same = result.model_copy(update={"models": (models[0], models[0].model_copy(update={"path": "/b/first.onnx"}))})
+    assert row(bench_table(same), "/b/first.onnx")[1] == "2.00 ms"
+
+
+def test_layers_are_shown_by_their_time() -> None:
+    report = make_report()
+    assert report.device is not None
+    layers = tuple(
+        LayerTimeRecord(name=name, op=op, fused=fused, kernels=2, provider="P", ms=ms, share=ms / 10)
+        for name, op, fused, ms in (
+            ("conv1", "Conv", ("Relu",), 2.0),
+            ("fc", "Gemm", (), 5.0),
+            ("", "ReorderOutput", (), 1.0),
+            ("pool", "MaxPool", (), 0.5),
+            ("flat", "Flatten", (), 1.5),
+        )
+    )
+    model = BenchedModel(
+        path="a.onnx",
+        file_bytes=1,
+        macs=1,
+        parameters=1,
+        latency=latency(1.0),
+        layers=LayersRecord(runs=9, run_ms=11.0, kernels_ms=10.0, layers=layers),
+    )
+    result = BenchResult(onnxprune_version="0", environment=report.environment, device=report.device, models=(model,))
+    (table,) = layer_tables(result, 4)
+    assert [cell for column in table.columns[:1] for cell in map(str, column.cells)] == [
+        *("fc", "conv1", "flat", "(inserted by onnxruntime, 2)", "1 others"),
     ]
+    assert row(table, "conv1") == ["conv1", "Conv + Relu", "2.00 ms", "20.0 %"]
+    assert row(table, "1 others") == ["1 others", "0.500 ms", "5.0 %"]
 
 
 @pytest.mark.parametrize(

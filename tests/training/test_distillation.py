@@ -12,7 +12,7 @@ from onnxprune.errors import DataError, DeviceError, TrainingError
 from onnxprune.training import DistillConfig, distil, evaluate, module_predict, open_data, synthetic_data
 
 CLASSES = 4
-FAST = DistillConfig(epochs=6, batch_size=16, device="cpu")
+FAST = DistillConfig(epochs=6, batch_size=16, learning_rate=0.01, device="cpu")
 
 
 class Tiny(nn.Module):
@@ -126,7 +126,8 @@ def test_leaves_teacher_modes_and_random_state_alone(splits, teacher):
 def test_a_teacher_may_be_a_function_on_arrays(splits, teacher):
     students = [damaged(teacher) for _ in range(2)]
     for student, original in zip(students, (teacher, module_predict(teacher)), strict=True):
-        distil(student, original, splits.train, splits.val, DistillConfig(epochs=2, batch_size=16))
+        # Where a gradient is all but zero, AdamW would make whole steps of rounding errors.
+        distil(student, original, splits.train, splits.val, DistillConfig(epochs=2, batch_size=16, optimizer="sgd"))
     assert close(*map(weights, students))
 
 
@@ -276,7 +277,7 @@ def test_a_fixed_batch_size(splits, teacher):
     network = OfFour()
     network.load_state_dict(teacher.state_dict())
     student = damaged(network.eval(), 2.0)
-    config = DistillConfig(epochs=3, fixed_batch=4)
+    config = DistillConfig(epochs=3, fixed_batch=4, learning_rate=0.005)
     history = distil(student, network, splits.train, splits.val, config)
     assert history.best.val.kl < history.records[0].val.kl / 2
 

@@ -42,7 +42,7 @@ def test_layers_inside_come_closer(grey):
             student.layers[0].weight.mul_(0.3)
         rows = np.array([0, 2, 5])
         kept = {"layers.0.weight": rows, "layers.2.weight": np.arange(5)}
-        config = DistillConfig(epochs=4, feature_weight=weight, batch_size=16)
+        config = DistillConfig(epochs=4, feature_weight=weight, batch_size=16, learning_rate=0.005)
         distil(student, teacher, data.train, None, config, kept=kept)
         errors[weight] = inner_error(student, teacher, rows, torch.from_numpy(x))
     assert errors[10.0] < 0.5 * errors[0.0]

@@ -23,9 +23,12 @@ from typing import Any
 
 import numpy as np
 
+from onnxprune.latency.on_device.binding import Bound
+from onnxprune.latency.on_device.breakdown import node_times
 from onnxprune.latency.on_device.content import make_array, write_segment
 from onnxprune.latency.on_device.machine import Watch, facts
-from onnxprune.latency.on_device.timing import Profiled, layer_ms, nodes_by_provider, timed_round
+from onnxprune.latency.on_device.memory import ChildFailedError, peak_memory
+from onnxprune.latency.on_device.timing import Profiled, layer_ms, nodes_by_provider, profiler_overhead_ms, whole_round
 
 FOLDER_PREFIX = "onnxprune-"
 """How the name of a runner's folder begins."""
@@ -48,7 +51,8 @@ class Served:
     def __init__(self, name: str, source: Any, options: Any, profile: str | None = None) -> None:
         import onnxruntime as ort
 
-        self._name = name
+        self._name, self._options = name, options
+        self._bound: Bound | None = None
         if options.provider not in ort.get_available_providers():
             raise RefusedError("provider", ", ".join(ort.get_available_providers()), name)
         settings = ort.SessionOptions()
@@ -58,10 +62,9 @@ class Served:
         if profile is not None:
             settings.enable_profiling = True
             settings.profile_file_prefix = profile
-        providers: list[Any] = [(options.provider, dict(options.provider_options))]
         try:
             self._session: Any = ort.InferenceSession(
-                source, settings, providers=providers + [_CPU] * (options.provider != _CPU), enable_fallback=0
+                source, settings, providers=_providers(options), enable_fallback=0
             )
         except Exception as error:
             raise RefusedError("load", str(error), self._name) from error
@@ -71,13 +74,31 @@ class Served:
     def run(self, feeds: Mapping[str, np.ndarray]) -> None:
         """Run once."""
         try:
-            self._session.run(None, feeds)
+            if self._options.binds:
+                self._on_device(feeds).run()
+            else:
+                self._session.run(None, feeds)
         except Exception as error:
             raise RefusedError("run", str(error), self._name) from error
+
+    def copies_ms(self, feeds: Mapping[str, np.ndarray]) -> list[float]:
+        """Return the times of copies there and back."""
+        return self._on_device(feeds).copies_ms()
+
+    def _on_device(self, feeds: Mapping[str, np.ndarray]) -> Bound:
+        if self._bound is None or self._bound.feeds is not feeds:
+            number = int(dict(self._options.provider_options).get("device_id", 0))
+            self._bound = Bound(self._session, feeds, self._options.provider, number)
+        return self._bound
 
     def end_profile(self) -> object:
         """Stop profiling and return the file."""
         return self._session.end_profiling()
+
+
+def _providers(options: Any) -> list[Any]:
+    wanted = (options.provider, dict(options.provider_options))
+    return [wanted, (_CPU, {})][: 1 + (options.provider != _CPU)]
 
 
 class Service:
@@ -128,12 +149,25 @@ class Service:
 
     def _do_round(self, request: Mapping[str, Any]) -> dict[str, Any]:
         options = types.SimpleNamespace(**request["options"])
-        runners: dict[str, Served] = {}
-        for name in request["order"]:
-            runners[name] = Served(name, self._model(request["models"][name]), options)
         feeds = {name: self._feeds[key] for name, key in request["feeds"].items()}
         watch = Watch()
-        return {"samples_ms": timed_round(runners, feeds, options), "seen": watch.stop()}
+
+        def serve_model(name: str) -> Served:
+            return Served(name, self._model(request["models"][name]), options)
+
+        return {"timed": whole_round(serve_model, request["order"], feeds, options), "seen": watch.stop()}
+
+    def _do_nodes(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        with self._profiled(self._model(request["model"]), request) as session:
+            return node_times(session, self._feeds[request["feeds"]])
+
+    def _do_memory(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        options = types.SimpleNamespace(**request["options"])
+        feeds = self._feeds[request["feeds"]]
+        try:
+            return peak_memory(self._model(request["model"]), feeds, options, _providers(options), self._folder)
+        except ChildFailedError as error:
+            raise RefusedError("memory-child", str(error), request["name"]) from error
 
     def _do_placement(self, request: Mapping[str, Any]) -> dict[str, Any]:
         with self._profiled(self._model(request["model"]), request) as session:
@@ -141,9 +175,16 @@ class Service:
 
     def _do_layer(self, request: Mapping[str, Any]) -> dict[str, Any]:
         feeds = {name: make_array(told) for name, told in request["arrays"].items()}
-        by_kernel = request["options"]["provider"] == _CPU
+        by_kernel, overhead_ms = request["options"]["provider"] == _CPU, request["overhead_ms"]
         with self._profiled(zlib.decompress(base64.b64decode(request["model"])), request) as session:
-            return {"ms": layer_ms(session, feeds, request["bread"], by_kernel=by_kernel)}
+            return {"ms": layer_ms(session, feeds, request["bread"], by_kernel=by_kernel, overhead_ms=overhead_ms)}
+
+    def _do_overhead(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        feeds = {name: make_array(told) for name, told in request["arrays"].items()}
+        model = zlib.decompress(base64.b64decode(request["model"]))
+        plain = Served(request["name"], model, types.SimpleNamespace(**request["options"]))
+        with self._profiled(model, request) as session:
+            return {"ms": profiler_overhead_ms(session, plain, feeds, request["nodes"])}
 
     def _do_sweep(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """End runners whose connection was lost, and remove their folders."""

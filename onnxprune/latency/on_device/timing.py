@@ -14,6 +14,8 @@ import numpy as np
 # others' weights in the cache; the first run of a turn is not timed for the same reason.
 _TURN_RUNS = 5
 _LAYER_BUDGET_S, _LAYER_MIN_RUNS, _LAYER_MAX_RUNS = 0.012, 4, 60
+# A layer that takes less than the profiler can see is still there.
+_SHORTEST_MS = 1e-4
 # What onnxruntime puts before the names of layers whose half precision it has no kernel for.
 _CAST_PREFIX = "InsertedPrecisionFreeCast_"
 
@@ -50,6 +52,40 @@ class Plan(Protocol):
     @property
     def session_ms(self) -> float:
         """Time to measure for."""
+
+    @property
+    def binds(self) -> bool:
+        """Whether inputs and outputs stay in the provider's memory."""
+
+
+def whole_round(
+    open_runner: Callable[[str], Runner],
+    names: Sequence[str],
+    feeds: Mapping[str, Mapping[str, np.ndarray]],
+    plan: Plan,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, dict[str, Any]]:
+    """Load models, in order, and let them take turns; see `timed_round`.
+
+    Returns:
+        By model: `samples_ms`, the timed runs; `load_ms`, what loading took; `copies_ms`, what copies there and back
+        take where they are not part of a run.
+    """
+    runners: dict[str, Any] = {}
+    load_ms: dict[str, float] = {}
+    for name in names:
+        start = clock()
+        runners[name] = open_runner(name)
+        load_ms[name] = (clock() - start) * 1e3
+    samples = timed_round(runners, feeds, plan, clock)
+    return {
+        name: {
+            "samples_ms": samples[name],
+            "load_ms": load_ms[name],
+            "copies_ms": runners[name].copies_ms(feeds[name]) if plan.binds else None,
+        }
+        for name in names
+    }
 
 
 def timed_round(
@@ -91,7 +127,14 @@ def _turn(timed_ms: Sequence[float], plan: Plan) -> int:
     return min(_TURN_RUNS, limit - len(timed_ms))
 
 
-def layer_ms(session: Profiled, feeds: Mapping[str, np.ndarray], bread: Sequence[str], *, by_kernel: bool) -> float:
+def layer_ms(
+    session: Profiled,
+    feeds: Mapping[str, np.ndarray],
+    bread: Sequence[str],
+    *,
+    by_kernel: bool,
+    overhead_ms: float = 0.0,
+) -> float:
     """Return the mean of the fastest quarter of the runs: what disturbs a run only ever adds to it.
 
     Args:
@@ -99,6 +142,7 @@ def layer_ms(session: Profiled, feeds: Mapping[str, np.ndarray], bread: Sequence
         feeds: Its inputs.
         bread: Names of the nodes before and behind the layer.
         by_kernel: Take the kernels' times where the profile has them; else the clock's.
+        overhead_ms: What the profiler adds to the time of each kernel; see `profiler_overhead_ms`.
     """
     session.run(feeds)
     wall: list[float] = []
@@ -108,9 +152,36 @@ def layer_ms(session: Profiled, feeds: Mapping[str, np.ndarray], bread: Sequence
         session.run(feeds)
         wall.append((time.perf_counter() - start) * 1e3)
     kernels = _kernels(session.end_profile())
-    inside = _between_bread(kernels, bread)[1:] if by_kernel else []
-    runs = np.sort(inside or wall)
-    return float(runs[: max(1, len(runs) // 4)].mean())
+    inside = _between_bread(kernels, bread, overhead_ms)[1:] if by_kernel else []
+    return max(_fastest_quarter(inside or wall), _SHORTEST_MS)
+
+
+def profiler_overhead_ms(
+    profiled: Profiled, plain: Runner, feeds: Mapping[str, np.ndarray], nodes: int, runs: int = 100
+) -> float:
+    """Return what the profiler adds to the time of a kernel: it writes the kernel down before it stops the clock.
+
+    Args:
+        profiled: A chain of nodes that do next to nothing, profiled.
+        plain: The same, not profiled.
+        feeds: Their inputs.
+        nodes: Length of the chain.
+        runs: Runs of each.
+    """
+    wall = []
+    for _ in range(runs):
+        profiled.run(feeds)
+        start = time.perf_counter()
+        plain.run(feeds)
+        wall.append((time.perf_counter() - start) * 1e3)
+    told = [event["dur"] / 1e3 for event in _kernels(profiled.end_profile())]
+    whole = [sum(told[start : start + nodes]) for start in range(0, len(told), nodes)]
+    return max(_fastest_quarter(whole) - _fastest_quarter(wall), 0.0) / nodes
+
+
+def _fastest_quarter(runs: Sequence[float]) -> float:
+    ordered = np.sort(runs)
+    return float(ordered[: max(1, len(ordered) // 4)].mean())
 
 
 def _kernels(profile: object) -> list[dict[str, Any]]:
@@ -118,15 +189,23 @@ def _kernels(profile: object) -> list[dict[str, Any]]:
     nodes = [event for event in events if event.get("cat") == "Node"]
     kernels = [event for event in nodes if str(event.get("name", "")).endswith("_kernel_time")]
     for event in kernels:
-        name = str(event["name"])
-        event["name"] = name[len(_CAST_PREFIX) :] if name.startswith(_CAST_PREFIX) else name
+        event["name"] = plain_name(str(event["name"]))
     return kernels
 
 
-def _between_bread(kernels: Sequence[dict[str, Any]], bread: Sequence[str]) -> list[float]:
+def plain_name(name: str) -> str:
+    """Return a node's name without what onnxruntime puts before it."""
+    return name[len(_CAST_PREFIX) :] if name.startswith(_CAST_PREFIX) else name
+
+
+def _between_bread(kernels: Sequence[dict[str, Any]], bread: Sequence[str], overhead_ms: float) -> list[float]:
     """Sum the kernel times (ms) of each run between the slices of bread; without bread the layer's own."""
+
+    def own_ms(event: dict[str, Any]) -> float:
+        return max(float(event["dur"]) / 1e3 - overhead_ms, 0.0)
+
     if not any(str(event["name"]).startswith(bread[0]) for event in kernels):
-        return [event["dur"] / 1e3 for event in kernels if str(event["name"]).startswith("layer")]
+        return [own_ms(event) for event in kernels if str(event["name"]).startswith("layer")]
     runs: list[float] = []
     current: float | None = None
     for event in kernels:
@@ -137,7 +216,7 @@ def _between_bread(kernels: Sequence[dict[str, Any]], bread: Sequence[str]) -> l
             runs.append(current)
             current = None
         elif current is not None:
-            current += event["dur"] / 1e3
+            current += own_ms(event)
     return runs
 
 

@@ -7,14 +7,16 @@ import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from onnxprune.errors import DeviceError
 from onnxprune.latency.device import Feeds, ModelSource, Progress
 from onnxprune.latency.hardware import with_provider_options
+from onnxprune.latency.inside import NodeProfile, PeakMemory
 from onnxprune.latency.interleaved import measure_rounds
 from onnxprune.latency.layer_costs import LayerCosts, scaled
-from onnxprune.latency.layers import BREAD_IN, BREAD_OUT, LayerSpec, sandwich
+from onnxprune.latency.layers import BREAD_IN, BREAD_OUT, CHAIN_NODES, LayerSpec, chain, sandwich
 from onnxprune.latency.options import MeasureOptions
 from onnxprune.latency.providers import PROVIDERS, fallback_note
 from onnxprune.latency.remote.conditions import conditions
@@ -42,6 +44,7 @@ class SshDevice:
         self.name = f"ssh://{target.address}"
         self._link = Link(target)
         self._send_weights = send_weights
+        self._overheads_ms: dict[int, float] = {}
         self._facts: dict[str, dict[str, object]] = {}
         self._notes: list[str] = []
         self._noted: set[str] = set()
@@ -81,21 +84,40 @@ class SshDevice:
         ]
         seen: list[dict[str, Any]] = []
 
-        def run_round(names: Sequence[str]) -> dict[str, list[float]]:
+        def run_round(names: Sequence[str]) -> dict[str, dict[str, Any]]:
             keys = {"models": _only(model_keys, names), "feeds": _only(feed_keys, names)}
             answer = self._link.ask({"do": "round", "order": list(names), **keys, "options": _told(options)}, uploads)
             seen.append(answer["seen"])
-            samples: dict[str, list[float]] = answer["samples_ms"]
-            return samples
+            timed: dict[str, dict[str, Any]] = answer["timed"]
+            return timed
 
         with self._explained(options):
             self._link.keep({upload.key for upload in uploads})
             result = measure_rounds(models, feeds, options.sessions, run_round, on_progress)
-            for name in list(models)[:1]:
+            for name in models:
                 self._see_fallback(name, (model_keys[name], feed_keys[name]), uploads, options)
         for kind, note in conditions(seen).items():
             self._note(kind, f"device '{self.name}' {note}")
         return result
+
+    def profile(self, name: str, source: ModelSource, feeds: Feeds, options: MeasureOptions) -> NodeProfile:
+        """Return what each node takes there; see `Device.profile`."""
+        return NodeProfile.from_dict(self._ask_about("nodes", (name, source), feeds, options))
+
+    def peak_memory(self, name: str, source: Path, feeds: Feeds, options: MeasureOptions) -> PeakMemory:
+        """Return the memory of a fresh process there; see `Device.peak_memory`."""
+        return PeakMemory(**self._ask_about("memory", (name, source), feeds, options))
+
+    def _ask_about(
+        self, what: str, model: tuple[str, ModelSource], feeds: Feeds, options: MeasureOptions
+    ) -> dict[str, Any]:
+        """Ask something about one model, which may be there already."""
+        made = recipe(*model, send_weights=self._send_weights)
+        key, arrays = describe_feeds(feeds)
+        uploads = [Upload(made.key, made.requests), _feeds_upload(key, arrays)]
+        request = {"do": what, "name": model[0], "model": made.key, "feeds": key, "options": _told(options)}
+        with self._explained(options):
+            return self._link.ask(request, uploads)
 
     def take_notes(self) -> tuple[str, ...]:
         """Return what was seen since the last call; see `Device.take_notes`."""
@@ -113,31 +135,36 @@ class SshDevice:
 
     def layer_ms(self, spec: LayerSpec, options: MeasureOptions) -> float:
         """Return the milliseconds that a layer takes there."""
-        model, feeds = sandwich(spec)
-        shapes = {
-            name: {"dtype": array.dtype.str, "shape": list(array.shape), "seed": 0} for name, array in feeds.items()
-        }
         request = {
             "do": "layer",
-            "name": "layer",
-            "model": base64.b64encode(zlib.compress(model)).decode(),
-            "arrays": shapes,
+            **_small_model("layer", *sandwich(spec), options),
             "bread": [BREAD_IN, BREAD_OUT],
-            "options": _told(options),
+            "overhead_ms": self._overhead_ms(options),
         }
         with self._explained(options):
             return float(self._link.ask(request)["ms"])
 
+    def _overhead_ms(self, options: MeasureOptions) -> float:
+        """Return what the profiler there adds to the time of a kernel; asked for once."""
+        if options.full_provider != PROVIDERS["cpu"]:
+            return 0.0
+        if options.threads not in self._overheads_ms:
+            request = {"do": "overhead", **_small_model("chain", *chain(), options), "nodes": CHAIN_NODES}
+            with self._explained(options):
+                self._overheads_ms[options.threads] = float(self._link.ask(request)["ms"])
+        return self._overheads_ms[options.threads]
+
     def _see_fallback(
         self, name: str, keys: tuple[str, str], uploads: Sequence[Upload], options: MeasureOptions
     ) -> None:
-        """Look, once for each provider, for nodes that it leaves to the CPU."""
+        """Look, once for each model and provider, for nodes that it leaves to the CPU."""
         provider = options.full_provider
-        if provider == PROVIDERS["cpu"] or provider in self._noted:
+        kind = f"{provider} {name}"
+        if provider == PROVIDERS["cpu"] or kind in self._noted:
             return
         request = {"do": "placement", "name": name, "model": keys[0], "feeds": keys[1], "options": _told(options)}
         note = fallback_note(provider, self._link.ask(request, uploads)["nodes"])
-        self._note(provider, f"device '{self.name}', model '{name}': {note}" if note is not None else None)
+        self._note(kind, f"device '{self.name}', model '{name}': {note}" if note is not None else None)
 
     def _note(self, kind: str, text: str | None) -> None:
         """Keep what was seen, each kind once: a search measures hundreds of times."""
@@ -164,6 +191,7 @@ class SshDevice:
             "run": f"{where}: {version} cannot run model '{error.name}' on {provider} there: {reason}",
             "space": f"{where}: there is no space left in {reason}; name another folder with ?folder=PATH",
             "files": f"{where}: cannot write there, {reason}; name another folder with ?folder=PATH",
+            "memory-child": f"{where}: the memory of model '{error.name}' cannot be measured: {reason}",
             "memory": f"{where}: it has too little memory for this model",
         }.get(error.kind, f"{where}: {reason}")
 
@@ -183,6 +211,13 @@ class _RemoteTimer:
         return scaled(spec, lambda part: self._device.layer_ms(part, self._options))
 
 
+def _small_model(name: str, model: bytes, feeds: Feeds, options: MeasureOptions) -> dict[str, Any]:
+    """Describe a model that travels within a request."""
+    arrays = {key: {"dtype": array.dtype.str, "shape": list(array.shape), "seed": 0} for key, array in feeds.items()}
+    text = base64.b64encode(zlib.compress(model)).decode()
+    return {"name": name, "model": text, "arrays": arrays, "options": _told(options)}
+
+
 def _feeds_upload(key: str, arrays: Mapping[str, Any]) -> Upload:
     return Upload(key, lambda: [{"do": "feeds", "key": key, "arrays": arrays}])
 
@@ -200,4 +235,5 @@ def _told(options: MeasureOptions) -> dict[str, Any]:
         "min_runs": options.min_runs,
         "max_runs": options.max_runs,
         "session_ms": options.session_ms,
+        "binds": options.binds,
     }

@@ -16,7 +16,7 @@ from onnxprune.errors import DeviceError
 from onnxprune.latency.remote import ssh
 
 _PACKAGE = "onnxprune.latency.on_device"
-_MODULES = ("content", "machine", "timing", "runner")
+_MODULES = ("content", "machine", "timing", "binding", "breakdown", "memory", "runner")
 # Importing onnxruntime takes many seconds on a small board.
 _START_S = 120.0
 _SEND_S = 120.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from onnxprune.report.bench import BenchResult
+from onnxprune.report.bench_tables import regression_line
 from onnxprune.report.comparison import Comparison
 from onnxprune.report.figures import DeviceFigures
 from onnxprune.report.page.markdown import escaped, table
@@ -19,7 +20,9 @@ def bench_markdown(result: BenchResult) -> str:
         figures = [milliseconds(latency.p50_ms), ratio, interval(*latency.ci95_ms), milliseconds(latency.p90_ms)]
         rows.append([model.path, *figures, percent(latency.spread), count(model.macs), data_size(model.file_bytes)])
     headers = ("model", "p50", "ratio", "95 % CI of p50", "p90", "spread", "MACs", "size")
-    return _text(["### onnxprune: latency", "", *table(headers, rows), "", _measured_on(result.device)])
+    marks = {"regression": "❌", "no regression": "✅", "undecided": "⚠️"}
+    compared = [f"\n{marks[record.verdict]} {escaped(regression_line(record))}" for record in result.regressions]
+    return _text(["### onnxprune: latency", "", *table(headers, rows), *compared, "", _measured_on(result.device)])
 
 
 def comparison_markdown(comparison: Comparison) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -9,14 +11,17 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from onnxprune.errors import DeviceError
+from onnxprune.graph import load, random_inputs, resolve_input_shapes
 from onnxprune.latency import LayerCosts, LayerSpec, LocalDevice, MeasureOptions, ProfilingTimer, choose, opened
 from onnxprune.report import read_report
 from tests.cli.conftest import Run, run
 from tests.latency.models import FEEDS, one_op
 from tests.latency.remote.server import Server, needs_sshd
+from tests.report.conftest import small_cnn
 
 pytestmark = needs_sshd
 __all__ = ["run"]
@@ -229,4 +234,64 @@ def test_prune_for_a_device_over_ssh(server: Server, tmp_path: Path, run: Run) -
     assert report.after.macs < report.before.macs
     assert report.after.latency is not None
     assert (tmp_path / "cache").is_dir()
+    assert server.left() == []
+
+
+def test_what_is_inside_a_model_comes_from_there(server: Server) -> None:
+    path = MODELS / "fashion-resnet20.onnx"
+    model = load(path)
+    feeds = random_inputs(model, resolve_input_shapes(model), 0)
+    spec, options = choose(server.spec())
+    with opened(spec) as device:
+        bound = dataclasses.replace(SHORT, io_binding=True)
+        stats = device.measure({"m": path}, {"m": feeds}, bound)["m"]
+        profile = device.profile("m", path, feeds, options)
+        memory = device.peak_memory("m", path, feeds, options)
+        assert len(list(server.remote.iterdir())) == 1
+    here = LocalDevice().profile("m", path, feeds, options)
+    assert [(node.name, node.op) for node in profile.nodes] == [(node.name, node.op) for node in here.nodes]
+    assert 0 < sum(node.ms for node in profile.nodes) < profile.run_ms
+    assert memory.peak_bytes is not None
+    assert memory.base_bytes is not None
+    assert memory.peak_bytes > memory.base_bytes + path.stat().st_size
+    assert len(stats.load_ms) == SHORT.sessions
+    assert stats.copies_ms is not None
+    assert min(*stats.load_ms, *stats.copies_ms) > 0
+    assert server.left() == []
+
+
+def test_a_model_whose_memory_cannot_be_measured_is_named(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "bad.onnx").write_bytes(one_op("NoSuchOp"))
+    spec, options = choose(server.spec())
+    with opened(spec) as device, pytest.raises(DeviceError, match=r"memory of model 'odd' cannot .*NoSuchOp"):
+        device.peak_memory("odd", tmp_path / "bad.onnx", FEEDS, options)
+
+
+def test_bench_compares_over_ssh_and_this_machine_is_the_same_hardware(
+    server: Server, run: Run, tmp_path: Path
+) -> None:
+    model = MODELS / "fashion-resnet20.onnx"
+    base = tmp_path / "base.json"
+    there = ("--device", server.spec())
+    assert run("bench", model, "--no-memory", "--report", base).exit_code == 0
+    result = run("bench", model, *there, "--per-layer", "--compare", base, "--max-regression", "900%")
+    assert result.exit_code == 0, result.output
+    for words in ("peak memory", "layers of", "no regression; p50"):
+        assert words in result.stdout
+    other = run("bench", model, *there, "--threads", "2", "--compare", base)
+    assert other.exit_code == 1
+    assert "was measured on local (" in other.stderr
+    assert "this is ssh://" in other.stderr
+
+
+@pytest.mark.slow
+def test_profile_of_a_device_over_ssh_is_known_the_second_time(server: Server, tmp_path: Path, run: Run) -> None:
+    model = tmp_path / "cnn.onnx"
+    onnx.save(small_cnn(), model)
+    first, second = (
+        json.loads(run("profile", model, "--device", server.spec(), "--json", "-q").stdout) for _ in range(2)
+    )
+    assert first["device"]["name"].startswith("ssh://")
+    assert first["points_measured"] > 0
+    assert (second["points_measured"], second["structures_measured"]) == (0, 0)
     assert server.left() == []

@@ -1,0 +1,120 @@
+"""Models beside a baseline: whether it may be compared, what became of them, and whether that is an error."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from onnxprune.errors import BaselineError, DeviceError, RegressionError
+from onnxprune.latency import BUSY_SPREAD, regression
+from onnxprune.progress import Observer
+from onnxprune.report import (
+    Baseline,
+    BenchedModel,
+    BenchResult,
+    DeviceFigures,
+    LatencyFigures,
+    RegressionRecord,
+    device_line,
+    differences,
+    regression_line,
+)
+
+_DIGITS_RATIO = 4
+QUIETER = (
+    "Stop what else runs there, let it cool, fix its CPU's frequency, measure with more --sessions, and measure the "
+    "baseline anew if it was noisy itself"
+)
+"""What helps against noise."""
+
+
+def check_device(baseline: Baseline, now: DeviceFigures, observer: Observer, *, force: bool) -> None:
+    """Refuse a baseline of another device, unless forced.
+
+    Args:
+        baseline: The baseline.
+        now: This device.
+        observer: Told where it was forced.
+        force: Only warn.
+
+    Raises:
+        BaselineError: Names both devices.
+    """
+    found = differences(baseline.device, now)
+    if not found:
+        return
+    message = (
+        f"the baseline '{baseline.file}' was measured on {device_line(baseline.device)}, this is {device_line(now)}; "
+        f"they differ in {'; '.join(found)}"
+    )
+    if not force:
+        raise BaselineError(
+            f"{message}. Measure a baseline here ('onnxprune bench MODEL --report FILE'), or add --force"
+        )
+    observer.warn(f"{message}; compared all the same (--force)")
+
+
+def regressions(
+    benched: Sequence[BenchedModel],
+    baseline: str,
+    pairs: Sequence[tuple[str, LatencyFigures]],
+    allowed: float,
+) -> tuple[RegressionRecord, ...]:
+    """Compare each model with what was measured of it before.
+
+    Args:
+        benched: The models.
+        baseline: The report that they are compared with.
+        pairs: Of each model the file's name and the latency then.
+        allowed: Share by which a model may have become slower.
+    """
+    records = []
+    for model, (path, then) in zip(benched, pairs, strict=True):
+        found = regression(then.samples_ms, model.latency.samples_ms, allowed)
+        records.append(
+            RegressionRecord(
+                path=model.path,
+                baseline=baseline,
+                baseline_path=path,
+                baseline_p50_ms=then.p50_ms,
+                p50_ms=model.latency.p50_ms,
+                ratio=round(found.ratio, _DIGITS_RATIO),
+                ratio_ci95=(round(found.low, _DIGITS_RATIO), round(found.high, _DIGITS_RATIO)),
+                p_value=round(found.p_value, 6),
+                max_regression=allowed,
+                verdict=found.verdict,
+                noisy=max(then.spread, model.latency.spread) > BUSY_SPREAD,
+            )
+        )
+    return tuple(records)
+
+
+def unclear(records: Sequence[RegressionRecord]) -> list[str]:
+    """Say of which models too little was measured to tell that they became slower, though they seem so."""
+    return [
+        f"{regression_line(record)}: it may be slower than allowed, which so few sessions cannot tell; measure with "
+        "more --sessions"
+        for record in records
+        if record.verdict == "undecided" and record.ratio > 1 + record.max_regression
+    ]
+
+
+def raise_on_regression(result: BenchResult) -> None:
+    """Raise where a model is slower than its baseline by more than allowed, or where noise hides whether it is.
+
+    Raises:
+        RegressionError: A model is slower, and not by chance.
+        DeviceError: The device is too noisy to tell.
+    """
+    slower = [record for record in result.regressions if record.verdict == "regression"]
+    if slower:
+        raise RegressionError("; ".join(regression_line(record) for record in slower))
+    hidden = [record for record in result.regressions if record.verdict == "undecided" and record.noisy]
+    if hidden:
+        spreads = {model.path: model.latency.spread for model in result.models}
+        record = hidden[0]
+        low, high = record.ratio_ci95
+        raise DeviceError(
+            f"device '{result.device.name}' is too noisy to tell whether '{record.path}' became slower: its sessions "
+            f"differ by {spreads[record.path]:.0%} of p50, and it takes {low:.2f} to {high:.2f} times what the "
+            f"baseline took, where {1 + record.max_regression:.2f} is allowed. {QUIETER}"
+        )

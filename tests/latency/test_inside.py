@@ -1,0 +1,86 @@
+"""Memory in a process of its own, and I/O binding, which the CPU's provider takes too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from onnxprune.errors import DeviceError
+from onnxprune.latency import LocalDevice, MeasureOptions
+from onnxprune.latency.on_device.binding import Bound, memory_of
+from onnxprune.latency.session import Session
+from tests.latency.models import FEEDS, one_op
+
+SHORT = MeasureOptions(sessions=2, warmup=1, min_runs=3, session_ms=0.0)
+
+
+def weighted(path: Path, megabytes: int) -> Path:
+    """Save x (1, n) @ weight."""
+    weight = np.ones((megabytes << 8, 1024), np.float32)
+    model = onnx.parser.parse_model(f"""
+        <ir_version: 8, opset_import: ["" : 17]>
+        net (float[1, {len(weight)}] x) => (float[1, 1024] y) {{ y = MatMul(x, w) }}
+    """)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(weight, "w"))
+    onnx.save(model, path)
+    return path
+
+
+def test_the_memory_of_a_model_grows_with_its_weights(tmp_path: Path) -> None:
+    found = {}
+    for megabytes in (1, 40):
+        path = weighted(tmp_path / f"{megabytes}.onnx", megabytes)
+        feeds = {"x": np.ones((1, megabytes << 8), np.float32)}
+        found[megabytes] = LocalDevice().peak_memory("m", path, feeds, SHORT)
+    small, large = found[1], found[40]
+    assert small.peak_bytes is not None
+    assert large.peak_bytes is not None
+    assert large.peak_bytes - small.peak_bytes > 39 << 20
+    # This process holds far more than the fresh one had at its start.
+    assert small.base_bytes is not None
+    assert 1 << 20 < small.base_bytes < small.peak_bytes
+
+
+def test_a_process_that_fails_says_why(tmp_path: Path) -> None:
+    (tmp_path / "bad.onnx").write_bytes(one_op("NoSuchOp"))
+    with pytest.raises(DeviceError, match=r"the memory of model 'odd' cannot be measured: .*NoSuchOp"):
+        LocalDevice().peak_memory("odd", tmp_path / "bad.onnx", FEEDS, SHORT)
+
+
+def test_providers_with_memory_of_their_own_are_bound() -> None:
+    assert memory_of("CUDAExecutionProvider") == memory_of("TensorrtExecutionProvider") == "cuda"
+    assert not MeasureOptions().binds
+    assert MeasureOptions(io_binding=True).binds
+    assert MeasureOptions(provider="cuda").binds
+    assert MeasureOptions(provider="tensorrt").binds
+    assert not MeasureOptions(provider="cuda", io_binding=False).binds
+
+
+def test_a_bound_session_computes_what_a_plain_one_does() -> None:
+    session = Session("m", one_op("Neg"), MeasureOptions())._session
+    feeds = {"x": np.array([[1, -2, 3, -4]], np.float32)}
+    bound = Bound(session, feeds, "CPUExecutionProvider")
+    bound.run()
+    np.testing.assert_array_equal(bound._binding.copy_outputs_to_cpu()[0], -feeds["x"])
+    there, back = bound.copies_ms()
+    assert there > 0
+    assert back > 0
+    assert bound.feeds is feeds
+
+
+def test_copies_are_reported_where_they_are_not_timed() -> None:
+    models, feeds = {"a": one_op(), "b": one_op("Neg")}, {"a": FEEDS, "b": FEEDS}
+    bound = LocalDevice().measure(models, feeds, MeasureOptions(io_binding=True, sessions=2, min_runs=3, session_ms=0))
+    plain = LocalDevice().measure(models, feeds, SHORT)
+    assert all(stats.copies_ms is not None and min(stats.copies_ms) > 0 for stats in bound.values())
+    assert all(stats.copies_ms is None for stats in plain.values())
+    assert all(len(stats.load_ms) == 2 and min(stats.load_ms) > 0 for stats in (*bound.values(), *plain.values()))
+
+
+def test_a_bound_model_that_does_not_run_is_named() -> None:
+    options = MeasureOptions(io_binding=True)
+    with pytest.raises(DeviceError, match="cannot run model 'small'"):
+        LocalDevice().measure({"small": one_op()}, {"small": {"x": np.ones((1, 5), np.float32)}}, options)
