@@ -44,7 +44,14 @@ setup(
         "markupsafe>=2.1",
     ],
     extras_require={
-        "test": ["pytest>=8", "hypothesis>=6.100", "pytest-xdist>=3.5", "packaging>=24", "onnxscript>=0.5"],
+        "test": [
+            "pytest>=8",
+            "hypothesis>=6.100",
+            "pytest-xdist>=3.5",
+            "packaging>=24",
+            "onnxscript>=0.5",
+            "pyyaml>=6",
+        ],
         "bench": ["torch-pruning>=1.6", "onnxsim>=0.8.1", "timm>=1.0", "transformers>=5.0"],
         "dev": ["ruff>=0.6", "mypy>=1.11", "import-linter>=2.0", "pre-commit>=3.8"],
     },

@@ -10,6 +10,7 @@ OnnxPruneError                 anything a user can cause; exit code 1 unless sai
 │   └── QuantisedModelError    weights are integers, which cannot be trained
 ├── NothingToPruneError        no channel can be removed; exit code 3
 ├── VerificationError          removal did not equal silencing: a defect of onnxprune, nothing is written
+├── ConfigError                onnxprune.toml cannot be read or says what it may not; exit code 2
 ├── PatternError               --keep, --only or --ratios names nothing, or contradicts itself; exit code 2
 ├── TargetError                a target that cannot be read; exit code 2
 ├── TargetOutOfReachError      a target no structure meets; exit code 3
@@ -75,6 +76,12 @@ class VerificationError(OnnxPruneError):
 
 class PatternError(OnnxPruneError):
     """A pattern names no node that makes channels, or contradicts another."""
+
+    exit_code = 2
+
+
+class ConfigError(OnnxPruneError):
+    """`onnxprune.toml` cannot be read, or holds a key or a value that means nothing."""
 
     exit_code = 2
 

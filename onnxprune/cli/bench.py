@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from onnxprune.cli.ci import CiFiles, ci_options, ci_paths
 from onnxprune.cli.options import (
     device_options,
     input_shape_option,
@@ -18,6 +20,10 @@ from onnxprune.cli.parameters import ShareType
 from onnxprune.cli.printing import print_lines, print_tables
 from onnxprune.cli.sections import EXIT_CODES, SectionCommand
 from onnxprune.cli.shapes import Sizes, named_shapes
+from onnxprune.errors import RegressionError
+
+if TYPE_CHECKING:
+    from onnxprune.report.junit import Case
 
 
 @click.command(cls=SectionCommand, epilog=EXIT_CODES, short_help="Measure the latency of models side by side.")
@@ -75,6 +81,7 @@ from onnxprune.cli.shapes import Sizes, named_shapes
 )
 @sessions_option
 @input_shape_option
+@ci_options
 @json_option
 @verbosity_options
 def bench(
@@ -98,17 +105,28 @@ def bench(
     from onnxprune import pipeline
     from onnxprune.cli.observer import make_observer
     from onnxprune.report import bench_lines, bench_table, layer_tables, runs_table, sizes_table
+    from onnxprune.report.page import bench_markdown
+    from onnxprune.report.verdicts import bench_cases, bench_figures
 
     shapes = named_shapes(models, input_shapes)
-    with make_observer(quiet=quiet) as observer:
-        result = pipeline.bench(models, input_shapes=shapes, observer=observer, **options)
-    if as_json:
-        click.echo(result.to_json(), nl=False)
-    else:
-        tables = [bench_table(result), runs_table(result), sizes_table(result), *layer_tables(result, top)]
-        print_tables(*tables)
-        print_lines(["", *lines] if (lines := bench_lines(result)) else [])
-    pipeline.raise_on_regression(result)
+    with CiFiles("bench", ", ".join(models), _failed, **ci_paths(options)) as files:
+        with make_observer(quiet=quiet) as observer:
+            result = pipeline.bench(models, input_shapes=shapes, observer=observer, **options)
+        files.found(bench_markdown(result), bench_cases(result), bench_figures(result))
+        if as_json:
+            click.echo(result.to_json(), nl=False)
+        else:
+            tables = [bench_table(result), runs_table(result), sizes_table(result), *layer_tables(result, top)]
+            print_tables(*tables)
+            print_lines(["", *lines] if (lines := bench_lines(result)) else [])
+        pipeline.raise_on_regression(result)
+
+
+def _failed(error: BaseException) -> Sequence[Case]:
+    from onnxprune.report.verdicts import failed_case
+
+    # A regression is a case already.
+    return [] if isinstance(error, RegressionError) else [failed_case("measured", error)]
 
 
 def _check_baseline(options: dict[str, Any]) -> None:

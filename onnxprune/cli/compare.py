@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from onnxprune.cli.ci import CiFiles, ci_options, ci_paths
 from onnxprune.cli.options import (
     device_options,
     input_shape_option,
@@ -18,6 +20,9 @@ from onnxprune.cli.options import (
 from onnxprune.cli.printing import print_lines, print_tables
 from onnxprune.cli.sections import EXIT_CODES, SectionCommand
 from onnxprune.cli.shapes import Sizes, named_shapes
+
+if TYPE_CHECKING:
+    from onnxprune.report.junit import Case
 
 
 @click.command(cls=SectionCommand, epilog=EXIT_CODES, short_help="Compare the outputs and the cost of two models.")
@@ -58,6 +63,7 @@ from onnxprune.cli.shapes import Sizes, named_shapes
     metavar="N",
     help="How many of the samples that differ the most are listed.",
 )
+@ci_options
 @json_option
 @seed_option
 @verbosity_options
@@ -76,12 +82,22 @@ def compare(
     from onnxprune import pipeline
     from onnxprune.cli.observer import make_observer
     from onnxprune.report.comparison_tables import comparison_lines, comparison_tables
+    from onnxprune.report.page import comparison_markdown
+    from onnxprune.report.verdicts import comparison_cases, comparison_figures
 
     shapes = named_shapes([first, second], input_shapes)
-    with make_observer(quiet=quiet) as observer:
-        result = pipeline.compare(first, second, input_shapes=shapes, observer=observer, **options)
+    with CiFiles("compare", f"{first}, {second}", _failed, **ci_paths(options)) as files:
+        with make_observer(quiet=quiet) as observer:
+            result = pipeline.compare(first, second, input_shapes=shapes, observer=observer, **options)
+        files.found(comparison_markdown(result), comparison_cases(result), comparison_figures(result))
     if as_json:
         click.echo(result.to_json(), nl=False)
         return
     print_tables(*comparison_tables(result))
     print_lines(["", *comparison_lines(result)])
+
+
+def _failed(error: BaseException) -> Sequence[Case]:
+    from onnxprune.report.verdicts import failed_case
+
+    return [failed_case("compared", error)]

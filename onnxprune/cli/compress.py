@@ -6,10 +6,13 @@ from typing import Any
 
 import click
 
+from onnxprune.cli.ci import ci_options
+from onnxprune.cli.dry_run import dry_run_option, show_plan
 from onnxprune.cli.options import (
     data_options,
     device_options,
     input_shape_option,
+    json_option,
     limit_options,
     max_drop_option,
     model_argument,
@@ -34,6 +37,8 @@ from onnxprune.cli.training_options import stage_options, training_options
 @output_options
 @run_dir_option
 @max_drop_option
+@ci_options
+@dry_run_option
 @data_options
 @input_shape_option
 @pruning_options
@@ -42,9 +47,10 @@ from onnxprune.cli.training_options import stage_options, training_options
 @device_options
 @training_options
 @stage_options
+@json_option
 @seed_option
 @verbosity_options
-def compress(model: str, **options: Any) -> None:
+def compress(model: str, dry_run: bool, **options: Any) -> None:
     """Prune MODEL to a target, train it to give the original's outputs again, and measure the result.
 
     The result meets the target as measured on the device with the given provider, threads and batch.
@@ -55,4 +61,4 @@ def compress(model: str, **options: Any) -> None:
         onnxprune compress model.onnx --target-latency 10ms --data pictures/ --preprocess imagenet
         onnxprune compress model.onnx --target-macs 50% -o small.onnx --data train.npz --test test.npz
     """
-    run("compress", model, **options)
+    (show_plan if dry_run else run)("compress", model, **options)

@@ -10,6 +10,7 @@ import click
 from onnxprune.cli.bench import bench
 from onnxprune.cli.compare import compare
 from onnxprune.cli.compress import compress
+from onnxprune.cli.configuration import configurable
 from onnxprune.cli.demo import demo
 from onnxprune.cli.inspect import inspect
 from onnxprune.cli.options import ARGUMENTS, VERBOSE
@@ -98,4 +99,4 @@ def main() -> None:
 
 
 for _command in (compress, prune, resume, plot, report, inspect, bench, profile, compare, demo):
-    main.add_command(_command)
+    main.add_command(configurable(_command))

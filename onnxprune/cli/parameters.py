@@ -7,6 +7,9 @@ from typing import Literal
 
 import click
 
+CONFIG_FILE = "onnxprune.config"
+"""Where the context keeps the path of `onnxprune.toml`, if there is one."""
+
 _DURATION = re.compile(r"(\d+\.?\d*|\.\d+)\s*(s|m|min|h)", re.IGNORECASE)
 _SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
@@ -54,7 +57,7 @@ class SearchBudgetType(click.ParamType[str]):
 
 
 class DeviceType(click.ParamType[str]):
-    """A device: checked here, as far as it can be without reaching it, and passed on as typed."""
+    """A device: checked here, as far as it can be without reaching it; a name becomes what it stands for."""
 
     name = "spec"
 
@@ -64,9 +67,10 @@ class DeviceType(click.ParamType[str]):
 
         if value == "local":
             return value
-        from onnxprune.latency.spec import read_spec
+        from onnxprune.latency.spec import named_spec, read_spec
 
         try:
+            value = named_spec(value, None if ctx is None else ctx.meta.get(CONFIG_FILE))
             read_spec(value)
         except DeviceError as error:
             self.fail(str(error), param, ctx)

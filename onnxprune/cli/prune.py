@@ -6,11 +6,14 @@ from typing import Any
 
 import click
 
+from onnxprune.cli.ci import ci_options
+from onnxprune.cli.dry_run import dry_run_option, show_plan
 from onnxprune.cli.options import (
     data_options,
     device_options,
     heal_option,
     input_shape_option,
+    json_option,
     limit_options,
     max_drop_option,
     model_argument,
@@ -36,6 +39,8 @@ from onnxprune.cli.sections import EXIT_CODES, SectionCommand
 @output_options
 @run_dir_option
 @max_drop_option
+@ci_options
+@dry_run_option
 @data_options
 @input_shape_option
 @pruning_options
@@ -43,9 +48,10 @@ from onnxprune.cli.sections import EXIT_CODES, SectionCommand
 @limit_options
 @heal_option
 @device_options
+@json_option
 @seed_option
 @verbosity_options
-def prune(model: str, **options: Any) -> None:
+def prune(model: str, dry_run: bool, **options: Any) -> None:
     """Remove channels of MODEL, without training.
 
     The removal is always verified: the smaller network must compute what the original computes with the
@@ -55,4 +61,4 @@ def prune(model: str, **options: Any) -> None:
         onnxprune prune model.onnx --ratio 0.3 --round-to 16
         onnxprune prune model.onnx --target-latency 60% --importance taylor --data train.npz
     """
-    run("prune", model, **options)
+    (show_plan if dry_run else run)("prune", model, **options)

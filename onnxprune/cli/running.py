@@ -3,38 +3,75 @@
 from __future__ import annotations
 
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from onnxprune.cli.ci import CiFiles
 from onnxprune.cli.options import ARGUMENTS, RESUME, is_verbose
 from onnxprune.cli.printing import print_lines, print_report
 from onnxprune.cli.shapes import named_shapes
+from onnxprune.errors import MaxDropExceededError
 
 if TYPE_CHECKING:
     from onnxprune.pipeline import CompressResult
+    from onnxprune.report import Report
+    from onnxprune.report.junit import Case
+
+Operation = Literal["compress", "prune"]
+
+_FROM_FILE = click.core.ParameterSource.DEFAULT_MAP
 
 TARGETS = ("target_latency", "target_macs", "target_params", "target_size", "ratio", "ratios")
 
 
-def run(operation: Literal["compress", "prune"], model: str, *, quiet: bool, **options: Any) -> CompressResult:
-    """Compress or prune a model and print what came of it.
+def run(
+    operation: Operation,
+    model: str,
+    *,
+    quiet: bool,
+    as_json: bool = False,
+    summary: Path | None = None,
+    junit: Path | None = None,
+    **options: Any,
+) -> CompressResult:
+    """Compress or prune a model, print what came of it, and tell the CI system.
 
     Args:
         operation: The pipeline's function.
         model: The model file.
         quiet: Print warnings only.
+        as_json: Print the report instead of tables.
+        summary: Where Markdown is appended.
+        junit: Where JUnit XML goes.
         **options: Keyword arguments of the pipeline, as the command line named them.
     """
-    require_one_target(options)
+    options = completed(model, options)
+    with CiFiles(operation, model, partial(_cases, options), summary=summary, junit=junit) as files:
+        try:
+            result = _run(operation, model, quiet=quiet, options=options)
+        except MaxDropExceededError:
+            if files.wanted:
+                _tell(files, _record(options), [])
+            raise
+        if files.wanted:
+            _tell(files, result.report, _passed(result.report, options))
+    if as_json:
+        click.echo(result.report.to_json(), nl=False)
+    elif not quiet:
+        print_report(result.report, verbose=is_verbose())
+        print_lines([f"wrote {result.output} and {options['report']}"])
+    return result
+
+
+def _run(operation: Operation, model: str, *, quiet: bool, options: dict[str, Any]) -> CompressResult:
     # Only now: importing them takes a second, which a usage error should not.
     from onnxprune import pipeline
     from onnxprune.cli.observer import make_observer
 
-    options["input_shapes"] = named_shapes([model], options["input_shapes"])
-    options["output"] = options["output"] or default_output(model)
-    options["report"] = options["report"] or default_report(options["output"])
+    options = {**options, "input_shapes": named_shapes([model], options["input_shapes"])}
     with make_observer(quiet=quiet) as observer:
         function = getattr(pipeline, operation)
         resume = bool(click.get_current_context().meta.get(RESUME))
@@ -42,24 +79,67 @@ def run(operation: Literal["compress", "prune"], model: str, *, quiet: bool, **o
         for message in result.report.warnings:
             if message not in observer.warned:
                 observer.warn(message)
-    if not quiet:
-        print_report(result.report, verbose=is_verbose())
-        print_lines([f"wrote {result.output} and {options['report']}"])
     return result
 
 
-def require_one_target(options: dict[str, Any]) -> None:
-    """Refuse no target and several.
+def _tell(files: CiFiles, report: Report, cases: list[Case]) -> None:
+    from onnxprune.report.page import markdown_summary
+    from onnxprune.report.verdicts import run_figures
+
+    files.found(markdown_summary(report), cases, run_figures(report))
+
+
+def _passed(report: Report, options: dict[str, Any]) -> list[Case]:
+    from onnxprune.report.verdicts import run_cases
+
+    return run_cases(report, options.get("max_drop"))
+
+
+def _cases(options: dict[str, Any], error: BaseException) -> list[Case]:
+    from onnxprune.report.verdicts import failed_cases, run_cases
+
+    if isinstance(error, MaxDropExceededError):
+        return run_cases(_record(options), options["max_drop"], str(error))
+    return failed_cases(error)
+
+
+def _record(options: dict[str, Any]) -> Report:
+    from onnxprune.report import read_report
+
+    return read_report(options["report"])
+
+
+def completed(model: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a run with one target, and with the files that it writes.
+
+    Raises:
+        click.UsageError: There is not exactly one target.
+    """
+    options = with_one_target(options)
+    output = options["output"] or default_output(model)
+    return {**options, "output": output, "report": options["report"] or default_report(output)}
+
+
+def with_one_target(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options with the only target: of those typed, before those of `onnxprune.toml`.
 
     Raises:
         click.UsageError: There is not exactly one.
     """
-    names = [f"--{name.replace('_', '-')}" for name in TARGETS if name in options]
-    given = [name for name in names if options[name.strip("-").replace("-", "_")] is not None]
+    possible = [name for name in TARGETS if name in options]
+    given = [name for name in possible if options[name] is not None]
+    typed = [name for name in given if click.get_current_context().get_parameter_source(name) != _FROM_FILE]
     if not given:
+        names = [_as_typed(name) for name in possible]
         raise click.UsageError(f"give a target, one of {', '.join(names)}; for example {names[0]} 60%")
-    if len(given) > 1:
-        raise click.UsageError(f"give one target only, not {' and '.join(given)}")
+    chosen = typed or given
+    if len(chosen) > 1:
+        raise click.UsageError(f"give one target only, not {' and '.join(map(_as_typed, chosen))}")
+    return {**options, **{name: None for name in given if name not in chosen}}
+
+
+def _as_typed(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def default_output(model: str) -> str:

@@ -7,72 +7,73 @@ spec = "ssh://pi@10.0.0.7?python=~/venv/bin/python&threads=2"
 from __future__ import annotations
 
 import difflib
-import tomllib
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue, create_model
 
+from onnxprune.config import COMMANDS, FILE_NAME, ConfigFile, find_config, read_config
 from onnxprune.errors import DeviceError
 
-FILE_NAME = "onnxprune.toml"
-"""Name of the file."""
+_CONFIG = "config="
 
 
-class _Device(BaseModel):
+class Device(BaseModel):
+    """A device of the file."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
 
     spec: str
 
 
-class _File(BaseModel):
+class Devices(BaseModel):
+    """All devices of the file."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    devices: dict[str, _Device] = {}
+    devices: dict[str, Device] = {}
 
 
-def spec_of(name: str, folder: Path | None = None) -> str:
+# What the commands' tables say is checked where the options are known.
+_TABLES: dict[str, Any] = {name: (JsonValue, None) for name in COMMANDS}
+_File = create_model("_File", __base__=Devices, **_TABLES)
+
+
+def spec_of(name: str, folder: Path | None = None, file: Path | None = None) -> str:
     """Return the spec of a named device.
 
     Args:
         name: Its name.
         folder: Where the file is looked for first; None: the working directory.
+        file: The file, where it is not to be looked for.
 
     Raises:
-        DeviceError: There is no file, it cannot be read, or it names no such device.
+        ConfigError: The file cannot be read, or says what it may not.
+        DeviceError: There is no file, or it names no such device.
     """
-    start = (folder or Path.cwd()).absolute()
-    path = next((where / FILE_NAME for where in (start, *start.parents) if (where / FILE_NAME).is_file()), None)
+    path = file or find_config(folder)
     if path is None:
         raise DeviceError(
-            f"'{name}' is neither 'local' nor ssh://..., and there is no {FILE_NAME} in '{start}' or above that could "
-            "name it"
+            f"'{name}' is neither 'local' nor ssh://..., and there is no {FILE_NAME} in "
+            f"'{(folder or Path.cwd()).absolute()}' or above that could name it"
         )
-    devices = _read(path).devices
+    config = read_config(path)
+    devices = config.checked(_File).devices
     if name not in devices:
         near = difflib.get_close_matches(name, devices, 1)
         meant = f"did you mean '{near[0]}'? " if near else ""
         known = ", ".join(devices) or "none"
         raise DeviceError(f"no device is called '{name}'; {meant}'{path}' names {known}")
-    return devices[name].spec
+    return _anchored(devices[name].spec, config)
 
 
-def _read(path: Path) -> _File:
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        # A table written twice is such an error, too.
-        raise DeviceError(f"'{path}' is no valid TOML, or names a device or key twice: {error}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise DeviceError(f"cannot read '{path}': {error}") from error
-    try:
-        return _File.model_validate(data)
-    except ValidationError as error:
-        raise DeviceError(f"'{path}': {'; '.join(_problem(one) for one in error.errors())}") from error
-
-
-def _problem(error: object) -> str:
-    assert isinstance(error, dict)
-    key = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        return f"unknown key '{key}'"
-    return f"key '{key}': {error['msg']}"
+def _anchored(spec: str, config: ConfigFile) -> str:
+    """Make the path of an SSH configuration relative to the file that names it."""
+    place, mark, query = spec.partition("?")
+    parts = query.split("&")
+    for index, part in enumerate(parts):
+        value = unquote(part.removeprefix(_CONFIG))
+        if part.startswith(_CONFIG) and not value.startswith("~"):
+            parts[index] = _CONFIG + quote(str(config.path.parent / value))
+    return f"{place}{mark}{'&'.join(parts)}"

@@ -46,16 +46,33 @@ class DeviceSpec:
     threads: int | None = None
 
 
+def named_spec(text: str, file: Path | None = None) -> str:
+    """Return what a name stands for, and a spec as it is.
+
+    Args:
+        text: A device as it is written.
+        file: The `onnxprune.toml`; None: the nearest.
+
+    Raises:
+        ConfigError: The file cannot be read, or says what it may not.
+        DeviceError: No device is called so, or it stands for no spec.
+    """
+    if _is_spec(text):
+        return text
+    spec = spec_of(text, file=file)
+    if not _is_spec(spec):
+        raise DeviceError(f"device '{text}' of onnxprune.toml: '{spec}' is neither local nor ssh://...")
+    return spec
+
+
 def read_spec(text: str) -> DeviceSpec:
     """Read a device.
 
     Raises:
+        ConfigError: It is a name, and `onnxprune.toml` cannot be read or says what it may not.
         DeviceError: It cannot be understood, or no device is called so.
     """
-    if not _is_spec(text):
-        text, named = spec_of(text), text
-        if not _is_spec(text):
-            raise DeviceError(f"device '{named}' of onnxprune.toml: '{text}' is neither local nor ssh://...")
+    text = named_spec(text)
     place, _, query = text.partition("?")
     kind = "ssh" if place.startswith("ssh://") else place
     if kind not in _KEYS:

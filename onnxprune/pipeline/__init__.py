@@ -8,16 +8,20 @@ from onnxprune.pipeline.api import compress, prune
 from onnxprune.pipeline.baselines import raise_on_regression
 from onnxprune.pipeline.benching import bench
 from onnxprune.pipeline.comparing import compare
+from onnxprune.pipeline.jobs import preview
 from onnxprune.pipeline.profiling import profile
 from onnxprune.pipeline.run import run
 from onnxprune.pipeline.settings import CompressResult, Settings
+from onnxprune.report import Preview
 
 __all__ = [
     "CompressResult",
+    "Preview",
     "Settings",
     "bench",
     "compare",
     "compress",
+    "preview",
     "profile",
     "prune",
     "raise_on_regression",

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from onnxprune.errors import TargetError
-from onnxprune.latency import DeviceSpec, choose, opened
+from onnxprune.latency import choose
 from onnxprune.pipeline.arguments import (
     Ratios,
     allocation_name,
@@ -18,9 +17,9 @@ from onnxprune.pipeline.arguments import (
     restriction,
     stage_number,
 )
+from onnxprune.pipeline.jobs import Job, runs
 from onnxprune.pipeline.prepare import InputShapes
-from onnxprune.pipeline.run import run
-from onnxprune.pipeline.settings import TEACHERS, CompressResult, Settings, TeacherName
+from onnxprune.pipeline.settings import TEACHERS, Settings, TeacherName
 from onnxprune.progress import Observer, SilentObserver
 from onnxprune.search import Limits, rl_pruner_config
 from onnxprune.search import search_budget as read_search_budget
@@ -28,6 +27,7 @@ from onnxprune.training import DataSpec, DistillConfig, MetricFunction, Preproce
 from onnxprune.training.config import Optimizer
 
 
+@runs
 def compress(
     model: str | Path,
     *,
@@ -74,7 +74,7 @@ def compress(
     resume: bool = False,
     command: str | None = None,
     observer: Observer | None = None,
-) -> CompressResult:
+) -> Job:
     """Make a trained network meet a target: prune it, heal and distil it, and prove the result.
 
     Args:
@@ -182,9 +182,10 @@ def compress(
         command=command,
         observer=observer or SilentObserver(),
     )
-    return _run_on(spec, model, settings)
+    return Job(model, spec, settings)
 
 
+@runs
 def prune(
     model: str | Path,
     *,
@@ -224,7 +225,7 @@ def prune(
     resume: bool = False,
     command: str | None = None,
     observer: Observer | None = None,
-) -> CompressResult:
+) -> Job:
     """Remove channels without training; the removal is verified, and PyTorch is needed only by `taylor` and to heal.
 
     Args:
@@ -308,11 +309,4 @@ def prune(
         command=command,
         observer=observer or SilentObserver(),
     )
-    return _run_on(spec, model, settings)
-
-
-def _run_on(spec: DeviceSpec, model: str | Path, settings: Settings) -> CompressResult:
-    if spec.target is not None:
-        settings.observer.stage("connecting to the device")
-    with opened(spec, settings.observer.warn) as device:
-        return run(model, replace(settings, device=device))
+    return Job(model, spec, settings)

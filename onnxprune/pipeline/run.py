@@ -6,7 +6,7 @@ import datetime as dt
 import os
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -59,16 +59,9 @@ def run(model: str | Path, settings: Settings) -> CompressResult:
 
 def _run(model: str | Path, settings: Settings, directory: RunDirectory) -> CompressResult:
     started = dt.datetime.now(dt.UTC)
-    observer = _Collecting(settings.observer)
-    observer.stage("reading the model")
-    network = read_network(model, settings.input_shapes, settings.measure.batch, settings.restriction)
-    _check_format(network, settings, observer)
-    output = settings.output or network.path.with_name(f"{network.path.stem}.pruned.onnx")
-    _check_output(output, network.path)
-    if settings.report is not None:
-        _check_output(settings.report, network.path)
-    data = _open(network, settings, observer)
-    choice = _choice(network, settings, data)
+    observer = Collecting(settings.observer)
+    prepared = prepare(model, settings, observer)
+    network, output, data, choice = prepared.network, prepared.output, prepared.data, prepared.choice
     bench = Bench(RecordedDevice(settings.device, directory.journal), settings.measure, observer)
     try:
         results = Staging(network, settings, choice, data, bench=bench, directory=directory).run()
@@ -107,6 +100,40 @@ def _run(model: str | Path, settings: Settings, directory: RunDirectory) -> Comp
     return CompressResult(output, report)
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What a run knows before it computes anything.
+
+    Attributes:
+        network: The original.
+        output: Where the result goes.
+        data: The data in its parts; None: there is none.
+        choice: How the structure is chosen.
+    """
+
+    network: Network
+    output: Path
+    data: DataSplits | None
+    choice: Choice
+
+
+def prepare(model: str | Path, settings: Settings, observer: Observer) -> Prepared:
+    """Read the model and the data, and refuse what cannot end well.
+
+    Raises:
+        OnnxPruneError: The model, the data or a path to be written cannot be used.
+    """
+    observer.stage("reading the model")
+    network = read_network(model, settings.input_shapes, settings.measure.batch, settings.restriction)
+    _check_format(network, settings, observer)
+    output = settings.output or network.path.with_name(f"{network.path.stem}.pruned.onnx")
+    _check_output(output, network.path)
+    if settings.report is not None:
+        _check_output(settings.report, network.path)
+    data = _open(network, settings, observer)
+    return Prepared(network, output, data, _choice(network, settings, data))
+
+
 def _layers(network: Network, result: ir.Model, settings: Settings, bench: Bench) -> tuple[LayerRecord, ...]:
     """Time the result's layers beside the original's, unless the user's own block made that superfluous."""
     if settings.round_to is not None:
@@ -115,7 +142,7 @@ def _layers(network: Network, result: ir.Model, settings: Settings, bench: Bench
     return layer_records(network, result, bench.device.layer_costs(bench.options))
 
 
-class _Collecting:
+class Collecting:
     """Passes everything on, and keeps the warnings and the time of each step for the report."""
 
     def __init__(self, observer: Observer) -> None:

@@ -36,7 +36,7 @@ from onnxprune.search import UNITS, Judge, Judgement, Problem, calibrated, limit
 from onnxprune.training import Batch, DataSplits, EpochRecord, evaluate, sized
 
 # Importance needs few samples; more would only take time.
-_CALIBRATION_SAMPLES, _CALIBRATION_BATCH = 256, 32
+CALIBRATION_SAMPLES, _CALIBRATION_BATCH = 256, 32
 _CRITERION, _CRITERION_WITH_DATA, _PUBLISHED = "reader_l1", "reconstruction", "taylor"
 
 
@@ -89,10 +89,8 @@ class Staging:
 
     def _opened(self, problem: Problem) -> Problem:
         """Let branches go whole, where that can be judged and was not ruled out."""
-        data, choice = self._data, self.choice
-        if not self.settings.branches or data is None or data.synthetic or choice.target.kind == "ratio":
-            return problem
-        if choice.allocation in {"uniform", "rl-pruner"} or self.settings.limits.any:
+        data = self._data
+        if data is None or not branches_may_go(self.settings, self.choice, data):
             return problem
         self.observer.stage("finding branches that can go whole")
         return with_branches(problem, self._network, calibration_batches(self._network, data, self.settings.seed))
@@ -237,11 +235,25 @@ class Staging:
         self._directory.journal.observe("epoch", {"stage": stage.number, "epoch": record.epoch}, fields)
 
 
+def branches_may_go(settings: Settings, choice: Choice, data: DataSplits | None) -> bool:
+    """Say whether whole branches may go: where that can be judged and was not ruled out."""
+    if not settings.branches or data is None or data.synthetic or choice.target.kind == "ratio":
+        return False
+    return choice.allocation not in {"uniform", "rl-pruner"} and not settings.limits.any
+
+
+def criterion_name(settings: Settings, data: DataSplits | None) -> str:
+    """Return the criterion that a run was told, or the default for what data there is."""
+    if settings.importance is not None:
+        return settings.importance
+    if settings.allocation == "rl-pruner":
+        return _PUBLISHED
+    return _CRITERION_WITH_DATA if data is not None and not data.train.synthetic else _CRITERION
+
+
 def score(network: Network, settings: Settings, data: DataSplits | None, observer: Observer) -> np.ndarray:
     """Score every unit of a network, shape (units,), by the criterion that a run was told."""
-    real = data is not None and not data.train.synthetic
-    published = settings.allocation == "rl-pruner"
-    name = settings.importance or (_PUBLISHED if published else _CRITERION_WITH_DATA if real else _CRITERION)
+    name = criterion_name(settings, data)
     observer.stage(f"scoring channels by {name}")
     calibration = None
     if data is not None and criterion(name).needs == "data":
@@ -260,6 +272,6 @@ def score(network: Network, settings: Settings, data: DataSplits | None, observe
 
 def calibration_batches(network: Network, data: DataSplits, seed: int) -> list[Batch]:
     """Draw the samples of the training part that criteria see."""
-    samples = data.train.subset(_CALIBRATION_SAMPLES, seed)
+    samples = data.train.subset(CALIBRATION_SAMPLES, seed)
     size = network.fixed_batch or min(batch_size(network), _CALIBRATION_BATCH)
     return list(samples.batches(size, drop_last=True))

@@ -30,6 +30,7 @@ from onnxprune.report.environment import Environment, environment
 from onnxprune.report.figures import DeviceFigures, LatencyFigures, MetricFigures, ModelFigures, ModelFile
 from onnxprune.report.inspection import Inspection, inspect_model
 from onnxprune.report.picture import picture_page, svg, write_picture
+from onnxprune.report.preview import DataPart, Preview, StepEstimate
 from onnxprune.report.schema import (
     SCHEMA_VERSION,
     ExportCheck,
@@ -58,6 +59,7 @@ __all__ = [
     "BenchedModel",
     "Comparison",
     "CopyFigures",
+    "DataPart",
     "DeviceFigures",
     "Environment",
     "ExportCheck",
@@ -72,9 +74,11 @@ __all__ = [
     "ModelFigures",
     "ModelFile",
     "OutputDifference",
+    "Preview",
     "RegressionRecord",
     "Report",
     "StageRecord",
+    "StepEstimate",
     "StepTime",
     "TargetRecord",
     "WorstSample",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 from click.testing import Result
@@ -18,6 +19,7 @@ from onnxprune.latency.options import MeasureOptions
 from onnxprune.pipeline import benching
 from onnxprune.report import BenchResult, ModelFigures, write_report
 from tests.cli.conftest import Run
+from tests.report.junit_structure import check_structure
 from tests.report.records import latency, make_report
 
 Fake = Callable[..., FakeDevice]
@@ -123,6 +125,18 @@ def test_a_regression_has_its_own_exit_code(run: Run, fake: Fake, model: Path, b
     assert "allowed 1.050" in result.stderr
     # The result is written all the same.
     assert BenchResult.model_validate_json((tmp_path / "now.json").read_text()) == found
+
+
+def test_a_regression_fails_in_junit(run: Run, fake: Fake, model: Path, baseline: Path, tmp_path: Path) -> None:
+    files = ("--junit", tmp_path / "junit.xml", "--summary", tmp_path / "summary.md")
+    for ms, code, tag, mark in ((1.2, 5, "failure", "❌"), (1.0, 0, "system-out", "✅")):
+        fake(ms, noise=0.01, seed=1)
+        assert run("bench", model, "--compare", baseline, *files).exit_code == code
+        root = ET.parse(tmp_path / "junit.xml").getroot()
+        check_structure(root)
+        found = {case.get("name"): case[0].tag for case in root.iter("testcase")}
+        assert found == {f"measured {model}": "system-out", f"no regression {model}": tag}
+        assert mark in (tmp_path / "summary.md").read_text(encoding="utf-8")
 
 
 def test_what_is_allowed_or_faster_is_none(run: Run, fake: Fake, model: Path, baseline: Path) -> None:

@@ -18,6 +18,9 @@ from tests.report.records import latency, make_report
 
 Calls = list[dict[str, Any]]
 
+TERMINAL = {"quiet", "as_json", "summary", "junit", "dry_run"}
+"""Options that say how a result is shown, of which the pipeline knows nothing."""
+
 
 def fake_result(output: str, **changes: Any) -> pipeline.CompressResult:
     return pipeline.CompressResult(Path(output), make_report(**changes))
@@ -51,8 +54,8 @@ def fails_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 def test_options_are_the_pipelines_arguments_with_the_same_defaults(command: str) -> None:
     typed = main.commands[command].make_context(command, ["model.onnx"]).params
     arguments = inspect.signature(getattr(pipeline, command)).parameters
-    assert {*typed} - {"quiet"} == {*arguments} - {"command", "observer", "resume"}
-    defaults = {name: value for name, value in typed.items() if name not in ("model", "quiet", "input_shapes")}
+    assert {*typed} - TERMINAL == {*arguments} - {"command", "observer", "resume"}
+    defaults = {name: value for name, value in typed.items() if name not in TERMINAL | {"model", "input_shapes"}}
     assert defaults == {name: arguments[name].default for name in defaults}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from onnxprune.errors import DeviceError
+from onnxprune.errors import ConfigError, DeviceError
 from onnxprune.latency import MeasureOptions, choose, read_spec
 from onnxprune.latency.remote import Target
 
@@ -94,6 +94,15 @@ def test_devices_by_name(folder: Path) -> None:
     assert read_spec("near").target is None
 
 
+def test_a_relative_ssh_configuration_is_relative_to_the_file(folder: Path) -> None:
+    (folder / "ci").mkdir()
+    (folder / "ci" / "ssh config").touch()
+    write(folder, '[devices.pi]\nspec = "ssh://host?config=ci/ssh%20config&threads=2"\n[compress]\nseed = 1\n')
+    target = read_spec("pi").target
+    assert target is not None
+    assert target.config == str(folder / "ci" / "ssh config")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -109,7 +118,7 @@ def test_devices_by_name(folder: Path) -> None:
 )
 def test_a_file_that_cannot_be_meant(folder: Path, text: str, message: str) -> None:
     write(folder, text)
-    with pytest.raises(DeviceError, match=re.escape(message)):
+    with pytest.raises((ConfigError, DeviceError), match=re.escape(message)):
         read_spec("pi")
 
 

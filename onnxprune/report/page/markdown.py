@@ -18,13 +18,13 @@ _FENCE = "```"
 def markdown_summary(report: Report) -> str:
     """Return the figures, the target, warnings and each group's channels as Markdown."""
     met = "✅ Target met" if target_met(report.target) else "❌ Target missed"
-    lines = [f"### onnxprune: {_text(model_name(report))}", ""]
+    lines = [f"### onnxprune: {escaped(model_name(report))}", ""]
     if (said := headline(report)) != "":
-        lines += [f"**{_text(said)}**", ""]
-    lines += [f"{met}: {_text(target_text(report.target))}", "", *_figures(report), ""]
+        lines += [f"**{escaped(said)}**", ""]
+    lines += [f"{met}: {escaped(target_text(report.target))}", "", *_figures(report), ""]
     for warning in report.warnings:
-        lines += [f"> ⚠️ {_text(warning)}", ""]
-    lines += [f"- {_text(name)}: {_text(value)}" for name, value in proof(report)]
+        lines += [f"> ⚠️ {escaped(warning)}", ""]
+    lines += [f"- {escaped(name)}: {escaped(value)}" for name, value in proof(report)]
     if report.groups:
         lines += ["", "<details><summary>Channels</summary>", "", *_channels(report.groups), "", "</details>"]
     if report.command is not None:
@@ -36,7 +36,7 @@ def markdown_summary(report: Report) -> str:
 def _figures(report: Report) -> list[str]:
     metric = "" if report.after.metric is None else report.after.metric.name
     named = [(f"{row.name} ({row.detail})" if row.name == metric else row.name, row.cells) for row in glance(report)]
-    return _table(("", "before", "after", "change"), [(name, *cells) for name, cells in named])
+    return table(("", "before", "after", "change"), [(name, *cells) for name, cells in named])
 
 
 def _channels(groups: Sequence[GroupRecord]) -> list[str]:
@@ -44,17 +44,19 @@ def _channels(groups: Sequence[GroupRecord]) -> list[str]:
         (shortened(g.name), str(g.channels_before), str(g.channels_after), change(g.channels_before, g.channels_after))
         for g in groups
     ]
-    return _table(("layers that share channels", "before", "after", "change"), rows)
+    return table(("layers that share channels", "before", "after", "change"), rows)
 
 
-def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table, the first column to the left and the others to the right."""
     align = ["---", *["---:"] * (len(headers) - 1)]
     return [_row(headers), f"| {' | '.join(align)} |", *map(_row, rows)]
 
 
 def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(map(_text, cells))} |"
+    return f"| {' | '.join(map(escaped, cells))} |"
 
 
-def _text(text: str) -> str:
+def escaped(text: str) -> str:
+    """Write a text such that Markdown takes nothing in it as markup."""
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))

@@ -1,0 +1,141 @@
+"""What a command tells a CI system: a summary in Markdown and checks in JUnit XML, also where it fails."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import click
+
+from onnxprune.cli.options import option, together
+from onnxprune.errors import OutputError
+
+if TYPE_CHECKING:
+    from onnxprune.report.junit import Case
+
+ci_options = together(
+    option(
+        "Output",
+        "--summary",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help='Append the result as Markdown, such as to "$GITHUB_STEP_SUMMARY".',
+    ),
+    option(
+        "Output",
+        "--junit",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Write what was checked as JUnit XML, also where it fails.",
+    ),
+)
+
+
+def ci_paths(options: dict[str, Any]) -> dict[str, Path | None]:
+    """Take what these options say out of a command's."""
+    return {"summary": options.pop("summary", None), "junit": options.pop("junit", None)}
+
+
+class CiFiles:
+    """Writes the files at the end of a command, whatever became of it.
+
+    A command says with `found` what came of it; where it ends with an error, `on_error` says what that means.
+    """
+
+    def __init__(
+        self,
+        operation: str,
+        subject: str,
+        on_error: Callable[[BaseException], Sequence[Case]],
+        *,
+        summary: Path | None,
+        junit: Path | None,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            operation: The command.
+            subject: What it works on.
+            on_error: Makes cases of the error that ended it.
+            summary: Where Markdown is appended.
+            junit: Where XML goes.
+
+        Raises:
+            OutputError: One of them cannot be written.
+        """
+        for path in (summary, junit):
+            _check(path)
+        self._operation, self._subject, self._on_error = operation, subject, on_error
+        self._summary, self._junit = summary, junit
+        self._started, self._since_s = dt.datetime.now(dt.UTC), time.monotonic()
+        self._markdown = ""
+        self._cases: list[Case] = []
+        self._figures: dict[str, str] = {}
+
+    @property
+    def wanted(self) -> bool:
+        """Whether any of them is."""
+        return self._summary is not None or self._junit is not None
+
+    def found(self, markdown: str, cases: Sequence[Case], figures: Mapping[str, str]) -> None:
+        """Keep what came of the command."""
+        self._markdown, self._cases, self._figures = markdown, list(cases), dict(figures)
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Write the files; where they cannot be written after an error, that error is the one that counts."""
+        if not self.wanted:
+            return
+        if error is None:
+            self._write()
+            return
+        self._fail(error)
+        try:
+            self._write()
+        except OutputError as second:
+            click.echo(f"Warning: {second}", err=True)
+
+    def _fail(self, error: BaseException) -> None:
+        from onnxprune.report.page import failure_markdown
+
+        said = error.format_message() if isinstance(error, click.ClickException) else str(error)
+        failure = failure_markdown(self._operation, self._subject, said or type(error).__name__)
+        self._markdown = f"{failure}\n{self._markdown}" if self._markdown else failure
+        self._cases += self._on_error(error)
+
+    def _write(self) -> None:
+        from onnxprune.report.junit import Suite, junit_xml
+        from onnxprune.report.page import write_text
+
+        if self._junit is not None:
+            seconds = time.monotonic() - self._since_s
+            suite = Suite(self._operation, self._cases, self._started, seconds, self._figures)
+            write_text(junit_xml(suite), self._junit)
+        if self._summary is not None:
+            _append(self._summary, self._markdown)
+
+
+def _check(path: Path | None) -> None:
+    """Refuse, before hours of work, a path that cannot be written."""
+    if path is not None and path.is_dir():
+        raise OutputError(f"'{path}' is a directory; give a file name")
+    if path is not None and not path.parent.is_dir():
+        raise OutputError(f"cannot write '{path}': the folder '{path.parent}' does not exist")
+
+
+def _append(path: Path, markdown: str) -> None:
+    """Append: GitHub's summary is a file that every step adds to."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"{markdown}\n")
+    except OSError as error:
+        raise OutputError(f"cannot write '{path}': {error.strerror or error}") from error

@@ -1,0 +1,243 @@
+"""How long a run should take: its costly steps on a small scale, by the clock, times how often they come."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from onnxprune.channels import prune
+from onnxprune.graph import in_float32, is_quantised
+from onnxprune.importance import criterion
+from onnxprune.pipeline.judging import (
+    HealedJudge,
+    Subjects,
+    candidate_healer,
+    evaluation_samples,
+    final_samples,
+    healing_samples,
+)
+from onnxprune.pipeline.measuring import Bench, measure_beside
+from onnxprune.pipeline.run import Prepared
+from onnxprune.pipeline.settings import Settings
+from onnxprune.pipeline.stages import stage_trainings
+from onnxprune.pipeline.staging import CALIBRATION_SAMPLES, criterion_name, score
+from onnxprune.pipeline.training import final_healer
+from onnxprune.progress import SilentObserver
+from onnxprune.report import StepEstimate
+from onnxprune.search import Problem, full_counts, keep_mask
+from onnxprune.search.problem import layer_spec
+from onnxprune.training import DataSplits, DistillConfig
+
+# Steps are timed on a sixteenth and an eighth of what they take, and prolonged along the line through both.
+_SMALL, _LARGE = 16, 8
+# Training steps that are timed; and what judging a part costs of a training step on as many samples.
+_STEPS, _FORWARD_SHARE = 4, 0.33
+# Points that the table wants of a layer that it does not hold; layers that are timed to know what one takes.
+_POINTS, _TIMED_LAYERS = 12, 3
+# Short measurements (the original beside a candidate) and long ones, of a search and of a plain allocation.
+_SEARCH_PAIRS, _PLAIN_PAIRS, _LONG_PAIRS = 26, 6, 3
+_QUICK_SESSIONS, _QUICK_MS = 3, 60.0
+# Structures that are healed as the final network is before one is taken, and the share that is judged on all samples.
+_CONFIRMED, _SECOND_LOOKS = 6, 0.6
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A run whose time is to be estimated.
+
+    Attributes:
+        prepared: What it knows.
+        settings: What it is told.
+        bench: Where it measures.
+        problem: What is decided about.
+        counts: A structure of about the size of the result's, shape (groups,).
+        original_ms: The original's p50.
+        stages: Steps that the target is reached in.
+    """
+
+    prepared: Prepared
+    settings: Settings
+    bench: Bench
+    problem: Problem
+    counts: np.ndarray
+    original_ms: float
+    stages: int
+
+    @cached_property
+    def keep(self) -> np.ndarray:
+        """Which units the structure keeps, shape (units,)."""
+        return keep_mask(self.prepared.network.channels, self.problem.scores, self.counts)
+
+    @property
+    def searches(self) -> bool:
+        """Whether an agent searches."""
+        return self.prepared.choice.allocation in {"rl", "random"} and self.prepared.choice.counts is None
+
+
+def estimates(trial: Trial) -> tuple[StepEstimate, ...] | None:
+    """Estimate the seconds of each step; None where nobody can say, as of the published algorithm."""
+    if trial.prepared.choice.allocation == "rl-pruner":
+        return None
+    trial.bench.observer.stage("estimating the time")
+    measuring = _measuring_s(trial)
+    steps = {
+        "scoring channels": _scoring_s(trial),
+        "measuring layers": _layers_s(trial),
+        "measuring": measuring,
+    }
+    data = trial.prepared.data
+    if data is not None:
+        healing = _healing_s(trial, data)
+        judging, evaluating = _judging_s(trial, data)
+        if trial.searches:
+            steps["searching"] = trial.stages * (judging + (_CONFIRMED + 1) * healing[1])
+        if trial.settings.heal:
+            steps["healing"] = trial.stages * sum(healing)
+        if trial.settings.training is not None:
+            steps["distilling"] = _training_s(trial, data, trial.settings.training)
+        steps["evaluating on the test part"] = evaluating
+    return tuple(StepEstimate(name=name, seconds=round(seconds, 2)) for name, seconds in steps.items() if seconds > 0)
+
+
+def prolonged(action: Callable[[int], object], whole: int, least: int = 1) -> float:
+    """Return the seconds that an action should take of a size, from smaller ones.
+
+    Args:
+        action: Does it at a size.
+        whole: The size.
+        least: The smallest size that it can be done at.
+    """
+    small, large = (max(least, whole // share) for share in (_SMALL, _LARGE))
+    if large <= small:
+        large = min(2 * small, whole)
+    if large <= small:
+        return seconds(lambda: action(whole))
+    # The first time, what is needed is loaded.
+    action(small)
+    first, second = seconds(lambda: action(small)), seconds(lambda: action(large))
+    return second + max(second - first, 0.0) * (whole - large) / (large - small)
+
+
+def seconds(action: Callable[[], object]) -> float:
+    """Return the wall-clock seconds of an action."""
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def _scoring_s(trial: Trial) -> float:
+    network, data, settings = trial.prepared.network, trial.prepared.data, trial.settings
+    if data is None or criterion(criterion_name(settings, data)).needs != "data":
+        return 0.0
+
+    def action(samples: int) -> None:
+        score(network, settings, replace(data, train=data.train.subset(samples, settings.seed)), SilentObserver())
+
+    whole = min(CALIBRATION_SAMPLES, len(data.train))
+    return trial.stages * prolonged(action, whole, network.fixed_batch or 1)
+
+
+def _measuring_s(trial: Trial) -> float:
+    """Seconds of measuring whole networks."""
+    network, options = trial.prepared.network, trial.bench.options
+    pruned = prune(network.model, network.channels, trial.keep)
+    quick = replace(trial.bench, options=replace(options, sessions=_QUICK_SESSIONS, session_ms=_QUICK_MS))
+    pair_s = seconds(lambda: measure_beside(network, pruned, quick))
+
+    def session_ms(length_ms: float) -> float:
+        runs = min(max(length_ms / trial.original_ms, options.min_runs), options.max_runs) + options.warmup
+        return runs * trial.original_ms
+
+    longer = options.sessions * session_ms(options.session_ms) / (_QUICK_SESSIONS * session_ms(_QUICK_MS))
+    if trial.prepared.choice.target.kind != "latency":
+        return 2 * longer * pair_s
+    pairs = _SEARCH_PAIRS if trial.searches else _PLAIN_PAIRS
+    return trial.stages * (pairs + _LONG_PAIRS * longer) * pair_s
+
+
+def _layers_s(trial: Trial) -> float:
+    """Seconds of measuring layers that the table does not hold; nothing is added to it."""
+    network, choice = trial.prepared.network, trial.prepared.choice
+    if choice.round_to is not None or choice.counts is not None:
+        return 0.0
+    table = trial.bench.device.layer_costs(trial.bench.options)
+    found = {layer_spec(node, network.shapes, network.channels) for node in network.model.graph}
+    specs = sorted((spec for spec in found if spec is not None), key=str)
+    timed = specs[:: -(-len(specs) // _TIMED_LAYERS)] if specs else []
+    each = [seconds(lambda spec=spec: table.cost_ms(spec)) for spec in timed]  # type: ignore[misc]
+    return float(np.mean(each)) * _POINTS * len(specs) if each else 0.0
+
+
+def _healing_s(trial: Trial, data: DataSplits) -> tuple[float, float]:
+    """Seconds of collecting moments and of the final healing."""
+    network, seed = trial.prepared.network, trial.settings.seed
+    if not trial.settings.heal:
+        return 0.0, 0.0
+    pruned, least = prune(network.model, network.channels, trial.keep), network.fixed_batch or 1
+
+    def collect(samples: int) -> None:
+        candidate_healer(network, data.train.subset(samples, seed), seed)
+
+    def finish(samples: int) -> None:
+        final_healer(network, data.train.subset(samples, seed), seed)(pruned, trial.keep)
+
+    moments_s = prolonged(collect, min(healing_samples(network), len(data.train)), least)
+    if is_quantised(network.model):
+        return moments_s, 0.0
+    return moments_s, prolonged(finish, min(final_samples(network), len(data.train)), least)
+
+
+def _judging_s(trial: Trial, data: DataSplits) -> tuple[float, float]:
+    """Seconds of judging an agent's structures, and of judging the original and the result on the test part."""
+    network, seed = trial.prepared.network, trial.settings.seed
+    evaluation = data.val.subset(evaluation_samples(network), seed)
+    few = data.train.subset(max(healing_samples(network) // _SMALL, network.fixed_batch or 1), seed)
+    heal = candidate_healer(network, few, seed) if trial.settings.heal and trial.searches else None
+    preparing_s = 0.0
+    judges: list[HealedJudge] = []
+    preparing_s = seconds(lambda: judges.append(HealedJudge(Subjects(network, trial.problem.scores, evaluation, heal))))
+    judge = judges[0]
+    first_s = seconds(lambda: judge.judge(trial.counts, judge.looks[0]))
+    full_s = seconds(lambda: judge.judge(trial.counts, judge.looks[-1]))
+    # The judge has run the original on the same samples.
+    evaluating_s = (full_s + preparing_s) * len(data.test) / len(evaluation)
+    search = trial.prepared.choice.search
+    each_s = first_s + _SECOND_LOOKS * full_s
+    length_s = search.evaluations * each_s if search.seconds is None else search.seconds
+    return preparing_s + length_s, evaluating_s
+
+
+def _training_s(trial: Trial, data: DataSplits, training: DistillConfig) -> float:
+    """Seconds of training, from a few steps: the original's outputs once, then steps and validations."""
+    if training.time_budget_s is not None and training.epochs is None:
+        return training.time_budget_s
+    from onnxprune.torch_bridge import to_torch
+    from onnxprune.training import distil
+
+    network = trial.prepared.network
+    pruned = prune(network.model, network.channels, trial.keep)
+    teacher = to_torch(in_float32(network.model))
+    config = replace(training, fixed_batch=network.fixed_batch, time_budget_s=None)
+    batch = config.batch_size_for(len(data.train))
+    few = data.train.subset(_STEPS * batch, config.seed)
+    config = replace(config, batch_size=batch)
+
+    def run(epochs: int) -> None:
+        student = to_torch(in_float32(pruned))
+        distil(student, teacher, few, None, replace(config, epochs=epochs))
+
+    run(1)
+    one_s, three_s = seconds(lambda: run(1)), seconds(lambda: run(3))
+    step_s = max(three_s - one_s, 0.0) / (2 * _STEPS)
+    steps = len(data.train) // batch
+    epochs = sum(one.planned_epochs(steps) for one in stage_trainings(training, trial.stages) if one is not None)
+    macs_of = trial.problem.paper.macs_of
+    larger = macs_of(full_counts(network.channels)) / max(macs_of(trial.counts), 1)
+    forward_s = _FORWARD_SHARE * step_s / batch
+    teaching_s = trial.stages * larger * forward_s * (len(data.train) + len(data.val))
+    total_s = teaching_s + epochs * (step_s * steps + forward_s * len(data.val))
+    return total_s if training.time_budget_s is None else min(total_s, training.time_budget_s)

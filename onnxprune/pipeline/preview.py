@@ -1,0 +1,187 @@
+"""What a run would do: all that it looks at before it computes, how far the target is, and how long it should take."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from onnxprune.graph import graph_cost
+from onnxprune.pipeline.branches import with_branches
+from onnxprune.pipeline.estimate import Trial, estimates
+from onnxprune.pipeline.measuring import Bench, LatencyEvaluator, measure_original
+from onnxprune.pipeline.run import Collecting, Prepared, prepare
+from onnxprune.pipeline.settings import Settings
+from onnxprune.pipeline.stages import stage_count, stage_trainings
+from onnxprune.pipeline.staging import branches_may_go, calibration_batches, criterion_name, score
+from onnxprune.progress import Observer
+from onnxprune.report import DataPart, Preview, StepEstimate, coverage
+from onnxprune.report.assembly import device_figures, file_bytes
+from onnxprune.search import (
+    AGENTS,
+    UNITS,
+    Problem,
+    Subject,
+    exact,
+    keep_mask,
+    limit_of,
+    original_cost,
+    out_of_reach,
+    paper_problem,
+)
+from onnxprune.search.allocation import uniform_path
+from onnxprune.training import DataSplits, DistillConfig
+
+# Scores by weights need no data, and any structure of about the right size serves to take times with.
+_QUICK_CRITERION = "reader_l1"
+# A short measurement is no reason to refuse a target that it misses by less than this.
+_DOUBT, _LOOKS = 1.05, 2
+
+
+def make_preview(model: str | Path, settings: Settings) -> Preview:
+    """Say what a run would do, and refuse what it would refuse before it computes.
+
+    Raises:
+        OnnxPruneError: As the run's.
+    """
+    observer = Collecting(settings.observer)
+    prepared = prepare(model, settings, observer)
+    choice, bench = prepared.choice, Bench(settings.device, settings.measure, observer)
+    observer.stage("measuring the original")
+    original_ms = measure_original(prepared.network, bench)
+    problem = _problem(prepared, settings, observer)
+    original = original_ms if choice.target.kind == "latency" else original_cost(problem, choice.target)
+    allowed = limit_of(choice.target, original)
+    smallest = None
+    if choice.counts is None:
+        smallest = _smallest(prepared, settings, problem, LatencyEvaluator(prepared.network, bench, original_ms))
+        _check_reach(prepared, (original, allowed, smallest), observer)
+    wanted = settings.stages if choice.counts is None else 1
+    stages = stage_count(wanted, allowed / original, settings.training)
+    counts = _structure(problem, prepared, allowed / original)
+    steps = estimates(Trial(prepared, settings, bench, problem, counts, original_ms, stages))
+    preview = _preview(prepared, settings, original_ms, (original, allowed, smallest), steps)
+    return preview.model_copy(
+        update={
+            "stages": stages,
+            "epochs": _epochs(settings.training, prepared.data, stages),
+            "warnings": tuple(observer.warnings),
+        }
+    )
+
+
+def _preview(
+    prepared: Prepared,
+    settings: Settings,
+    original_ms: float,
+    costs: tuple[float, float, float | None],
+    steps: tuple[StepEstimate, ...] | None,
+) -> Preview:
+    network, data, choice = prepared.network, prepared.data, prepared.choice
+    cost = graph_cost(network.model, network.input_shapes)
+    searches = choice.allocation in AGENTS and choice.allocation != "rl-pruner" and choice.counts is None
+    samples = 0 if data is None else len(data.train)
+    training = settings.training
+    return Preview(
+        operation="prune" if training is None else "compress",
+        model=str(network.path),
+        file_bytes=file_bytes(network.path, network.model),
+        macs=cost.macs,
+        parameters=cost.parameters,
+        groups=len(network.channels.groups),
+        coverage=coverage(network.model, network.channels, cost),
+        device=device_figures(settings.device, settings.measure),
+        original_ms=original_ms,
+        target=choice.target.kind,
+        requested=choice.target.text,
+        unit=UNITS[choice.target.kind],
+        original=costs[0],
+        allowed=costs[1],
+        smallest=costs[2],
+        data=_parts(data),
+        synthetic=data is not None and data.synthetic,
+        importance=criterion_name(settings, data),
+        allocation=choice.source,
+        structures=choice.search.evaluations if searches and choice.search.seconds is None else 0,
+        search_limit_s=choice.search.seconds if searches else None,
+        batch_size=0 if training is None else _with_batch(training, network.fixed_batch).batch_size_for(samples),
+        outputs=tuple(str(path) for path in (prepared.output, settings.report, settings.run_dir) if path is not None),
+        steps=steps or (),
+        seconds=None if steps is None else round(sum(step.seconds for step in steps), 1),
+    )
+
+
+def _problem(prepared: Prepared, settings: Settings, observer: Observer) -> Problem:
+    network, block = prepared.network, prepared.choice.round_to or 1
+    scores = score(network, replace(settings, importance=_QUICK_CRITERION), None, observer)
+    problem = paper_problem(Subject(network.model, network.channels, network.shapes, scores), block)
+    problem = settings.limits.on(problem)
+    if branches_may_go(settings, prepared.choice, prepared.data):
+        assert prepared.data is not None
+        observer.stage("finding branches that can go whole")
+        problem = with_branches(problem, network, calibration_batches(network, prepared.data, settings.seed))
+    return problem
+
+
+def _smallest(prepared: Prepared, settings: Settings, problem: Problem, evaluator: LatencyEvaluator) -> float:
+    """Return the cost of the smallest structure: measured where latency is limited."""
+    least = np.array([allowed[-1] for allowed in problem.admissible.counts])
+    if prepared.choice.target.kind != "latency":
+        return exact(problem, prepared.choice.target, least)
+    settings.observer.stage("measuring the smallest structure")
+    keep = keep_mask(problem.channels, problem.scores, least)
+    # What disturbs a measurement must not make a target look out of reach.
+    return min(evaluator.latency_ms(keep) for _ in range(_LOOKS))
+
+
+def _check_reach(prepared: Prepared, costs: tuple[float, float, float], observer: Observer) -> None:
+    """Refuse a target that the smallest structure misses.
+
+    Raises:
+        TargetOutOfReachError: It does, and not by a hair.
+    """
+    (original, allowed, smallest), target = costs, prepared.choice.target
+    doubt = _DOUBT if target.kind == "latency" else 1.0
+    if smallest > allowed * doubt:
+        raise out_of_reach(target, allowed, smallest, original)
+    if smallest > allowed:
+        observer.warn("the target is about what the smallest structure measured: it may turn out to be out of reach")
+
+
+def _structure(problem: Problem, prepared: Prepared, share: float) -> np.ndarray:
+    """Return a structure of about the size that will come out, shape (groups,)."""
+    choice = prepared.choice
+    if choice.counts is not None:
+        return choice.counts
+    path = uniform_path(problem)
+    sizes: list[float]
+    if choice.target.kind in {"latency", "ratio"}:
+        # Latency falls about as MACs do, and those about as the square of the channels.
+        sizes = [problem.paper.macs_of(counts) for counts in path]
+        wanted = share * sizes[0] if choice.target.kind == "latency" else share**2 * sizes[0]
+    else:
+        sizes = [exact(problem, choice.target, counts) for counts in path]
+        wanted = share * sizes[0]
+    return next((counts for counts, size in zip(path, sizes, strict=True) if size <= wanted), path[-1])
+
+
+def _parts(data: DataSplits | None) -> tuple[DataPart, ...]:
+    if data is None:
+        return ()
+    parts = {"training": data.train, "validation": data.val, "test": data.test}
+    return tuple(DataPart(name=name, samples=len(part), labelled=part.labelled) for name, part in parts.items())
+
+
+def _epochs(training: DistillConfig | None, data: DataSplits | None, stages: int) -> int | None:
+    """Return the epochs of all stages; None where the time budget decides."""
+    if training is None or data is None:
+        return 0
+    if training.time_budget_s is not None and training.epochs is None:
+        return None
+    steps = len(data.train) // training.batch_size_for(len(data.train))
+    return sum(one.planned_epochs(steps) for one in stage_trainings(training, stages) if one is not None)
+
+
+def _with_batch(training: DistillConfig, fixed: int | None) -> DistillConfig:
+    return replace(training, fixed_batch=fixed)

@@ -1,0 +1,66 @@
+"""Models side by side as Markdown, and what a command that failed says."""
+
+from __future__ import annotations
+
+from onnxprune.report.bench import BenchResult
+from onnxprune.report.bench_tables import regression_line
+from onnxprune.report.comparison import Comparison
+from onnxprune.report.figures import DeviceFigures
+from onnxprune.report.page.markdown import escaped, table
+from onnxprune.report.units import change, count, data_size, interval, milliseconds, percent, points
+
+
+def bench_markdown(result: BenchResult) -> str:
+    """Return the latencies as Markdown."""
+    first = result.models[0].latency.p50_ms if result.models else 0.0
+    rows = []
+    for model in result.models:
+        latency = model.latency
+        ratio = f"{latency.p50_ms / first:.3f}" if first else ""
+        figures = [milliseconds(latency.p50_ms), ratio, interval(*latency.ci95_ms), milliseconds(latency.p90_ms)]
+        rows.append([model.path, *figures, percent(latency.spread), count(model.macs), data_size(model.file_bytes)])
+    headers = ("model", "p50", "ratio", "95 % CI of p50", "p90", "spread", "MACs", "size")
+    marks = {"regression": "❌", "no regression": "✅", "undecided": "⚠️"}
+    compared = [f"\n{marks[record.verdict]} {escaped(regression_line(record))}" for record in result.regressions]
+    return _text(["### onnxprune: latency", "", *table(headers, rows), *compared, "", _measured_on(result.device)])
+
+
+def comparison_markdown(comparison: Comparison) -> str:
+    """Return a comparison as Markdown."""
+    first, second = comparison.models
+    costs = [
+        ("latency p50", first.latency.p50_ms, second.latency.p50_ms, milliseconds),
+        ("MACs", first.macs, second.macs, count),
+        ("parameters", first.parameters, second.parameters, count),
+        ("file size", first.file_bytes, second.file_bytes, data_size),
+    ]
+    rows = [(name, show(a), show(b), change(a, b)) for name, a, b, show in costs]
+    if comparison.top1 is not None:
+        before, after = comparison.top1
+        rows.insert(0, ("top-1", f"{before:.2f} %", f"{after:.2f} %", points(before, after)))
+    low, high = comparison.latency_ratio_ci95
+    ratio = f"latency ratio {comparison.latency_ratio:.3f} (95 % confidence {low:.3f} to {high:.3f})"
+    lines = ["### onnxprune: two models", "", *table(("", first.path, second.path, "change"), rows), "", f"- {ratio}"]
+    on = f"{comparison.samples} {'random inputs' if comparison.synthetic else 'samples'}"
+    if comparison.agreement is not None:
+        lines.append(f"- same top class for {comparison.agreement:.2f} % of {on}")
+    lines += [
+        f"- output {escaped(output.name)}: relative error "
+        f"{'not finite' if output.relative_error is None else f'{output.relative_error:.3g}'} on {on}"
+        for output in comparison.outputs
+    ]
+    return _text([*lines, *(f"\n> ⚠️ {escaped(warning)}" for warning in comparison.warnings)])
+
+
+def failure_markdown(operation: str, subject: str, message: str) -> str:
+    """Say that a command failed, and why."""
+    return _text([f"### onnxprune {operation}: {escaped(subject)}", "", f"❌ {escaped(message)}"])
+
+
+def _measured_on(device: DeviceFigures) -> str:
+    threads = f"{device.threads} thread{'s' if device.threads > 1 else ''}"
+    return escaped(f"Measured on {device.name}, {device.provider}, {threads}, batch {device.batch}.")
+
+
+def _text(lines: list[str]) -> str:
+    return "\n".join(lines) + "\n"

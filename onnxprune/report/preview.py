@@ -1,0 +1,179 @@
+"""What a run would do, and how long it should take: `--dry-run`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from onnxprune.report.figures import DeviceFigures
+from onnxprune.report.record import Record
+from onnxprune.report.units import count, data_size, milliseconds, percent
+from onnxprune.search.target import TargetKind
+
+
+class DataPart(Record):
+    """A part of the data.
+
+    Attributes:
+        name: "training", "validation" or "test".
+        samples: How many.
+        labelled: Whether they have labels.
+    """
+
+    name: str
+    samples: int
+    labelled: bool
+
+
+class StepEstimate(Record):
+    """How long a step should take.
+
+    Attributes:
+        name: What is done.
+        seconds: Wall-clock seconds, from a short measurement.
+    """
+
+    name: str
+    seconds: float
+
+
+class Preview(Record):
+    """What a run would do.
+
+    Attributes:
+        operation: "compress" or "prune".
+        model: The original's file.
+        file_bytes: Its size.
+        macs: Its multiply-accumulates.
+        parameters: Its weights.
+        groups: Groups of channels that can be removed.
+        coverage: Share of the MACs that they take part in, 0 to 1.
+        device: What latencies are measured on.
+        original_ms: The original's p50 there, measured shortly.
+        target: "latency", "macs", "params", "size" or "ratio".
+        requested: What the user wrote.
+        unit: Unit of the next three.
+        original: What the original costs.
+        allowed: What the result may cost.
+        smallest: What the smallest structure costs; null where the target was not compared with it.
+        data: The parts of the data; empty without any.
+        synthetic: Whether they are random inputs.
+        importance: What channels are judged by.
+        allocation: How the pruning is spread.
+        structures: Structures that are judged at most; 0: the allocation does not search.
+        search_limit_s: Longest time of the search; null: no limit.
+        stages: Steps that the target is reached in.
+        epochs: Passes over the training data, of all stages; 0: no training; null: as many as the time budget allows.
+        batch_size: Samples a training step.
+        outputs: Files that would be written.
+        steps: How long the steps should take; empty where nobody can say.
+        seconds: Their sum; null where nobody can say.
+        warnings: What to keep in mind.
+    """
+
+    operation: Literal["compress", "prune"]
+    model: str
+    file_bytes: int
+    macs: int
+    parameters: int
+    groups: int
+    coverage: float
+    device: DeviceFigures
+    original_ms: float
+    target: TargetKind
+    requested: str
+    unit: str
+    original: float
+    allowed: float
+    smallest: float | None = None
+    data: tuple[DataPart, ...] = ()
+    synthetic: bool = False
+    importance: str
+    allocation: str
+    structures: int = 0
+    search_limit_s: float | None = None
+    stages: int = 1
+    epochs: int | None = 0
+    batch_size: int = 0
+    outputs: tuple[str, ...]
+    steps: tuple[StepEstimate, ...] = ()
+    seconds: float | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def preview_lines(preview: Preview) -> list[str]:
+    """Say in a few lines what would be done."""
+    device = preview.device
+    threads = f"{device.threads} thread{'s' if device.threads > 1 else ''}"
+    return [
+        f"This run would {preview.operation} {preview.model}; nothing was written.",
+        f"  model     {count(preview.macs)} MACs, {count(preview.parameters)} parameters, "
+        f"{data_size(preview.file_bytes)}; {preview.groups} groups of removable channels take part in "
+        f"{percent(preview.coverage)} of the MACs",
+        f"  device    {device.name}, {device.provider}, {threads}, batch {device.batch}: reachable, the original takes "
+        f"about {milliseconds(preview.original_ms)}",
+        f"  target    {_target(preview)}",
+        f"  data      {_data(preview)}",
+        f"  search    {_search(preview)}",
+        f"  training  {_training(preview)}",
+        f"  outputs   {', '.join(preview.outputs)}",
+        f"  time      {_time(preview)}",
+    ]
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: `40 s`, `6 min`, `2.5 h`."""
+    if seconds < 90:
+        return f"{max(round(seconds), 1)} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _target(preview: Preview) -> str:
+    def show(value: float) -> str:
+        if preview.target == "latency":
+            return milliseconds(value)
+        if preview.target == "ratio":
+            return percent(1 - value)
+        return data_size(value) if preview.target == "size" else count(value)
+
+    if preview.target == "ratio":
+        text = f"{show(preview.allowed)} of the channels removed"
+        return text if preview.smallest is None else f"{text}; at most {show(preview.smallest)} can go"
+    noun = {"latency": "latency", "macs": "MACs", "params": "parameters", "size": "file size"}[preview.target]
+    text = f"{noun} {preview.requested}: at most {show(preview.allowed)} of {show(preview.original)}"
+    if preview.smallest is None:
+        return text
+    return f"{text}; the smallest structure has {show(preview.smallest)}"
+
+
+def _data(preview: Preview) -> str:
+    if not preview.data:
+        return "none"
+    parts = ", ".join(f"{part.samples} {part.name}" for part in preview.data)
+    if preview.synthetic:
+        return f"random inputs ({parts}): they say little about accuracy"
+    labelled = all(part.labelled for part in preview.data)
+    return f"{parts} samples, {'labelled' if labelled else 'without labels'}"
+
+
+def _search(preview: Preview) -> str:
+    text = f"{preview.allocation}, channels judged by {preview.importance}"
+    if preview.search_limit_s is not None:
+        text += f", structures judged for {duration(preview.search_limit_s)} at most"
+    elif preview.structures:
+        text += f", at most {preview.structures} structures judged"
+    return f"{text}, in {preview.stages} stages" if preview.stages > 1 else text
+
+
+def _training(preview: Preview) -> str:
+    if preview.epochs == 0:
+        return "none"
+    epochs = "epochs until the time budget ends" if preview.epochs is None else f"{preview.epochs} epochs"
+    return f"{epochs}, {preview.batch_size} samples a step"
+
+
+def _time(preview: Preview) -> str:
+    if preview.seconds is None:
+        return "no estimate for this allocation"
+    longest = sorted(preview.steps, key=lambda step: -step.seconds)[:3]
+    parts = ", ".join(f"{step.name} {duration(step.seconds)}" for step in longest)
+    return f"about {duration(preview.seconds)} ({parts}); an estimate from a short measurement"

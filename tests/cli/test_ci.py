@@ -1,0 +1,182 @@
+"""What a CI system gets: exit codes, Markdown, JUnit XML, plain output; and what --dry-run foresees."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from onnxprune.report import BenchResult, Preview, Report
+from tests.cli.conftest import Run
+from tests.cli.test_end_to_end import pictures
+from tests.report.junit_structure import check_structure
+
+PRUNE = ("--target-macs", "60%", "--round-to", "2")
+
+
+def cases(path: Path) -> dict[str, str]:
+    """Read a JUnit file: what became of each test case."""
+    root = ET.parse(path).getroot()
+    check_structure(root)
+    return {
+        case.get("name", ""): (case[0].tag if case[0].tag != "system-out" else "ok") for case in root.iter("testcase")
+    }
+
+
+def test_a_run_tells_what_it_checked(run: Run, model: Path, tmp_path: Path) -> None:
+    summary, junit = tmp_path / "summary.md", tmp_path / "junit.xml"
+    summary.write_text("what was there\n")
+    options = ("-o", tmp_path / "small.onnx", "--summary", summary, "--junit", junit, "--json")
+    result = run("prune", model, *PRUNE, *options)
+    assert result.exit_code == 0, result.output
+    assert Report.from_json(result.stdout).operation == "prune"
+    text = summary.read_text(encoding="utf-8")
+    assert text.startswith("what was there\n### onnxprune: cnn.onnx\n")
+    assert "Target met" in text
+    assert cases(junit) == {"target met": "ok", "max-drop": "skipped", "verification": "ok", "output written": "ok"}
+    figures = {p.get("name"): p.get("value") for p in ET.parse(junit).getroot().iter("property")}
+    assert figures["target"] == "60%"
+    assert float(figures["latency-after-ms"] or 0) > 0
+
+
+@pytest.mark.parametrize(
+    ("target", "network", "code", "expected"),
+    [
+        ("--target-macs=0.1%", "cnn.onnx", 3, {"target met": "failure", "output written": "skipped"}),
+        ("--target-macs=60%", "none.onnx", 1, {"target met": "skipped", "output written": "error"}),
+    ],
+)
+def test_a_run_that_fails_tells_it_too(
+    run: Run, model: Path, tmp_path: Path, *, target: str, network: str, code: int, expected: dict[str, str]
+) -> None:
+    summary, junit = tmp_path / "summary.md", tmp_path / "junit.xml"
+    result = run("prune", tmp_path / network, target, "--round-to", "2", "--summary", summary, "--junit", junit)
+    assert result.exit_code == code
+    found = cases(junit)
+    assert {name: found[name] for name in expected} == expected
+    said = [e.get("message", "") for e in ET.parse(junit).iter() if e.tag in {"failure", "error"}]
+    assert result.stderr.endswith(f"Error: {said[0]}\n")
+    assert summary.read_text(encoding="utf-8").startswith("### onnxprune prune: ")
+
+
+def test_max_drop_exceeded(run: Run, model: Path, tmp_path: Path) -> None:
+    summary, junit = tmp_path / "summary.md", tmp_path / "junit.xml"
+    options = ("--importance", "random", "--data", pictures(tmp_path), "--max-drop", "0", "-o", tmp_path / "small.onnx")
+    result = run(
+        "prune", model, "--target-macs", "30%", "--round-to", "2", *options, "--summary", summary, "--junit", junit
+    )
+    assert result.exit_code == 4, result.output
+    found = cases(junit)
+    assert found == {"target met": "ok", "max-drop": "failure", "verification": "ok", "output written": "skipped"}
+    text = summary.read_text(encoding="utf-8")
+    assert "more than the 0 allowed" in text
+    assert "| MACs |" in text
+
+
+def test_a_file_for_ci_in_a_missing_folder_is_refused_at_once(run: Run, model: Path, tmp_path: Path) -> None:
+    result = run("prune", model, *PRUNE, "--junit", tmp_path / "none" / "junit.xml")
+    assert result.exit_code == 1
+    assert "does not exist" in result.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cnn.onnx"]
+
+
+def test_bench_and_compare(run: Run, model: Path, tmp_path: Path) -> None:
+    summary, junit = tmp_path / "summary.md", tmp_path / "junit.xml"
+    files = ("--summary", summary, "--junit", junit)
+    result = run("bench", model, "--sessions", "1", "--json", *files)
+    assert result.exit_code == 0, result.output
+    BenchResult.model_validate_json(result.stdout)
+    assert cases(junit) == {f"measured {model}": "ok"}
+    assert run("compare", model, model, "--sessions", "1", "--samples", "2", *files).exit_code == 0
+    assert cases(junit) == {"compared": "ok"}
+    text = summary.read_text(encoding="utf-8")
+    assert text.index("### onnxprune: latency") < text.index("### onnxprune: two models")
+    assert run("bench", tmp_path / "none.onnx", *files).exit_code == 1
+    assert cases(junit) == {"measured": "error"}
+
+
+def test_a_pipe_gets_no_colours_and_no_bars(model: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "onnxprune", "prune", str(model), *PRUNE, "-o", str(tmp_path / "small.onnx")]
+    plain = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "FORCE_COLOR"}}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**plain, "TERM": "xterm-256color"})
+    assert "wrote" in done.stdout
+    for character in ("\x1b", "\r", "━", "✓"):
+        assert character not in done.stdout + done.stderr
+
+
+def test_dry_run_says_what_would_be_done_and_writes_nothing(
+    run: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONNXPRUNE_CACHE", str(tmp_path / "cache"))
+    before = sorted(tmp_path.rglob("*"))
+    result = run("prune", model, "--target-macs", "70%", "--dry-run", "--junit", tmp_path / "junit.xml")
+    assert result.exit_code == 0, result.output
+    assert sorted(tmp_path.rglob("*")) == before
+    for text in (
+        "This run would prune",
+        "2 groups",
+        "reachable",
+        "MACs 70%: at most",
+        "cnn.pruned.onnx",
+        "junit.xml",
+    ):
+        assert text in result.stdout
+    assert "about" in result.stdout.splitlines()[-1]
+    assert "no data given" in result.stderr
+
+
+@pytest.mark.slow
+def test_dry_run_of_compress_counts_what_compress_then_does(run: Run, model: Path, tmp_path: Path) -> None:
+    data = pictures(tmp_path)
+    command = ("compress", model, "--target-macs", "60%", "--data", data, "--epochs", "2", "--search-budget", "6")
+    options = ("--batch-size", "8", "-o", tmp_path / "small.onnx", "--round-to", "2")
+    before = sorted(tmp_path.rglob("*"))
+    dry = run(*command, *options, "--dry-run", "--json")
+    assert dry.exit_code == 0, dry.output
+    assert sorted(tmp_path.rglob("*")) == before
+    preview = Preview.model_validate_json(dry.stdout)
+    assert {step.name for step in preview.steps} >= {"searching", "healing", "distilling"}
+    assert preview.seconds == pytest.approx(sum(step.seconds for step in preview.steps), abs=0.1)
+
+    assert run(*command, *options).exit_code == 0
+    report = Report.from_json((tmp_path / "small.report.json").read_text())
+    assert report.training is not None
+    assert report.learning is not None
+    assert preview.epochs == report.training.epochs[-1].epoch
+    assert preview.structures >= len(report.learning.judged)
+    assert preview.allocation == report.learning.agent
+    assert preview.allowed == report.target.value
+    assert (preview.macs, preview.coverage, preview.groups) == (report.before.macs, report.coverage, len(report.groups))
+    assert preview.outputs == (str(tmp_path / "small.onnx"), str(tmp_path / "small.report.json"))
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (("--target-macs", "0.1%"), 3, "is out of reach"),
+        (("--target-latency", "0.0001ms"), 3, "is out of reach"),
+        (("--target-macs", "60%", "--data", "nowhere"), 1, "there is no file or folder 'nowhere'"),
+        (("--target-macs", "60%", "-o", "none/x.onnx"), 1, "does not exist"),
+        (("--target-macs", "60%", "--provider", "coreml"), 1, "has no provider 'coreml'"),
+        ((), 2, "give a target"),
+    ],
+)
+def test_dry_run_fails_as_the_run_would(
+    run: Run, model: Path, options: tuple[str, ...], code: int, message: str
+) -> None:
+    result = run("prune", model, "--dry-run", *options)
+    assert result.exit_code == code, result.output
+    assert message in " ".join(result.stderr.split())
+    assert result.stdout == ""
+
+
+def test_dry_run_with_ratios_of_groups(run: Run, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "shares.json").write_text(json.dumps({"first": 0.5}))
+    result = run("prune", model, "--ratios", tmp_path / "shares.json", "--dry-run", "--json")
+    assert result.exit_code == 0, result.output
+    assert Preview.model_validate_json(result.stdout).allocation == "ratios"
