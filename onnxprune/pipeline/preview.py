@@ -90,7 +90,7 @@ def _preview(
         macs=cost.macs,
         parameters=cost.parameters,
         groups=len(network.channels.groups),
-        coverage=coverage(network.model, network.channels, cost),
+        coverage=coverage(network.channels, cost),
         device=device_figures(settings.device, settings.measure),
         original_ms=original_ms,
         target=choice.target.kind,
