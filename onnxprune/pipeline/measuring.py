@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from onnxprune.channels import prune
 from onnxprune.graph import random_inputs, save_beside, to_bytes
-from onnxprune.latency import BUSY_SPREAD, Device, Feeds, LatencyStats, MeasureOptions, ModelSource
+from onnxprune.latency import BUSY_SPREAD, Device, Feeds, LatencyStats, MeasureOptions, ModelSource, NumberFormat
 from onnxprune.pipeline.prepare import Network, runnable
 from onnxprune.progress import Observer
 
@@ -20,6 +20,10 @@ from onnxprune.progress import Observer
 _FILE_BYTES = 64 << 20
 # A candidate is compared with the original in short sessions; the delivered file is measured at length.
 _QUICK_SESSIONS, _QUICK_MS = 3, 60.0
+
+
+def _as_it_is(model: ir.Model) -> ir.Model:
+    return model
 
 
 @dataclass(frozen=True)
@@ -30,11 +34,15 @@ class Bench:
         device: The device.
         options: How to measure.
         observer: Told of the progress.
+        delivered: Makes of a pruned float network what will run on the device.
+        number_format: What its layers compute in then; None: what they compute in before.
     """
 
     device: Device
     options: MeasureOptions
     observer: Observer
+    delivered: Callable[[ir.Model], ir.Model] = _as_it_is
+    number_format: NumberFormat | None = None
 
 
 class LatencyEvaluator:
@@ -65,12 +73,12 @@ class LatencyEvaluator:
 
 def measure_original(network: Network, bench: Bench) -> float:
     """Return the original's p50 in ms."""
-    return _measure(network, {"original": network.model}, bench)["original"].p50_ms
+    return measure_models(network, {"original": network.model}, bench)["original"].p50_ms
 
 
 def measure_beside(network: Network, pruned: ir.Model, bench: Bench) -> tuple[LatencyStats, LatencyStats]:
-    """Measure the original and a pruned model, interleaved."""
-    stats = _measure(network, {"original": network.model, "pruned": pruned}, bench)
+    """Measure the original and a pruned model, as it is delivered, interleaved."""
+    stats = measure_models(network, {"original": network.model, "pruned": bench.delivered(pruned)}, bench)
     return stats["original"], stats["pruned"]
 
 
@@ -80,7 +88,8 @@ def is_large(model: ir.Model) -> bool:
     return sum(tensor.nbytes for tensor in tensors if tensor is not None) >= _FILE_BYTES
 
 
-def _measure(network: Network, models: Mapping[str, ir.Model], bench: Bench) -> dict[str, LatencyStats]:
+def measure_models(network: Network, models: Mapping[str, ir.Model], bench: Bench) -> dict[str, LatencyStats]:
+    """Measure models with a network's inputs, interleaved."""
     models = {name: runnable(model, bench.options.provider) for name, model in models.items()}
     feeds = random_inputs(next(iter(models.values())), network.input_shapes, 0)
     with tempfile.TemporaryDirectory(prefix="onnxprune-") as folder:

@@ -31,12 +31,14 @@ class Trained:
 
     Attributes:
         model: The ONNX graph, weights replaced.
+        healed: The same before training.
         history: What happened in training.
         export_error: Relative difference between onnxruntime on the graph and the PyTorch module.
         export_max_abs: The largest absolute one.
     """
 
     model: ir.Model
+    healed: ir.Model
     history: TrainingHistory
     export_error: float
     export_max_abs: float
@@ -82,6 +84,7 @@ def train(lesson: Lesson, config: DistillConfig, observer: Observer, on_epoch: O
 
     network, data = lesson.network, lesson.data
     pruned, student, own = _healed(lesson, config.seed, observer)
+    healed = _start(lesson, student, pruned)
     teacher = own if lesson.teacher is network and own is not None else to_torch(in_float32(lesson.teacher.model))
     wide = in_float32(pruned)
     feeds = random_inputs(wide, network.input_shapes, config.seed)
@@ -108,7 +111,20 @@ def train(lesson: Lesson, config: DistillConfig, observer: Observer, on_epoch: O
     model = write_weights(student, pruned)
     difference = compare(student, model if wide is pruned else write_weights(student, wide), feeds)
     _check(difference.relative, "after training")
-    return Trained(model, history, difference.relative, difference.max_abs)
+    return Trained(model, healed, history, difference.relative, difference.max_abs)
+
+
+def _start(lesson: Lesson, student: OnnxModule, pruned: ir.Model) -> ir.Model:
+    """Return the network that training begins with, as it was when it first began."""
+    from onnxprune.torch_bridge import write_weights
+
+    files = lesson.files
+    if files is not None and files.checkpoint.exists() and files.matched.exists():
+        return load(files.matched)
+    healed = write_weights(student, pruned)
+    if files is not None:
+        save(healed, files.matched)
+    return healed
 
 
 def _healed(lesson: Lesson, seed: int, observer: Observer) -> tuple[ir.Model, OnnxModule, OnnxModule | None]:

@@ -35,10 +35,12 @@ from onnxprune.report.schema import (
     ExportCheck,
     LayerRecord,
     LearningRecord,
+    QuantisationRecord,
     Report,
     StageRecord,
     StepTime,
     TargetRecord,
+    VersionRecord,
     read_report,
     write_report,
 )
@@ -49,6 +51,7 @@ from onnxprune.report.tables import (
     inspection_lines,
     outcome_lines,
     summary_table,
+    versions_table,
 )
 
 __all__ = [
@@ -72,11 +75,13 @@ __all__ = [
     "ModelFigures",
     "ModelFile",
     "OutputDifference",
+    "QuantisationRecord",
     "RegressionRecord",
     "Report",
     "StageRecord",
     "StepTime",
     "TargetRecord",
+    "VersionRecord",
     "WorstSample",
     "bench_lines",
     "bench_table",
@@ -101,6 +106,7 @@ __all__ = [
     "sizes_table",
     "summary_table",
     "svg",
+    "versions_table",
     "write_picture",
     "write_report",
 ]
