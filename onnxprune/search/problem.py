@@ -14,6 +14,7 @@ from onnxprune.graph import origin_of, overhead_bytes, quantised_by
 from onnxprune.latency import LayerSpec, NumberFormat
 from onnxprune.search.allocation import Problem, multiples
 from onnxprune.search.costs import LatencyCost, LayerTerm, macs_cost
+from onnxprune.search.narrow import without_slower
 from onnxprune.search.sizes import CONTRACTIONS, AxisSizes, full_counts, paper_cost
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -104,8 +105,10 @@ def latency_problem(
     ]
     steps = _group_steps(channels, terms, granules, own_ms)
     cost = LatencyCost(terms, paper, full_counts(channels), original_ms, _block(granules))
+    allowed = multiples(channels, steps)
+    small = [group.size * group.channels_per_unit <= step for group, step in zip(channels.groups, steps, strict=True)]
+    admissible = without_slower(allowed, small, terms, [spec for _, spec in found], table)
     table.save()
-    admissible = multiples(channels, steps)
     return Problem(channels, subject.scores, admissible, paper, cost, overhead_bytes(subject.model))
 
 
