@@ -171,9 +171,9 @@ def _check_format(network: Network, settings: Settings, observer: Observer) -> N
     """Refuse to train integers, and say where copies stand in."""
     if settings.training is not None and is_quantised(network.model):
         raise QuantisedModelError(
-            f"'{network.path}' is quantised already: its weights are integers, which cannot be trained. Compress the float "
-            "model that it was made from (--quantize int8 gives integers again), or "
-            "prune it as it is, without training: onnxprune prune --heal --data DATA"
+            f"'{network.path}' is quantised already: its weights are integers, which cannot be trained. "
+            "Compress the float model that it was made from (--quantize int8 gives integers again), or prune it as it "
+            "is, without training: onnxprune prune --heal --data DATA"
         )
     if settings.quantize is not None:
         check_quantisable(network)
