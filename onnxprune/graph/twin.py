@@ -91,7 +91,7 @@ def _unrounded(graph: ir.Graph, node: ir.Node) -> ir.Value | None:
 
 def _limits(node: ir.Node) -> tuple[float, float] | None:
     """Return the real numbers of the lowest and the highest integer; None where there is no one scale."""
-    scale, zero = (node.inputs[i].const_value if len(node.inputs) > i and node.inputs[i] else None for i in (1, 2))
+    scale, zero = (value.const_value if value is not None else None for value in (*node.inputs[1:3], None)[:2])
     if scale is None or scale.size != 1 or zero is None or zero.size != 1:
         return None
     step, point, bounds = float(scale.numpy().item()), int(zero.numpy().item()), np.iinfo(zero.dtype.numpy())

@@ -44,9 +44,10 @@ def requantised(model: ir.Model, healed: Twin, batches: Sequence[Samples]) -> ir
         _set_parameters(result.graph, nodes, (low, high))
     biases = []
     for name, value in result.graph.initializers.items():
-        if name not in real or real[name].const_value is None or value.const_value is None:
+        tensor = real[name].const_value if name in real else None
+        if tensor is None or value.const_value is None:
             continue
-        found, node = real[name].const_value.numpy(), quantised_by(value)
+        found, node = tensor.numpy(), quantised_by(value)
         if node is None:
             if value.const_value.dtype == ir.DataType.FLOAT and found.shape == value.const_value.shape.numpy():
                 store_real_values(value, found)
@@ -168,10 +169,10 @@ def _set_input(graph: ir.Graph, nodes: Sequence[ir.Node], index: int, array: np.
         assert value is not None
         name = str(value.name)
         if {use.node for use in value.uses()} <= set(nodes):
-            value.const_value = ir.tensor(np.ascontiguousarray(array), name=name)
+            value.const_value = ir.tensor(np.array(array, order="C"), name=name)
             continue
         if name not in made:
-            made[name] = add_initializer(graph, f"{name}.healed", np.ascontiguousarray(array))
+            made[name] = add_initializer(graph, f"{name}.healed", np.array(array, order="C"))
         node.replace_input_with(index, made[name])
 
 
