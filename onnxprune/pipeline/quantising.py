@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 
 import onnx_ir as ir
@@ -18,6 +19,7 @@ from onnxprune.training import Batch, DataSplits
 
 # Below this the preferred form stays: two measurements differ by as much.
 _CLEARLY_FASTER = 0.97
+_HELD_BYTES, _FLOAT = 2 << 30, 4
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,17 @@ class Quantiser:
         if kept is not None:
             save(result, kept)
         return result
+
+
+def fitting(network: Network, batches: Sequence[Batch], calibration: Calibration) -> Sequence[Batch]:
+    """Return as many calibration batches as fit: all but "minmax" hold every activation of every sample in memory."""
+    if calibration == "minmax":
+        return batches
+    rows = max(next(iter(network.input_shapes.values()))[0], 1)
+    each = sum(prod(network.shapes.get(str(v.name), (0,))) for node in network.model.graph for v in node.outputs)
+    room = int(_HELD_BYTES // max(_FLOAT * each // rows, 1))
+    fit = max(room // max(len(batches[0].positions), 1), 1)
+    return batches[:fit]
 
 
 def check_quantisable(network: Network) -> None:

@@ -18,7 +18,7 @@ from onnxprune.pipeline.measuring import Bench, LatencyEvaluator, measure_origin
 from onnxprune.pipeline.planning import Choice, Planner, kept_structures, make_problem
 from onnxprune.pipeline.prepare import Network, runnable
 from onnxprune.pipeline.published import run_published
-from onnxprune.pipeline.quantising import Quantiser, fastest
+from onnxprune.pipeline.quantising import Quantiser, fastest, fitting
 from onnxprune.pipeline.replay import RecordedJudge, SearchClock
 from onnxprune.pipeline.settings import Settings
 from onnxprune.pipeline.stages import (
@@ -112,7 +112,8 @@ class Staging:
             return
         assert self._data is not None
         batches = calibration_batches(self._network, self._data, self.settings.seed)
-        quantiser = Quantiser(self._network, Scheme(), self.settings.calibration, batches)
+        calibration = self.settings.calibration
+        quantiser = Quantiser(self._network, Scheme(), calibration, fitting(self._network, batches, calibration))
         self.quantiser, before, after = fastest(quantiser, bench)
         self.original_ms, self.start_ms = before.p50_ms, after.p50_ms
         self._bench = replace(bench, delivered=self.quantiser.outline, number_format="int8")
