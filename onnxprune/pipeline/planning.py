@@ -80,7 +80,12 @@ def make_problem(network: Network, scores: np.ndarray, choice: Choice, bench: Be
 
 
 def kept_structures(network: Network, bench: Bench) -> list[tuple[tuple[int, ...], float]]:
-    """Return the structures of a network that a profile measured on this device; see `LayerCosts.structures`."""
+    """Return the structures of a network that a profile measured on this device; see `LayerCosts.structures`.
+
+    Profiles measure networks as they are: of one that will be delivered in another format, none are known.
+    """
+    if bench.number_format is not None:
+        return []
     key = network_key(network.model, network.channels, network.shapes)
     return bench.device.layer_costs(bench.options).structures(key)
 
