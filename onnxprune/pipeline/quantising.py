@@ -87,13 +87,17 @@ def check_quantisable(network: Network) -> None:
         )
 
 
-def check_calibration(data: DataSplits | None) -> None:
+def check_calibration(data: DataSplits | None, number_format: str | None) -> None:
     """Refuse to take ranges on random inputs.
+
+    Args:
+        data: The run's data.
+        number_format: What the result is to be quantised to; None: not at all.
 
     Raises:
         DataError: There are no samples to calibrate on.
     """
-    if data is None or data.synthetic:
+    if number_format is not None and (data is None or data.synthetic):
         raise DataError("int8 takes the ranges of activations on samples: give data (--data); labels are not needed")
 
 

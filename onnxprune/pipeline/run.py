@@ -70,8 +70,7 @@ def _run(model: str | Path, settings: Settings, directory: RunDirectory) -> Comp
     if settings.report is not None:
         _check_output(settings.report, network.path)
     data = _open(network, settings, observer)
-    if settings.quantize is not None:
-        check_calibration(data)
+    check_calibration(data, settings.quantize)
     choice = _choice(network, settings, data)
     bench = Bench(RecordedDevice(settings.device, directory.journal), settings.measure, observer)
     staging = Staging(network, settings, choice, data, bench=bench, directory=directory)
