@@ -7,7 +7,7 @@ OnnxPruneError                 anything a user can cause; exit code 1 unless sai
 │   ├── InputShapeError        an input size is unknown or does not fit
 │   ├── WeightError            NaN or infinite weights
 │   ├── MismatchError          models that are to be compared have different inputs or outputs
-│   └── QuantisedModelError    weights are integers, which cannot be trained
+│   └── QuantisedModelError    weights are integers, which cannot be trained or quantised again
 ├── NothingToPruneError        no channel can be removed; exit code 3
 ├── VerificationError          removal did not equal silencing: a defect of onnxprune, nothing is written
 ├── ConfigError                onnxprune.toml cannot be read or says what it may not; exit code 2
@@ -21,6 +21,7 @@ OnnxPruneError                 anything a user can cause; exit code 1 unless sai
 ├── CriterionError             an importance criterion that is unknown or lacks what it needs
 ├── DeviceError                a provider or device that cannot run the model
 ├── ConversionError            a graph that PyTorch cannot represent
+├── QuantisationError          a network that onnxruntime's tools cannot quantise
 ├── OutputError                the result cannot be written
 ├── ReportError                a report that cannot be read
 ├── RunDirectoryError          a run directory that cannot be used, or holds another run
@@ -128,6 +129,10 @@ class DeviceError(OnnxPruneError):
 
 class ConversionError(OnnxPruneError):
     """A graph cannot be represented in PyTorch."""
+
+
+class QuantisationError(OnnxPruneError):
+    """onnxruntime's tools cannot quantise a network."""
 
 
 class OutputError(OnnxPruneError):

@@ -27,7 +27,7 @@ from onnxprune.cli.options import (
 )
 from onnxprune.cli.running import run
 from onnxprune.cli.sections import EXIT_CODES, SectionCommand
-from onnxprune.cli.training_options import stage_options, training_options
+from onnxprune.cli.training_options import quantisation_options, stage_options, training_options
 
 
 @click.command(cls=SectionCommand, epilog=EXIT_CODES, short_help="Prune a model to a target, train it, measure it.")
@@ -48,6 +48,7 @@ from onnxprune.cli.training_options import stage_options, training_options
 @training_options
 @stage_options
 @json_option
+@quantisation_options
 @seed_option
 @verbosity_options
 def compress(model: str, dry_run: bool, **options: Any) -> None:
@@ -56,6 +57,8 @@ def compress(model: str, dry_run: bool, **options: Any) -> None:
     The result meets the target as measured on the device with the given provider, threads and batch.
     Without labels it learns from the original's outputs alone; without --data it is healed on random inputs,
     which says little about its accuracy.
+
+    With --quantize int8 the result is an int8 network, and it is that network which meets the latency.
 
     \b
         onnxprune compress model.onnx --target-latency 10ms --data pictures/ --preprocess imagenet

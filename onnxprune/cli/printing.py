@@ -32,11 +32,13 @@ def print_lines(lines: Sequence[str]) -> None:
 
 def print_report(report: Report, *, verbose: bool) -> None:
     """Print the final table and what was reached and proven."""
-    from onnxprune.report import changes_table, outcome_lines, summary_table
+    from onnxprune.report import changes_table, outcome_lines, summary_table, versions_table
 
     if verbose:
         print_tables(changes_table(report))
     print_tables(summary_table(report))
+    if report.quantisation is not None:
+        print_tables(versions_table(report.quantisation))
     print_lines(["", *outcome_lines(report)])
 
 

@@ -49,6 +49,24 @@ training_options = together(
     ),
 )
 
+quantisation_options = together(
+    option(
+        "Quantisation",
+        "--quantize",
+        type=click.Choice(["int8"]),
+        show_default="none",
+        help="Quantise the trained result, static QDQ; the target latency is that of the int8 network. Needs --data.",
+    ),
+    option(
+        "Quantisation",
+        "--calibration",
+        type=click.Choice(["minmax", "percentile", "entropy"]),
+        default="minmax",
+        show_default=True,
+        help="How ranges of activations follow from samples; the last two cut outliers off.",
+    ),
+)
+
 stage_options = together(
     option(
         "Training",

@@ -15,17 +15,22 @@ from onnxprune.graph.quantised import (
     origin_of,
     quantised_by,
     real_values,
+    spread,
     store_real_values,
 )
 from onnxprune.graph.rounding import without_rounding
 from onnxprune.graph.save import inlined, overhead_bytes, save, save_beside, to_bytes, write_atomically
+from onnxprune.graph.shape_values import add_initializer
 from onnxprune.graph.shapes import concrete_shapes, infer_shapes
+from onnxprune.graph.twin import Twin, twin_of
 
 __all__ = [
     "HALVES",
     "GraphCost",
     "InputSpec",
     "NodeCost",
+    "Twin",
+    "add_initializer",
     "concrete_shapes",
     "element_types",
     "graph_cost",
@@ -47,8 +52,10 @@ __all__ = [
     "resolve_input_shapes",
     "save",
     "save_beside",
+    "spread",
     "store_real_values",
     "to_bytes",
+    "twin_of",
     "without_rounding",
     "write_atomically",
 ]

@@ -8,6 +8,7 @@ running of the pruned network.) What layers add up to wrong mean and deviation i
 """
 
 from onnxprune.healing.activations import open_values
+from onnxprune.healing.integers import requantised
 from onnxprune.healing.layers import Layer as SolvableLayer
 from onnxprune.healing.layers import patches, positions_of, solvable_layers
 from onnxprune.healing.moments import (
@@ -31,6 +32,7 @@ __all__ = [
     "open_values",
     "patches",
     "positions_of",
+    "requantised",
     "solvable_layers",
     "wanted_positions",
 ]

@@ -14,6 +14,7 @@ from onnxprune.pipeline.arguments import (
     block_size,
     check_ratios,
     one_target,
+    quantisation,
     restriction,
     stage_number,
 )
@@ -67,6 +68,8 @@ def compress(
     heal: bool = True,
     stages: int | str = "auto",
     teacher: TeacherName = "original",
+    quantize: str | None = None,
+    calibration: str = "minmax",
     max_drop: float | None = None,
     seed: int = 0,
     report: str | Path | None = None,
@@ -123,6 +126,8 @@ def compress(
         heal: Correct weights in closed form before candidates are judged and before training.
         stages: Steps that the target is reached in, each pruned, healed and trained; `auto`: by the gap to the target.
         teacher: Whom later stages learn from: `original`, `previous` (stage), or the `better` of the two.
+        quantize: `int8`: the trained result is quantised, and the target latency is met by it so; needs data.
+        calibration: How ranges of activations follow from samples: `minmax`, `percentile` or `entropy`.
         max_drop: Points of the metric that may be lost.
         seed: Seed of everything random.
         report: Where `report.json` goes.
@@ -151,6 +156,7 @@ def compress(
     )
     target = one_target(target_latency, target_macs, target_params, target_size, ratios=ratios)
     check_ratios(target, allocation=allocation, round_to=round_to, stages=None if stages == "auto" else stages)
+    number_format, ranges = quantisation(quantize, calibration, target)
     spec, measure = choose(device, provider, threads, batch)
     settings = Settings(
         target=target,
@@ -174,6 +180,8 @@ def compress(
         heal=heal and allocation != "rl-pruner",
         stages=stage_number(stages),
         teacher=teacher,
+        quantize=number_format,
+        calibration=ranges,
         max_drop=max_drop,
         seed=seed,
         report=as_path(report),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from onnxprune.channels import UNITS, Restriction
 from onnxprune.errors import PatternError, TargetError
+from onnxprune.quantisation import CALIBRATIONS, Calibration
 from onnxprune.search import (
     AGENTS,
     ALLOCATIONS,
@@ -127,6 +129,27 @@ def block_size(block: int | None) -> int | None:
     if block is not None and block < 1:
         raise TargetError(f"round_to must be 1 or more channels, not {block}; leave it out for measured blocks")
     return block
+
+
+def quantisation(
+    quantize: str | None, calibration: str, target: Target | GroupRatios
+) -> tuple[Literal["int8"] | None, Calibration]:
+    """Read the format that a result is to have, and how its ranges are found.
+
+    Raises:
+        TargetError: It is unknown, or the target cannot be met in it.
+    """
+    if quantize not in (None, "int8"):
+        raise TargetError(f"cannot quantise to '{quantize}'; known is int8")
+    ranges = next((known for known in CALIBRATIONS if known == calibration), None)
+    if ranges is None:
+        raise TargetError(f"unknown calibration '{calibration}'; known are {', '.join(CALIBRATIONS)}")
+    if quantize is not None and isinstance(target, Target) and target.kind == "size":
+        raise TargetError(
+            "--target-size counts bytes of the float network, which --quantize changes: give --target-params (about as "
+            "many bytes in int8), a latency or MACs"
+        )
+    return ("int8" if quantize else None), ranges
 
 
 def as_path(path: str | Path | None) -> Path | None:

@@ -4,6 +4,7 @@ run.json             what was asked, of which model, with which versions
 report.json          the record of the run, once it has ended
 history.jsonl        every observation, in order (`journal`; docs/search.md defines the figures)
 stage-N/             scores, the healed network and the training's checkpoint of each stage
+int8.onnx            the result in int8, where it is quantised; int8-original.onnx: the original in int8
 """
 
 from __future__ import annotations
@@ -62,12 +63,14 @@ class StageFiles:
 
     Attributes:
         scores: Importance of every unit.
-        healed: The pruned network with its weights solved again, before training.
+        healed: The pruned network with its weights solved again.
+        matched: The same with the original's statistics matched, as training begins with it.
         checkpoint: The training's state after its last epoch.
     """
 
     scores: Path
     healed: Path
+    matched: Path
     checkpoint: Path
 
 
@@ -88,13 +91,22 @@ class RunDirectory:
         """Where the record of the run goes; None where nothing is kept."""
         return None if self.path is None else self.path / REPORT
 
+    def quantised(self, name: str) -> Path | None:
+        """Return where a quantised network is kept; None where nothing is."""
+        return None if self.path is None else self.path / f"{name}.onnx"
+
     def stage(self, number: int) -> StageFiles | None:
         """Return the files of a stage, its folder made; None where nothing is kept."""
         if self.path is None:
             return None
         folder = self.path / f"stage-{number}"
         folder.mkdir(exist_ok=True)
-        return StageFiles(folder / "scores.safetensors", folder / "healed.onnx", folder / "training.safetensors")
+        return StageFiles(
+            scores=folder / "scores.safetensors",
+            healed=folder / "healed.onnx",
+            matched=folder / "matched.onnx",
+            checkpoint=folder / "training.safetensors",
+        )
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import onnx_ir as ir
 from onnxprune.channels import prune
 from onnxprune.errors import DeviceError
 from onnxprune.graph import random_inputs, save_beside, to_bytes
-from onnxprune.latency import BUSY_SPREAD, Device, Feeds, LatencyStats, MeasureOptions, ModelSource
+from onnxprune.latency import BUSY_SPREAD, Device, Feeds, LatencyStats, MeasureOptions, ModelSource, NumberFormat
 from onnxprune.pipeline.prepare import Network, runnable
 from onnxprune.progress import Observer
 
@@ -25,6 +25,10 @@ _QUICK_SESSIONS, _QUICK_MS = 3, 60.0
 _TOO_NOISY, _LONGER = 0.5, 4
 
 
+def _as_it_is(model: ir.Model) -> ir.Model:
+    return model
+
+
 @dataclass(frozen=True)
 class Bench:
     """Where and how latency is measured, and who is told.
@@ -33,11 +37,15 @@ class Bench:
         device: The device.
         options: How to measure.
         observer: Told of the progress.
+        delivered: Makes of a pruned float network what will run on the device.
+        number_format: What its layers compute in then; None: what they compute in before.
     """
 
     device: Device
     options: MeasureOptions
     observer: Observer
+    delivered: Callable[[ir.Model], ir.Model] = _as_it_is
+    number_format: NumberFormat | None = None
 
 
 class LatencyEvaluator:
@@ -77,11 +85,11 @@ def measure_original(network: Network, bench: Bench, *, needed: bool = True) -> 
     Raises:
         DeviceError: It is needed, and the device is too noisy to tell.
     """
-    stats = _measure(network, {"original": network.model}, bench)["original"]
+    stats = measure_models(network, {"original": network.model}, bench)["original"]
     if _uncertainty(stats) <= _TOO_NOISY or not needed:
         return stats.p50_ms
     longer = replace(bench, options=replace(bench.options, sessions=_LONGER * bench.options.sessions))
-    stats = _measure(network, {"original": network.model}, longer)["original"]
+    stats = measure_models(network, {"original": network.model}, longer)["original"]
     if _uncertainty(stats) > _TOO_NOISY:
         low, high = stats.ci95_ms
         raise DeviceError(
@@ -110,8 +118,8 @@ def _uncertainty(stats: LatencyStats) -> float:
 
 
 def measure_beside(network: Network, pruned: ir.Model, bench: Bench) -> tuple[LatencyStats, LatencyStats]:
-    """Measure the original and a pruned model, interleaved."""
-    stats = _measure(network, {"original": network.model, "pruned": pruned}, bench)
+    """Measure the original and a pruned model, as it is delivered, interleaved."""
+    stats = measure_models(network, {"original": network.model, "pruned": bench.delivered(pruned)}, bench)
     return stats["original"], stats["pruned"]
 
 
@@ -121,7 +129,8 @@ def is_large(model: ir.Model) -> bool:
     return sum(tensor.nbytes for tensor in tensors if tensor is not None) >= _FILE_BYTES
 
 
-def _measure(network: Network, models: Mapping[str, ir.Model], bench: Bench) -> dict[str, LatencyStats]:
+def measure_models(network: Network, models: Mapping[str, ir.Model], bench: Bench) -> dict[str, LatencyStats]:
+    """Measure models with a network's inputs, interleaved."""
     models = {name: runnable(model, bench.options.provider) for name, model in models.items()}
     feeds = random_inputs(next(iter(models.values())), network.input_shapes, 0)
     with tempfile.TemporaryDirectory(prefix="onnxprune-") as folder:

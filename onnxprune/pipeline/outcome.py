@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
+from types import MappingProxyType
 
 import onnx_ir as ir
 
@@ -17,7 +19,7 @@ from onnxprune.pipeline.stages import StageResult
 from onnxprune.pipeline.structure import Structure
 from onnxprune.pipeline.training import Trained
 from onnxprune.progress import Observer
-from onnxprune.report import LayerRecord
+from onnxprune.report import LayerRecord, QuantisationRecord
 from onnxprune.search import Target
 from onnxprune.training import DataSplits, Metrics, Predict, collect, evaluate, in_batches_of
 
@@ -45,6 +47,7 @@ class Outcome:
         warnings: What to keep in mind.
         stages: What every stage made; `structure` and `trained` are the last one's.
         layers: What each layer costs by itself; empty where layers were not measured.
+        quantised: How the result became int8, and what each step before was worth; None where it is float.
     """
 
     network: Network
@@ -58,11 +61,18 @@ class Outcome:
     warnings: tuple[str, ...]
     stages: tuple[StageResult, ...] = ()
     layers: tuple[LayerRecord, ...] = ()
+    quantised: QuantisationRecord | None = None
 
 
 def final_latency(
-    network: Network, file: Path, choice: Choice, bench: Bench, expected_ms: float
-) -> tuple[LatencyStats, LatencyStats]:
+    network: Network,
+    file: Path,
+    choice: Choice,
+    bench: Bench,
+    *,
+    expected_ms: float,
+    others: Mapping[str, Path] = MappingProxyType({}),
+) -> Mapping[str, LatencyStats]:
     """Measure the original's file and the result's, interleaved.
 
     A latency target that the measurement misses is measured again, longer; if it stays missed, a warning says so. So is
@@ -74,9 +84,10 @@ def final_latency(
         choice: Holds the target.
         bench: Where and how to measure.
         expected_ms: What the structure measured, for a latency target.
+        others: Files to measure beside them, by names of their own.
 
     Returns:
-        Latency of the original and of the result.
+        Latency of the "original", of the result ("pruned"), and of the others.
     """
     bench.observer.stage("measuring the result")
     original, whole = network.path, runnable(network.model, bench.options.provider)
@@ -91,28 +102,33 @@ def final_latency(
         release_weights(delivered)
     for attempt in range(1, _MEASUREMENTS + 1):
         longer = replace(bench.options, sessions=bench.options.sessions * attempt)
-        models, inputs = {"original": original, "pruned": file}, {"original": feeds, "pruned": feeds}
-        stats = measured(replace(bench, options=longer), models, inputs)
+        models = {"original": original, "pruned": file, **others}
+        stats = measured(replace(bench, options=longer), models, dict.fromkeys(models, feeds))
         before, after = stats["original"], stats["pruned"]
         if choice.target.kind != "latency":
-            return before, after
+            return stats
         allowed_ms = choice.target.resolve(before.p50_ms)
         doubted = after.p50_ms < _LEAST * allowed_ms <= expected_ms and attempt < _MEASUREMENTS
         if after.p50_ms <= allowed_ms and not doubted:
-            return before, after
+            return stats
     bench.observer.warn(
         f"the structure met the target, but the delivered file measured {after.p50_ms:.3g} ms against "
         f"{choice.target.resolve(before.p50_ms):.3g} ms allowed (spread between sessions {after.spread:.0%})"
     )
-    return before, after
+    return stats
 
 
-def evaluate_both(network: Network, file: Path, data: DataSplits, observer: Observer) -> tuple[Metrics, Metrics]:
-    """Judge the original and the result, in onnxruntime, on the test part, which nothing else has touched."""
+def evaluate_all(network: Network, files: Mapping[str, Path], data: DataSplits, observer: Observer) -> list[Metrics]:
+    """Judge the original and other files, in onnxruntime, on the test part, which nothing else has touched.
+
+    Returns:
+        Metrics of the original, then of each file.
+    """
     observer.stage("evaluating on the test part")
-    original, pruned = _predict(network, network.path, network.model), _predict(network, file, load(file))
+    original = _predict(network, network.path, network.model)
+    others = [_predict(network, file, load(file)) for file in files.values()]
     reference = original if _output_bytes(network) * len(data.test) > _KEPT_BYTES else collect(original, data.test)
-    return evaluate(original, data.test, reference), evaluate(pruned, data.test, reference)
+    return [evaluate(predict, data.test, reference) for predict in (original, *others)]
 
 
 def _output_bytes(network: Network) -> float:

@@ -48,7 +48,8 @@ class Choice:
         round_to: A fixed block of channels; None: what the measured layers ask for.
         seed: Seed of the agent and of the verification's inputs.
         search: How long an agent searches.
-        counts: How many units each group keeps, shape (groups,), where the user says it; nothing is searched then.
+        counts: How many units each group keeps, shape (groups,), where that is known; nothing is searched then.
+        known_by: What says so.
     """
 
     target: Target
@@ -57,16 +58,17 @@ class Choice:
     seed: int
     search: SearchConfig = field(default_factory=SearchConfig)
     counts: np.ndarray | None = None
+    known_by: str = "ratios"
 
     @property
     def source(self) -> str:
         """Who says how the pruning is spread."""
-        return self.allocation if self.counts is None else "ratios"
+        return self.allocation if self.counts is None else self.known_by
 
 
 def make_problem(network: Network, scores: np.ndarray, choice: Choice, bench: Bench, original_ms: float) -> Problem:
     """Measure what channel counts cost, layer by layer, unless the user fixed the block."""
-    subject = Subject(network.model, network.channels, network.shapes, scores)
+    subject = Subject(network.model, network.channels, network.shapes, scores, bench.number_format)
     if choice.round_to is not None or choice.counts is not None:
         return paper_problem(subject, choice.round_to or 1)
     bench.observer.stage("measuring layers")
@@ -78,7 +80,12 @@ def make_problem(network: Network, scores: np.ndarray, choice: Choice, bench: Be
 
 
 def kept_structures(network: Network, bench: Bench) -> list[tuple[tuple[int, ...], float]]:
-    """Return the structures of a network that a profile measured on this device; see `LayerCosts.structures`."""
+    """Return the structures of a network that a profile measured on this device; see `LayerCosts.structures`.
+
+    Profiles measure networks as they are: of one that will be delivered in another format, none are known.
+    """
+    if bench.number_format is not None:
+        return []
     key = network_key(network.model, network.channels, network.shapes)
     return bench.device.layer_costs(bench.options).structures(key)
 

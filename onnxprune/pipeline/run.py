@@ -18,14 +18,16 @@ from onnxprune.pipeline.directory import RunDirectory, make_record, open_directo
 from onnxprune.pipeline.judging import search_length
 from onnxprune.pipeline.layer_figures import layer_records
 from onnxprune.pipeline.measuring import Bench, noise_note
-from onnxprune.pipeline.outcome import Outcome, evaluate_both, final_latency
+from onnxprune.pipeline.outcome import Outcome, evaluate_all, final_latency
 from onnxprune.pipeline.planning import Choice
 from onnxprune.pipeline.prepare import Network, read_network, runnable
+from onnxprune.pipeline.quantising import check_quantisable
 from onnxprune.pipeline.reachable import explained
 from onnxprune.pipeline.replay import RecordedDevice
 from onnxprune.pipeline.settings import CompressResult, Settings, arguments_of, told
 from onnxprune.pipeline.staging import Staging
 from onnxprune.pipeline.summary import make_report
+from onnxprune.pipeline.versions import Versions
 from onnxprune.progress import Observer
 from onnxprune.report import LayerRecord, StepTime, environment, write_report
 from onnxprune.search import (
@@ -63,33 +65,54 @@ def _run(model: str | Path, settings: Settings, directory: RunDirectory) -> Comp
     prepared = prepare(model, settings, observer)
     network, output, data, choice = prepared.network, prepared.output, prepared.data, prepared.choice
     bench = Bench(RecordedDevice(settings.device, directory.journal), settings.measure, observer)
+    staging = Staging(network, settings, choice, data, bench=bench, directory=directory)
     try:
-        results = Staging(network, settings, choice, data, bench=bench, directory=directory).run()
+        results = staging.run()
     except TargetOutOfReachError as error:
         raise explained(error, network, settings) from error
     structure, trained = results[-1].structure, results[-1].trained
     with tempfile.TemporaryDirectory(prefix="onnxprune-") as folder:
         file = Path(folder) / "model.onnx"
-        save(structure.pruned if trained is None else trained.model, file)
+        steps = Versions(network, Path(folder), directory)
+        if staging.quantiser is not None:
+            observer.stage("quantising")
+            steps.add(staging.quantiser, structure, trained, file)
+        else:
+            save(structure.pruned if trained is None else trained.model, file)
         # From here on the weights are mapped from the file; the arrays they were made of can go.
         result = load(file)
         structure = replace(structure, pruned=result)
-        trained = None if trained is None else replace(trained, model=result)
+        trained = None if trained is None else replace(trained, model=result, healed=result)
         results[-1] = replace(results[-1], structure=structure, trained=trained)
-        latency = final_latency(network, file, choice, bench, structure.plan.achieved)
-        noise = noise_note(bench, latency)
+        stats = final_latency(network, file, choice, bench, expected_ms=structure.plan.achieved, others=steps.timed)
+        noise = noise_note(bench, stats.values())
         if noise is not None:
             observer.warn(noise)
         layers = _layers(network, result, settings, bench)
-        metrics = evaluate_both(network, file, data, observer) if data is not None else None
+        files = {**steps.judged, "result": file}
+        judged = evaluate_all(network, files, data, observer) if data is not None else None
+        metrics = (judged[0], judged[-1]) if judged is not None else None
+        quantised = steps.record(stats, judged, observer)
         rejection = _rejection(metrics, settings.max_drop)
         if rejection is not None:
             output = output.with_name(f"{output.stem}.rejected.onnx")
         observer.stage("writing")
         save(result, output)
     warnings = tuple(observer.warnings)
+    latency = stats["original"], stats["pruned"]
     outcome = Outcome(
-        network, choice.target, result, output, structure, trained, latency, metrics, warnings, tuple(results), layers
+        network,
+        choice.target,
+        result,
+        output,
+        structure,
+        trained,
+        latency,
+        metrics,
+        warnings,
+        stages=tuple(results),
+        layers=layers,
+        quantised=quantised,
     )
     report = make_report(outcome, settings, started, observer.steps())
     for path in (settings.report, directory.report):
@@ -131,6 +154,7 @@ def prepare(model: str | Path, settings: Settings, observer: Observer) -> Prepar
     if settings.report is not None:
         _check_output(settings.report, network.path)
     data = _open(network, settings, observer)
+    check_calibration(data, settings.quantize)
     return Prepared(network, output, data, _choice(network, settings, data))
 
 
@@ -176,10 +200,12 @@ def _check_format(network: Network, settings: Settings, observer: Observer) -> N
     """Refuse to train integers, and say where copies stand in."""
     if settings.training is not None and is_quantised(network.model):
         raise QuantisedModelError(
-            f"'{network.path}' is quantised: its weights are integers, which cannot be trained. Compress the float "
-            "model that it was made from and quantise the result (onnxruntime.quantization.quantize_static), or "
-            "prune it as it is, without training: onnxprune prune --heal --data DATA"
+            f"'{network.path}' is quantised already: its weights are integers, which cannot be trained. "
+            "Compress the float model that it was made from (--quantize int8 gives integers again), or prune it as it "
+            "is, without training: onnxprune prune --heal --data DATA"
         )
+    if settings.quantize is not None:
+        check_quantisable(network)
     if runnable(network.model, settings.measure.provider) is not network.model:
         observer.warn("onnxruntime runs no bfloat16 on the CPU: latency and accuracy are those of float32 copies")
 

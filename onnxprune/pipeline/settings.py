@@ -13,6 +13,7 @@ from onnxprune.channels import Restriction
 from onnxprune.latency import Device, LocalDevice, MeasureOptions
 from onnxprune.pipeline.prepare import InputShapes
 from onnxprune.progress import Observer, SilentObserver
+from onnxprune.quantisation import Calibration
 from onnxprune.report import Report
 from onnxprune.search import AgentName, AllocationName, GroupRatios, Limits, RlPrunerConfig, SearchConfig, Target
 from onnxprune.training import DataSpec, DistillConfig, Preprocess, TaskMetric
@@ -66,6 +67,8 @@ class Settings:
         rl_pruner: Hyper-parameters of the agent "rl-pruner".
         restriction: What the user wants touched.
         limits: What may go of any one group.
+        quantize: "int8": the result is quantised, and the target holds for it so; None: it stays float.
+        calibration: How ranges of activations follow from samples, where it is quantised.
         max_drop: Points of the metric that may be lost.
         seed: Seed of everything.
         report: Where report.json goes, or None.
@@ -97,6 +100,8 @@ class Settings:
     rl_pruner: RlPrunerConfig = field(default_factory=RlPrunerConfig)
     restriction: Restriction = field(default_factory=Restriction)
     limits: Limits = field(default_factory=Limits)
+    quantize: Literal["int8"] | None = None
+    calibration: Calibration = "minmax"
     max_drop: float | None = None
     seed: int = 0
     report: Path | None = None

@@ -18,7 +18,7 @@ from onnxprune.graph import release_weights
 from onnxprune.pipeline.prepare import Network
 from onnxprune.pipeline.structure import Structure
 from onnxprune.pipeline.training import Trained
-from onnxprune.search import Problem, Target
+from onnxprune.search import Problem, Target, limit_of
 from onnxprune.training import DistillConfig
 
 # Beyond this share of the cost one stage is as good as two, with the same number of epochs.
@@ -81,15 +81,16 @@ def stage_count(wanted: int | None, share: float, training: DistillConfig | None
     return max(1, min(most, math.ceil(math.log(share) / math.log(_ONE_STAGE))))
 
 
-def stage_targets(target: Target, original: float, count: int) -> list[Target]:
+def stage_targets(target: Target, original: float, count: int, limit: float | None = None) -> list[Target]:
     """Return what each stage must reach, the last one what the user wants.
 
     Args:
         target: What the user wants.
-        original: What the original costs, in the target's unit; of a ratio, 1.
+        original: What the first stage begins with, in the target's unit; of a ratio, 1.
         count: Number of stages.
+        limit: What the user wants, in the target's unit; None: as the target says of `original`.
     """
-    last = 1.0 - target.value if target.kind == "ratio" else target.resolve(original)
+    last = limit_of(target, original) if limit is None else limit
     targets = []
     for number in range(1, count):
         cost = original * (last / original) ** (number / count)

@@ -18,6 +18,7 @@ from onnxprune.pipeline.measuring import Bench, LatencyEvaluator, measure_origin
 from onnxprune.pipeline.planning import Choice, Planner, kept_structures, make_problem
 from onnxprune.pipeline.prepare import Network, runnable
 from onnxprune.pipeline.published import run_published
+from onnxprune.pipeline.quantising import Quantiser, fastest, fitting
 from onnxprune.pipeline.replay import RecordedJudge, SearchClock
 from onnxprune.pipeline.settings import Settings
 from onnxprune.pipeline.stages import (
@@ -32,7 +33,19 @@ from onnxprune.pipeline.stages import (
 from onnxprune.pipeline.structure import Structure, find_structure
 from onnxprune.pipeline.training import Lesson, Trained, final_healer, heal, train
 from onnxprune.progress import Observer
-from onnxprune.search import UNITS, Judge, Judgement, Problem, calibrated, limit_of, original_cost, with_kept
+from onnxprune.quantisation import Scheme
+from onnxprune.search import (
+    UNITS,
+    Judge,
+    Judgement,
+    Problem,
+    Target,
+    calibrated,
+    full_counts,
+    limit_of,
+    original_cost,
+    with_kept,
+)
 from onnxprune.training import Batch, DataSplits, EpochRecord, evaluate, sized
 
 # Importance needs few samples; more would only take time.
@@ -67,25 +80,56 @@ class Staging:
         self._data, self._bench, self._directory = data, bench, directory
         self.observer = bench.observer
         self.original_ms = 0.0
+        self.start_ms = 0.0
         self.problem: Problem | None = None
+        self.quantiser: Quantiser | None = None
 
     def run(self) -> list[StageResult]:
         """Run every stage, and return what each made."""
-        network, target, bench = self._network, self.choice.target, self._bench
+        network, target = self._network, self.choice.target
         scores = self.scores(network, 1)
-        bench.observer.stage("measuring the original")
-        self.original_ms = measure_original(network, bench, needed=target.kind == "latency")
-        problem = make_problem(network, scores, self.choice, bench, self.original_ms)
+        self._measure_original()
+        problem = make_problem(network, scores, self.choice, self._bench, self.start_ms)
         self.problem = self._calibrated(self._opened(self.settings.limits.on(problem)))
-        original = self.original_ms if target.kind == "latency" else original_cost(self.problem, target)
+        exactly = original_cost(self.problem, target)
+        original, start = (self.original_ms, self.start_ms) if target.kind == "latency" else (exactly, exactly)
         self._note_network(original)
         everything = np.ones(network.channels.unit_count, dtype=bool)
-        first = Stage(1, target, network, everything, original, self.settings.training)
+        first = Stage(1, target, network, everything, start, self.settings.training)
         if self.choice.allocation == "rl-pruner":
             return run_published(self, first)
         wanted = self.settings.stages if self.choice.counts is None else 1
-        count = stage_count(wanted, limit_of(target, original) / original, self.settings.training)
-        return run_stages(first, stage_targets(target, original, count), self._stage)
+        limit = limit_of(target, original)
+        count = stage_count(wanted, limit / start, self.settings.training)
+        return run_stages(first, stage_targets(target, start, count, limit), self._stage)
+
+    def _measure_original(self) -> None:
+        """Measure the original, and what pruning begins with: the same, or in int8 where the result will be."""
+        bench = self._bench
+        bench.observer.stage("measuring the original")
+        if self.settings.quantize is None:
+            latency = self.choice.target.kind == "latency"
+            self.original_ms = self.start_ms = measure_original(self._network, bench, needed=latency)
+            return
+        assert self._data is not None
+        batches = calibration_batches(self._network, self._data, self.settings.seed)
+        calibration = self.settings.calibration
+        quantiser = Quantiser(self._network, Scheme(), calibration, fitting(self._network, batches, calibration))
+        self.quantiser, before, after = fastest(quantiser, bench)
+        self.original_ms, self.start_ms = before.p50_ms, after.p50_ms
+        self._bench = replace(bench, delivered=self.quantiser.outline, number_format="int8")
+        self._take_as_it_is(self.choice.target)
+
+    def _take_as_it_is(self, target: Target) -> None:
+        """Search for nothing where int8 alone meets the target."""
+        if target.kind != "latency" or self.start_ms > target.resolve(self.original_ms):
+            return
+        self.observer.warn(
+            f"int8 alone meets the target: the original takes {self.original_ms:.3g} ms in float and "
+            f"{self.start_ms:.3g} ms in int8, so nothing was removed or trained"
+        )
+        self.choice = replace(self.choice, counts=full_counts(self._network.channels), known_by="int8 alone")
+        self.settings = replace(self.settings, training=None, heal=False)
 
     def _opened(self, problem: Problem) -> Problem:
         """Let branches go whole, where that can be judged and was not ruled out."""
@@ -110,7 +154,7 @@ class Staging:
         def on_measured(predicted: float, measured: float) -> None:
             self.observer.advance(note=f"{measured:.3g} ms measured, {predicted:.3g} ms predicted")
 
-        return calibrated(problem, evaluator, self.original_ms, self.choice.seed, on_measured)
+        return calibrated(problem, evaluator, self.start_ms, self.choice.seed, on_measured)
 
     def _stage(self, stage: Stage) -> StageResult:
         problem = self.problem_of(stage)

@@ -96,6 +96,7 @@ def make_report(outcome: Outcome, settings: Settings, started: dt.datetime, step
         search=search_probes((p.predicted, p.measured, p.macs) for p in plan.probes),
         learning=_learning(outcome.structure, network),
         stages=tuple(_stage(result, network) for result in outcome.stages) if len(outcome.stages) > 1 else (),
+        quantisation=outcome.quantised,
         warnings=outcome.warnings,
     )
 
@@ -142,6 +143,8 @@ def _settings(outcome: Outcome, settings: Settings) -> dict[str, Any]:
         "stages": settings.stages,
         "teacher": settings.teacher,
         "round_to": settings.round_to,
+        "quantize": settings.quantize,
+        "calibration": settings.calibration if settings.quantize else None,
         "max_drop": settings.max_drop,
         "keep": list(settings.restriction.keep),
         "only": list(settings.restriction.only),

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx_ir as ir
 
 from onnxprune.errors import ConversionError
-from onnxprune.graph import in_float32, is_quantised, load, random_inputs, save
-from onnxprune.healing import solvable_layers
+from onnxprune.graph import in_float32, is_quantised, load, random_inputs, save, twin_of
+from onnxprune.healing import requantised, solvable_layers
 from onnxprune.pipeline.directory import StageFiles
-from onnxprune.pipeline.judging import Heal, candidate_healer, final_samples
+from onnxprune.pipeline.judging import Heal, batch_size, candidate_healer, final_samples, healing_samples
 from onnxprune.pipeline.prepare import Network
 from onnxprune.pipeline.structure import Structure
 from onnxprune.progress import Observer
@@ -31,12 +31,14 @@ class Trained:
 
     Attributes:
         model: The ONNX graph, weights replaced.
+        healed: The same before training.
         history: What happened in training.
         export_error: Relative difference between onnxruntime on the graph and the PyTorch module.
         export_max_abs: The largest absolute one.
     """
 
     model: ir.Model
+    healed: ir.Model
     history: TrainingHistory
     export_error: float
     export_max_abs: float
@@ -82,6 +84,7 @@ def train(lesson: Lesson, config: DistillConfig, observer: Observer, on_epoch: O
 
     network, data = lesson.network, lesson.data
     pruned, student, own = _healed(lesson, config.seed, observer)
+    healed = _start(lesson, student, pruned)
     teacher = own if lesson.teacher is network and own is not None else to_torch(in_float32(lesson.teacher.model))
     wide = in_float32(pruned)
     feeds = random_inputs(wide, network.input_shapes, config.seed)
@@ -108,7 +111,20 @@ def train(lesson: Lesson, config: DistillConfig, observer: Observer, on_epoch: O
     model = write_weights(student, pruned)
     difference = compare(student, model if wide is pruned else write_weights(student, wide), feeds)
     _check(difference.relative, "after training")
-    return Trained(model, history, difference.relative, difference.max_abs)
+    return Trained(model, healed, history, difference.relative, difference.max_abs)
+
+
+def _start(lesson: Lesson, student: OnnxModule, pruned: ir.Model) -> ir.Model:
+    """Return the network that training begins with, as it was when it first began."""
+    from onnxprune.torch_bridge import write_weights
+
+    files = lesson.files
+    if files is not None and files.checkpoint.exists() and files.matched.exists():
+        return load(files.matched)
+    healed = write_weights(student, pruned)
+    if files is not None:
+        save(healed, files.matched)
+    return healed
 
 
 def _healed(lesson: Lesson, seed: int, observer: Observer) -> tuple[ir.Model, OnnxModule, OnnxModule | None]:
@@ -136,8 +152,8 @@ def heal(network: Network, structure: Structure, data: DataSplits, seed: int, ob
 
     Args:
         network: The original.
-        structure: The pruned network and what of the original it kept; it is not changed. Weights of a quantised one
-            are rounded to its scales again.
+        structure: The pruned network and what of the original it kept; it is not changed. A quantised one gets new
+            scales with its new weights.
         data: Calibration samples are drawn of the training part.
         seed: Seed of the samples and positions.
         observer: Told of the stages.
@@ -148,13 +164,25 @@ def heal(network: Network, structure: Structure, data: DataSplits, seed: int, ob
     from onnxprune.torch_bridge import compare, write_weights
 
     if is_quantised(network.model):
-        observer.stage("healing")
-        return candidate_healer(network, data.train, seed)(structure.pruned, structure.plan.keep)
+        return _heal_integers(network, structure, data, seed, observer)
     pruned, student, _ = _healed(Lesson(network, structure, network, data), seed, observer)
     wide = write_weights(student, in_float32(pruned))
     feeds = random_inputs(wide, network.input_shapes, seed)
     _check(compare(student, wide, feeds).relative, "after healing")
     return write_weights(student, pruned)
+
+
+def _heal_integers(network: Network, structure: Structure, data: DataSplits, seed: int, observer: Observer) -> ir.Model:
+    """Heal the float networks that the integers stand for, and round to scales that suit the result."""
+    whole, small = twin_of(network.model), twin_of(structure.pruned)
+    if whole is None or small is None:
+        observer.stage("healing")
+        return candidate_healer(network, data.train, seed)(structure.pruned, structure.plan.keep)
+    real, left = replace(network, model=whole.model), replace(structure, pruned=small.model)
+    healed = heal(real, left, data, seed, observer)
+    samples = data.train.subset(healing_samples(network), seed)
+    batches = list(samples.batches(batch_size(network), drop_last=True))
+    return requantised(structure.pruned, replace(small, model=healed), batches)
 
 
 def _matched(lesson: Lesson, pruned: ir.Model, seed: int, observer: Observer) -> tuple[OnnxModule, OnnxModule]:

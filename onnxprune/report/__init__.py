@@ -36,10 +36,12 @@ from onnxprune.report.schema import (
     ExportCheck,
     LayerRecord,
     LearningRecord,
+    QuantisationRecord,
     Report,
     StageRecord,
     StepTime,
     TargetRecord,
+    VersionRecord,
     read_report,
     write_report,
 )
@@ -50,6 +52,7 @@ from onnxprune.report.tables import (
     inspection_lines,
     outcome_lines,
     summary_table,
+    versions_table,
 )
 
 __all__ = [
@@ -75,12 +78,14 @@ __all__ = [
     "ModelFile",
     "OutputDifference",
     "Preview",
+    "QuantisationRecord",
     "RegressionRecord",
     "Report",
     "StageRecord",
     "StepEstimate",
     "StepTime",
     "TargetRecord",
+    "VersionRecord",
     "WorstSample",
     "bench_lines",
     "bench_table",
@@ -105,6 +110,7 @@ __all__ = [
     "sizes_table",
     "summary_table",
     "svg",
+    "versions_table",
     "write_picture",
     "write_report",
 ]

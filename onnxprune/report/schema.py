@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, Field, JsonValue, ValidationError
 from onnxprune.errors import ReportError
 from onnxprune.graph import write_atomically
 from onnxprune.report.environment import Environment
-from onnxprune.report.figures import DeviceFigures, ModelFigures, ModelFile
+from onnxprune.report.figures import DeviceFigures, MetricFigures, ModelFigures, ModelFile
 from onnxprune.report.record import MaybeFinite, Record
 from onnxprune.search.target import TargetKind
 
@@ -228,6 +228,39 @@ class SearchProbe(Record):
     macs: int | None = None
 
 
+class VersionRecord(Record):
+    """The network at one step of a run that ends in int8, on the test part and on the device.
+
+    Attributes:
+        name: "original", "original in int8", "pruned" (before any correction), "healed", "trained" or "result".
+        p50_ms: Latency, all measured interleaved; null where it is that of the step before.
+        metric: How good it is; null where there was nothing to measure it on.
+    """
+
+    name: str
+    p50_ms: float | None
+    metric: MetricFigures | None
+
+
+class QuantisationRecord(Record):
+    """How the result became int8.
+
+    Attributes:
+        format: "int8".
+        scheme: Types of activations and weights, as onnxruntime names them: "U8S8", "S8S8"; weights have a scale for
+            each output channel.
+        calibration: How ranges of activations followed from samples: "minmax", "percentile" or "entropy".
+        samples: How many these were.
+        versions: The network at each step, in order.
+    """
+
+    format: Literal["int8"] = "int8"
+    scheme: str
+    calibration: str
+    samples: int
+    versions: tuple[VersionRecord, ...] = ()
+
+
 class StepTime(Record):
     """Where the time of a run went.
 
@@ -272,6 +305,7 @@ class Report(Record):
         learning: What an agent judged; null where the allocation was not learned.
         stages: Every stage, where there were several; `verification`, `training`, `search` and `learning` are the last
             one's.
+        quantisation: How the result became int8; null where it is float.
         warnings: What to keep in mind when reading the figures.
     """
 
@@ -302,6 +336,7 @@ class Report(Record):
     search: tuple[SearchProbe, ...] = ()
     learning: LearningRecord | None = None
     stages: tuple[StageRecord, ...] = ()
+    quantisation: QuantisationRecord | None = None
     warnings: tuple[str, ...] = ()
 
     @classmethod

@@ -10,7 +10,7 @@ from rich.text import Text
 from onnxprune.channels import short_name
 from onnxprune.report.figures import LatencyFigures, MetricFigures, ModelFigures
 from onnxprune.report.inspection import Inspection
-from onnxprune.report.schema import LearningRecord, Report, TargetRecord
+from onnxprune.report.schema import LearningRecord, QuantisationRecord, Report, TargetRecord
 from onnxprune.report.units import change, count, data_size, milliseconds, percent, points
 from onnxprune.search.target import TargetKind
 
@@ -69,6 +69,39 @@ def _metric_rows(before: MetricFigures | None, after: MetricFigures | None) -> l
     return [(name, f"{before.value:.2f} %", f"{after.value:.2f} %", points(before.value, after.value))]
 
 
+def version_rows(quantisation: QuantisationRecord) -> list[tuple[str, str, str]]:
+    """Name the network at each step of a run that ends in int8, with its latency and metric."""
+    return [
+        (
+            version.name,
+            "" if version.p50_ms is None else milliseconds(version.p50_ms),
+            "" if version.metric is None else f"{version.metric.value:.2f} %",
+        )
+        for version in quantisation.versions
+    ]
+
+
+def versions_table(quantisation: QuantisationRecord) -> Table:
+    """Show what each step of a run that ends in int8 cost and was worth."""
+    table = _table("step", "latency p50", quantisation_metric(quantisation))
+    for row in version_rows(quantisation):
+        table.add_row(*row)
+    return table
+
+
+def quantisation_text(quantisation: QuantisationRecord) -> str:
+    """Say in which form of int8 the result is, and how its ranges were found."""
+    return (
+        f"{quantisation.format} {quantisation.scheme}, ranges by {quantisation.calibration} "
+        f"on {quantisation.samples} samples"
+    )
+
+
+def quantisation_metric(quantisation: QuantisationRecord) -> str:
+    """Return the name of the metric that the steps are judged by."""
+    return next((v.metric.name for v in reversed(quantisation.versions) if v.metric is not None), "metric")
+
+
 def outcome_lines(report: Report) -> list[str]:
     """Say in a line each whether the target was met and what was proven."""
     lines = [_target_line(report.target)]
@@ -82,6 +115,8 @@ def outcome_lines(report: Report) -> list[str]:
     if report.export_check is not None:
         error = report.export_check.relative_error
         lines.append(f"exported: ONNX equals PyTorch, relative error {error:.1e}")
+    if report.quantisation is not None:
+        lines.append(f"quantised: {quantisation_text(report.quantisation)}")
     if report.steps:
         lines.append(_time_line(report))
     return lines

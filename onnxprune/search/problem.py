@@ -14,6 +14,7 @@ from onnxprune.graph import origin_of, overhead_bytes, quantised_by
 from onnxprune.latency import LayerSpec, NumberFormat
 from onnxprune.search.allocation import Problem, multiples
 from onnxprune.search.costs import LatencyCost, LayerTerm, macs_cost
+from onnxprune.search.narrow import without_slower
 from onnxprune.search.sizes import CONTRACTIONS, AxisSizes, full_counts, paper_cost
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -32,12 +33,14 @@ class Subject:
         channels: Its analysis.
         shapes: Concrete shape of every value.
         scores: Importance of every unit, shape (units,).
+        number_format: What its layers will compute in; None: what they compute in now.
     """
 
     model: ir.Model
     channels: ChannelMap
     shapes: Shapes
     scores: np.ndarray
+    number_format: NumberFormat | None = None
 
 
 class LayerCostTable(Protocol):
@@ -88,7 +91,8 @@ def latency_problem(
     channels, shapes = subject.channels, subject.shapes
     sizes = AxisSizes(channels, shapes)
     paper = paper_cost(subject.model, channels, shapes)
-    found = [(node, spec) for node in subject.model.graph if (spec := layer_spec(node, shapes, channels)) is not None]
+    specs = ((node, layer_spec(node, shapes, channels, subject.number_format)) for node in subject.model.graph)
+    found = [(node, spec) for node, spec in specs if spec is not None]
     granules, own_ms = [], []
     for done, (_, spec) in enumerate(found, start=1):
         granules.append((table.granule(spec, "in"), table.granule(spec, "out")))
@@ -101,24 +105,34 @@ def latency_problem(
     ]
     steps = _group_steps(channels, terms, granules, own_ms)
     cost = LatencyCost(terms, paper, full_counts(channels), original_ms, _block(granules))
+    allowed = multiples(channels, steps)
+    small = [group.size * group.channels_per_unit <= step for group, step in zip(channels.groups, steps, strict=True)]
+    admissible = without_slower(allowed, small, terms, [spec for _, spec in found], table)
     table.save()
-    admissible = multiples(channels, steps)
     return Problem(channels, subject.scores, admissible, paper, cost, overhead_bytes(subject.model))
 
 
-def layer_spec(node: ir.Node, shapes: Shapes, channels: ChannelMap) -> LayerSpec | None:
-    """Describe a contraction with weights for the table of layer costs; None for any other node."""
+def layer_spec(
+    node: ir.Node, shapes: Shapes, channels: ChannelMap, number_format: NumberFormat | None = None
+) -> LayerSpec | None:
+    """Describe a contraction with weights for the table of layer costs; None for any other node.
+
+    Args:
+        node: The node.
+        shapes: Concrete shape of every value.
+        channels: The network's analysis.
+        number_format: What the layer will compute in; None: what it computes in now.
+    """
     stored = origin_of(node.inputs[1]) if node.op_type in CONTRACTIONS else None
     if stored is None:
         return None
     x, weight, y = (str(v.name) for v in (node.inputs[0], node.inputs[1], node.outputs[0]) if v is not None)
     if x not in shapes or y not in shapes:
         return None
+    dtype = number_format or _number_format(node, stored)
     if node.op_type in {"Gemm", "MatMul"}:
         rows = int(np.prod(shapes[y][:-1]))
-        return LayerSpec(
-            "MatMul", _inner(node, shapes[x]), shapes[y][-1], batch=rows, dtype=_number_format(node, stored)
-        )
+        return LayerSpec("MatMul", _inner(node, shapes[x]), shapes[y][-1], batch=rows, dtype=dtype)
     groups = node.attributes.get_int("group", 1)
     c_in, c_out = shapes[x][1], shapes[y][1]
     # Where the weight's inner axis is fixed, whole groups go, and input and output channels together.
@@ -135,7 +149,7 @@ def layer_spec(node: ir.Node, shapes: Shapes, channels: ChannelMap) -> LayerSpec
         strides=tuple(node.attributes.get_ints("strides", ())),
         pads=tuple(node.attributes.get_ints("pads", ())),
         dilations=tuple(node.attributes.get_ints("dilations", ())),
-        dtype=_number_format(node, stored),
+        dtype=dtype,
     )
 
 

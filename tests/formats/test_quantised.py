@@ -14,10 +14,21 @@ from hypothesis import strategies as st
 import onnxprune
 from onnxprune.channels import ChannelMap, analyse, prune, verify
 from onnxprune.errors import QuantisedModelError, VerificationError
-from onnxprune.graph import concrete_shapes, graph_cost, load, real_values, save, store_real_values
+from onnxprune.graph import (
+    concrete_shapes,
+    graph_cost,
+    is_quantised,
+    load,
+    real_values,
+    save,
+    store_real_values,
+    twin_of,
+)
+from onnxprune.healing import requantised
 from onnxprune.importance import score_units
 from onnxprune.latency import LayerSpec, MeasureOptions, ProfilingTimer
 from onnxprune.search.problem import layer_spec
+from onnxprune.training import Batch
 from tests.channels.network_strategy import networks
 from tests.formats.conversion import quantise, wrap
 from tests.residual import residual_cnn
@@ -118,11 +129,51 @@ def test_healing_an_int8_network_brings_outputs_back(quantised: Path, tmp_path: 
     assert errors[True] < errors[False]
 
 
-def output_error(before: Path, after: Path, x: np.ndarray) -> float:
+def output_error(before: Path, after: Path, x: np.ndarray, *, zero: bool = False) -> float:
     import onnxruntime
 
     want, got = (onnxruntime.InferenceSession(str(path)).run(None, {"image": x})[0] for path in (before, after))
-    return float(np.square(want - got).mean())
+    return float(np.square(want - (0 if zero else got)).mean())
+
+
+@pytest.fixture(scope="module", params=["tools", "wrapped"])
+def any_int8(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Int8 networks as onnxruntime's tools make them, without their Relus, and as PyTorch writes them."""
+    folder = tmp_path_factory.mktemp("twins")
+    onnx.save(residual_cnn(), folder / "float.onnx")
+    if request.param == "wrapped":
+        onnx.save(wrap(residual_cnn(), per_channel=True, zero_points=True), folder / "int8.onnx")
+        return folder / "int8.onnx"
+    samples = np.random.default_rng(0).standard_normal((32, 3, 8, 8)).astype(np.float32)
+    quantise(folder / "float.onnx", folder / "int8.onnx", samples, per_channel=True)
+    return folder / "int8.onnx"
+
+
+def test_the_twin_computes_what_the_float_network_did(any_int8: Path, tmp_path: Path) -> None:
+    twin = twin_of(load(any_int8))
+    assert twin is not None
+    assert not is_quantised(twin.model)
+    save(twin.model, tmp_path / "twin.onnx")
+    x = np.random.default_rng(2).standard_normal((16, 3, 8, 8)).astype(np.float32)
+    scale = output_error(any_int8.with_name("float.onnx"), any_int8.with_name("float.onnx"), x, zero=True)
+    assert output_error(any_int8.with_name("float.onnx"), tmp_path / "twin.onnx", x) < 1e-3 * scale
+
+
+def test_scales_follow_the_weights_that_change(any_int8: Path, tmp_path: Path) -> None:
+    model = load(any_int8)
+    twin = twin_of(model)
+    assert twin is not None
+    names = [name for name, value in twin.model.graph.initializers.items() if len(value.shape or ()) == 4]
+    for name in names[:2]:
+        value = twin.model.graph.initializers[name]
+        value.const_value = ir.tensor(value.const_value.numpy() * np.float32(3), name=name)
+    x = np.random.default_rng(2).standard_normal((32, 3, 8, 8)).astype(np.float32)
+    result = requantised(model, twin, [Batch((x,), None, np.arange(32))])
+    save(twin.model, tmp_path / "twin.onnx")
+    save(result, tmp_path / "int8.onnx")
+    scale = output_error(tmp_path / "twin.onnx", tmp_path / "twin.onnx", x, zero=True)
+    assert output_error(tmp_path / "twin.onnx", tmp_path / "int8.onnx", x) < 0.01 * scale
+    assert types(result) == types(model)
 
 
 def test_training_an_int8_network_is_refused_with_what_to_do(quantised: Path, tmp_path: Path) -> None:

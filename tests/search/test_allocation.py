@@ -187,6 +187,31 @@ def test_latency_targets_end_on_efficient_counts(subject: Subject, allocation: s
     assert device.saved
 
 
+def test_counts_within_a_block_that_are_slower_are_left_out(subject: Subject) -> None:
+    class Narrow(Staircase):
+        """Fewer channels than the network has cost more, as on integers below 16."""
+
+        def cost_ms(self, spec: LayerSpec) -> float:
+            full = max(group.size for group in self.subject.channels.groups)
+            return super().cost_ms(spec) + (100.0 if 4 < spec.channels_out < min(full, 64) else 0.0)
+
+        def granule(self, spec: LayerSpec, axis: str) -> int:  # noqa: ARG002
+            return 64
+
+    device = Narrow(subject)
+    slow = latency_problem(subject, device, 1e4).admissible.counts
+    fast = latency_problem(subject, Staircase64(subject), 1e4).admissible.counts
+    assert all(set(few) <= set(many) for few, many in zip(slow, fast, strict=True))
+    assert sum(map(len, slow)) < sum(map(len, fast))
+
+
+class Staircase64(Staircase):
+    """Asks for blocks larger than the network's groups."""
+
+    def granule(self, spec: LayerSpec, axis: str) -> int:  # noqa: ARG002
+        return 64
+
+
 def test_an_impossible_target_names_the_lowest_possible(subject: Subject) -> None:
     device = Staircase(subject)
     original = device.latency_ms(np.ones(subject.channels.unit_count, dtype=bool))

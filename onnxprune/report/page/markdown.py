@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from onnxprune.report.page.view import glance, headline, model_name, proof, target_met, target_text
+from onnxprune.report.page.view import glance, headline, model_name, proof, target_met, target_text, versions
 from onnxprune.report.schema import GroupRecord, Report
 from onnxprune.report.tables import shortened
 from onnxprune.report.units import change
@@ -22,6 +22,8 @@ def markdown_summary(report: Report) -> str:
     if (said := headline(report)) != "":
         lines += [f"**{escaped(said)}**", ""]
     lines += [f"{met}: {escaped(target_text(report.target))}", "", *_figures(report), ""]
+    if (steps := versions(report)) is not None:
+        lines += [*table(steps.headers, steps.rows), ""]
     for warning in report.warnings:
         lines += [f"> ⚠️ {escaped(warning)}", ""]
     lines += [f"- {escaped(name)}: {escaped(value)}" for name, value in proof(report)]

@@ -11,7 +11,7 @@ from onnxprune.report.page.chart import Chart, Legend, Table
 from onnxprune.report.page.charts import latency_chart, staircase_charts, staircase_legend, training_chart
 from onnxprune.report.page.search_charts import front_chart, learning_chart, prediction_chart, stages_of
 from onnxprune.report.schema import Report, TargetRecord
-from onnxprune.report.tables import shortened
+from onnxprune.report.tables import quantisation_metric, quantisation_text, shortened, version_rows
 from onnxprune.report.units import change, count, data_size, interval, milliseconds, percent, points
 from onnxprune.search.target import TargetKind
 
@@ -76,6 +76,7 @@ class View:
         target: What was asked for and reached.
         glance: Latency, accuracy, MACs, parameters and size.
         warnings: What to keep in mind.
+        versions: The network at each step of a run that ends in int8, or None.
         latency: Distributions of latency, or None.
         search: Charts of the search.
         training: The chart of the training, or None.
@@ -97,6 +98,7 @@ class View:
     target: str
     glance: tuple[Bar, ...]
     warnings: tuple[str, ...]
+    versions: Table | None
     latency: Chart | None
     search: tuple[Chart, ...]
     training: Chart | None
@@ -123,6 +125,7 @@ def make_view(report: Report) -> View:
         target=target_text(report.target),
         glance=glance(report),
         warnings=report.warnings,
+        versions=versions(report),
         latency=None if before is None or after is None else latency_chart(before, after),
         search=_search(report),
         training=training_chart(trainings),
@@ -178,6 +181,14 @@ def target_text(target: TargetRecord) -> str:
     return f"{noun}: asked for {asked}, reached {show(target.achieved)}"
 
 
+def versions(report: Report) -> Table | None:
+    """Return what each step of a run that ends in int8 cost and was worth."""
+    found = report.quantisation
+    if found is None:
+        return None
+    return Table(("step", "latency p50", quantisation_metric(found)), tuple(version_rows(found)))
+
+
 def glance(report: Report) -> tuple[Bar, ...]:
     """Return latency, accuracy, MACs, parameters and file size, before and after."""
     before, after = report.before, report.after
@@ -224,6 +235,8 @@ def proof(report: Report) -> tuple[tuple[str, str], ...]:
     ]
     if report.export_check is not None:
         rows.append(("ONNX equals PyTorch", f"relative error {report.export_check.relative_error:.1e}"))
+    if report.quantisation is not None:
+        rows.append(("quantised", quantisation_text(report.quantisation)))
     return tuple(rows)
 
 

@@ -1,0 +1,191 @@
+"""Healed weights back into an int8 network, with scales that suit them.
+
+Weights that were solved again have other ranges, and so has what layers give: the old scales would clip the one and
+waste integers on the other. So every scale and zero point is set anew, in the form it had:
+
+    symmetric    scale = max |x| / highest integer, zero point as it was (0)
+    else         scale = (max - min) / number of steps, zero point = lowest integer - min / scale, both with 0 in range
+    bias         scale = scale of what the layer reads * scale of its weight
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxprune.graph import Twin, add_initializer, quantised_by, spread, store_real_values
+from onnxprune.healing.activations import open_values
+from onnxprune.healing.moments import Samples
+
+Range = tuple[np.ndarray, np.ndarray]
+# These pass integers on, and run on them only where both sides have one scale.
+_PASSING = frozenset(
+    {"MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Split", "Gather", "Resize"}
+)
+_CONTRACTIONS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+
+
+def requantised(model: ir.Model, healed: Twin, batches: Sequence[Samples]) -> ir.Model:
+    """Return an int8 network with the weights of its healed float twin and scales to suit them.
+
+    Args:
+        model: The int8 network; it is not changed.
+        healed: Its twin with other weights.
+        batches: Samples that the ranges of activations are taken on.
+    """
+    result = model.clone()
+    real = healed.model.graph.initializers
+    ranges = _ranges(healed, batches)
+    for nodes in _sharing(result):
+        seen = [ranges[healed.values[str(node.name)]] for node in nodes if node.op_type == "QuantizeLinear"]
+        low, high = np.min([low for low, _ in seen]), np.max([high for _, high in seen])
+        _set_parameters(result.graph, nodes, (low, high))
+    biases = []
+    for name, value in result.graph.initializers.items():
+        tensor = real[name].const_value if name in real else None
+        if tensor is None or value.const_value is None:
+            continue
+        found, node = tensor.numpy(), quantised_by(value)
+        if node is None:
+            if value.const_value.dtype == ir.DataType.FLOAT and found.shape == value.const_value.shape.numpy():
+                store_real_values(value, found)
+        elif value.const_value.dtype == ir.DataType.INT32:
+            biases.append((value, node, found))
+        else:
+            _set_parameters(result.graph, [node], _weight_range(node, found))
+            store_real_values(value, found)
+    for value, node, found in biases:
+        _set_bias_scale(result.graph, node)
+        store_real_values(value, found)
+    return result
+
+
+def _ranges(twin: Twin, batches: Sequence[Samples]) -> Mapping[str, tuple[float, float]]:
+    names = list(dict.fromkeys(twin.values.values()))
+    values_of = open_values(twin.model, names)
+    ranges = dict.fromkeys(names, (0.0, 0.0))
+    for batch in batches:
+        for name, array in values_of(batch.inputs).items():
+            low, high = ranges[name]
+            ranges[name] = min(low, float(array.min())), max(high, float(array.max()))
+    return ranges
+
+
+def _sharing(model: ir.Model) -> list[list[ir.Node]]:
+    """Return the nodes that quantise and dequantise activations, those together that must have one scale."""
+    of_scale: dict[str, list[ir.Node]] = {}
+    for node in model.graph:
+        if node.op_type == "QuantizeLinear" or _reads_quantised(node):
+            of_scale.setdefault(_scale_name(node), []).append(node)
+    joined = {name: name for name in of_scale}
+
+    def root(name: str) -> str:
+        return name if joined[name] == name else root(joined[name])
+
+    def join(a: str, b: str) -> None:
+        joined[root(a)] = root(b)
+
+    for nodes in of_scale.values():
+        for node in nodes:
+            if node.op_type == "QuantizeLinear":
+                for use in node.outputs[0].uses():
+                    join(_scale_name(node), _scale_name(use.node))
+                for before in _passed_on(node):
+                    join(_scale_name(node), _scale_name(before))
+    groups: dict[str, list[ir.Node]] = {}
+    for name, nodes in of_scale.items():
+        groups.setdefault(root(name), []).extend(nodes)
+    return list(groups.values())
+
+
+def _passed_on(node: ir.Node) -> list[ir.Node]:
+    """Return the DequantizeLinear before an operator that passes integers on, if it has the scale of this node."""
+    producer = node.inputs[0].producer() if node.inputs[0] is not None else None
+    if producer is None or producer.op_type not in _PASSING or producer.inputs[0] is None:
+        return []
+    before = producer.inputs[0].producer()
+    if before is None or not _reads_quantised(before):
+        return []
+    return [before] if np.array_equal(_array(before, 1), _array(node, 1)) else []
+
+
+def _reads_quantised(node: ir.Node) -> bool:
+    producer = node.inputs[0].producer() if node.inputs and node.inputs[0] is not None else None
+    return node.op_type == "DequantizeLinear" and producer is not None and producer.op_type == "QuantizeLinear"
+
+
+def _scale_name(node: ir.Node) -> str:
+    scale = node.inputs[1]
+    assert scale is not None
+    return str(scale.name)
+
+
+def _array(node: ir.Node, index: int) -> np.ndarray:
+    value = node.inputs[index]
+    assert value is not None
+    assert value.const_value is not None
+    array: np.ndarray = value.const_value.numpy()
+    return array
+
+
+def _weight_range(node: ir.Node, real: np.ndarray) -> Range:
+    """Return the lowest and highest weights for each scale there is."""
+    scale = _array(node, 1)
+    if scale.size == 1 or scale.ndim != 1:
+        return real.min(), real.max()
+    axis = node.attributes.get_int("axis", 1) % real.ndim
+    rest = tuple(i for i in range(real.ndim) if i != axis)
+    return real.min(axis=rest), real.max(axis=rest)
+
+
+def _set_parameters(graph: ir.Graph, nodes: Sequence[ir.Node], span: tuple[np.ndarray, np.ndarray]) -> None:
+    """Give nodes that share a scale the one for a range, in the form that it has."""
+    scale = _array(nodes[0], 1)
+    zero = _array(nodes[0], 2) if len(nodes[0].inputs) > 2 and nodes[0].inputs[2] is not None else None
+    low, high = np.minimum(span[0], 0.0), np.maximum(span[1], 0.0)
+    if zero is None or (not zero.any() and np.iinfo(zero.dtype).min < 0):
+        bounds = np.iinfo(np.int8 if zero is None else zero.dtype)
+        new = np.maximum(-low, high) / bounds.max
+        point = zero
+    else:
+        bounds = np.iinfo(zero.dtype)
+        new = (high - low) / (int(bounds.max) - int(bounds.min))
+        exact = bounds.min - low / np.where(new > 0, new, 1.0)
+        point = np.broadcast_to(np.clip(np.rint(exact), bounds.min, bounds.max).astype(zero.dtype), zero.shape)
+    # Where nothing was ever seen the old scale is as good as any.
+    chosen = np.broadcast_to(np.where(new > 0, new, scale), scale.shape).astype(scale.dtype)
+    _set_input(graph, nodes, 1, chosen)
+    if zero is not None and point is not None and not np.array_equal(point, zero):
+        _set_input(graph, nodes, 2, point)
+
+
+def _set_input(graph: ir.Graph, nodes: Sequence[ir.Node], index: int, array: np.ndarray) -> None:
+    """Set a constant that nodes read; where others read it too, they keep the old one."""
+    made: dict[str, ir.Value] = {}
+    for node in nodes:
+        value = node.inputs[index]
+        assert value is not None
+        name = str(value.name)
+        if {use.node for use in value.uses()} <= set(nodes):
+            value.const_value = ir.tensor(np.array(array, order="C"), name=name)
+            continue
+        if name not in made:
+            made[name] = add_initializer(graph, f"{name}.healed", np.array(array, order="C"))
+        node.replace_input_with(index, made[name])
+
+
+def _set_bias_scale(graph: ir.Graph, node: ir.Node) -> None:
+    """Give a bias the scale in which its layer adds up, where the layer is known."""
+    for use in node.outputs[0].uses():
+        read, weight = (value.producer() if value is not None else None for value in use.node.inputs[:2])
+        if use.node.op_type not in _CONTRACTIONS or use.idx != 2 or read is None or weight is None:
+            continue
+        if read.op_type == weight.op_type == "DequantizeLinear":
+            scale = _array(node, 1)
+            product = spread(_array(read, 1), (1,), 0) * _array(weight, 1)
+            shaped = np.broadcast_to(np.asarray(product), scale.shape) if scale.size > 1 or product.size == 1 else None
+            if shaped is not None:
+                _set_input(graph, [node], 1, shaped.reshape(scale.shape).astype(scale.dtype))
+            return

@@ -1,0 +1,135 @@
+"""Whole runs that end in int8: the target holds for the integers, and every step is judged."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import onnxprune
+from onnxprune.errors import DataError, QuantisedModelError, TargetError, UnsupportedModelError
+from onnxprune.graph import is_quantised, load
+from onnxprune.latency import LayerCosts, LayerSpec, ModelSource
+from onnxprune.latency.fake import FakeDevice
+from onnxprune.pipeline import Settings, run
+from onnxprune.report import read_report
+from onnxprune.search import Target, parse_latency
+from onnxprune.training import DistillConfig
+from tests.formats.conversion import cast_weights, quantise
+from tests.report.conftest import small_cnn
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    onnx.save(small_cnn(), tmp_path / "cnn.onnx")
+    return tmp_path / "cnn.onnx"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((80, 3, 8, 8)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", x=x, y=rng.integers(0, 10, 80))
+    return tmp_path / "data.npz"
+
+
+def device(int8: float) -> FakeDevice:
+    """A device on which a network takes a time for its weights, and in int8 a share of that."""
+
+    def latency_ms(name: str, source: ModelSource) -> float:
+        del name
+        proto = onnx.load_from_string(source) if isinstance(source, bytes) else onnx.load(source)
+        weights = [t for t in proto.graph.initializer if len(t.dims) == 4]
+        share = int8 if weights[0].data_type == onnx.TensorProto.INT8 else 1.0
+        return share * sum(int(np.prod(t.dims)) for t in weights) * 64e-6
+
+    return FakeDevice(latency_ms, layer_ms=lambda s: s.channels_in * s.channels_out * 576e-6)
+
+
+def settings(target: Target, data: Path, int8: float) -> Settings:
+    training = DistillConfig(epochs=1, batch_size=16)
+    where = device(int8)
+    return Settings(
+        target=target,
+        data=data,
+        device=where,
+        training=training,
+        quantize="int8",
+        heal=True,
+        allocation="global",
+        round_to=1,
+    )
+
+
+def test_the_quantised_network_meets_the_target(model: Path, data: Path) -> None:
+    result = run(model, settings(parse_latency("35%"), data, int8=0.5))
+    report = result.report
+    assert is_quantised(load(result.output))
+    share = report.after.latency.p50_ms / report.before.latency.p50_ms
+    assert 0.3 <= share <= 0.35
+    # In int8 the original takes half; what is left to do for pruning is 70 %.
+    assert report.after.macs > 0.6 * report.before.macs
+    assert report.quantisation is not None
+    versions = {version.name: version for version in report.quantisation.versions}
+    assert list(versions) == ["original", "original in int8", "pruned", "healed", "trained", "result"]
+    assert all(version.metric is not None for version in versions.values())
+    assert versions["original in int8"].p50_ms == pytest.approx(0.5 * versions["original"].p50_ms, rel=1e-2)
+    assert versions["result"].p50_ms == pytest.approx(0.5 * versions["pruned"].p50_ms, rel=1e-2)
+    assert report.after.metric == versions["result"].metric
+
+
+def test_layers_are_timed_in_int8(model: Path, data: Path) -> None:
+    where, timed = device(0.5), []
+    table = where.layer_costs
+    where.layer_costs = lambda options: _noting(table(options), timed)  # type: ignore[method-assign]
+    run(model, replace(settings(parse_latency("35%"), data, int8=0.5), device=where, round_to=None))
+    assert {spec.dtype for spec in timed[:3]} == {"int8"}
+
+
+def _noting(table: LayerCosts, timed: list[LayerSpec]) -> LayerCosts:
+    make = table.cost_ms
+    table.cost_ms = lambda spec: timed.append(spec) or make(spec)  # type: ignore[method-assign,func-returns-value]
+    return table
+
+
+def test_int8_alone_may_be_enough(model: Path, data: Path) -> None:
+    report = run(model, settings(parse_latency("60%"), data, int8=0.5)).report
+    assert report.after.macs == report.before.macs
+    assert report.training is None
+    assert any("int8 alone meets the target" in warning for warning in report.warnings)
+
+
+def test_a_device_on_which_int8_does_not_pay_is_named_with_figures(model: Path, data: Path) -> None:
+    report = run(model, settings(parse_latency("80%"), data, int8=1.2)).report
+    assert report.after.latency.p50_ms <= 0.8 * report.before.latency.p50_ms
+    assert any("int8 does not pay on this device" in warning for warning in report.warnings)
+    assert any("int8 is slower than float for the structure" in warning for warning in report.warnings)
+
+
+def test_what_cannot_be_quantised_is_refused(model: Path, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="--data"):
+        onnxprune.compress(model, target_macs="70%", quantize="int8", output=tmp_path / "out.onnx")
+    onnx.save(cast_weights(small_cnn(), onnx.TensorProto.FLOAT16), tmp_path / "half.onnx")
+    with pytest.raises(UnsupportedModelError, match="half precision"):
+        onnxprune.compress(tmp_path / "half.onnx", target_macs="70%", quantize="int8", data=data)
+    quantise(model, tmp_path / "int8.onnx", np.load(data)["x"], per_channel=True)
+    with pytest.raises(QuantisedModelError, match="quantised already"):
+        onnxprune.compress(tmp_path / "int8.onnx", target_macs="70%", quantize="int8", data=data)
+    with pytest.raises(TargetError, match="--target-params"):
+        onnxprune.compress(model, target_size="70%", quantize="int8", data=data)
+
+
+def test_a_run_killed_while_it_quantises_ends_the_same(model: Path, data: Path, tmp_path: Path) -> None:
+    output, folder = tmp_path / "out.onnx", tmp_path / "run"
+    told = {"target_macs": "60%", "round_to": 1, "epochs": 1, "data": data, "quantize": "int8", "allocation": "uniform"}
+    onnxprune.compress(model, output=output, run_dir=folder, **told)
+    content = output.read_bytes()
+    metrics = [v.metric for v in read_report(folder / "report.json").quantisation.versions]
+    for file in (output, folder / "int8.onnx", folder / "report.json"):
+        file.unlink()
+    again = onnxprune.compress(model, output=output, run_dir=folder, resume=True, **told).report
+    assert output.read_bytes() == content
+    assert [v.metric for v in again.quantisation.versions] == metrics
