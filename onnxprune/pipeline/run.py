@@ -21,7 +21,7 @@ from onnxprune.pipeline.measuring import Bench, noise_note
 from onnxprune.pipeline.outcome import Outcome, evaluate_all, final_latency
 from onnxprune.pipeline.planning import Choice
 from onnxprune.pipeline.prepare import Network, read_network, runnable
-from onnxprune.pipeline.quantising import check_quantisable
+from onnxprune.pipeline.quantising import check_calibration, check_quantisable
 from onnxprune.pipeline.reachable import explained
 from onnxprune.pipeline.replay import RecordedDevice
 from onnxprune.pipeline.settings import CompressResult, Settings, arguments_of, told
