@@ -6,7 +6,8 @@
         --methods rl torch-pruning
 
 `--data` is a folder with train.npz, val.npz, test.npz and preprocess.json, as that recipe writes it. Every method gets
-the same calibration and fine-tuning images, the same number of epochs, optimiser and teacher; choices are made on the
+the same calibration and fine-tuning images, the same number of epochs, optimiser and teacher (networks that were not
+healed may want larger steps: `--optimizer sgd --learning-rate 0.02`, the tables show the better one); choices are made on the
 validation part, and the test part gives the accuracy once. Runs that are in the results already are not made again, so
 the command can be stopped and started. Torch-Pruning 1.6.1 (beside the project's own packages) is the best, on the
 validation part after an eighth of the images, of group magnitude and Taylor, local and global, rounded to 16 and not.
@@ -57,6 +58,8 @@ class Job:
         samples: Training images.
         epochs: Passes over them.
         seed: Seed of everything.
+        optimizer: What fine-tunes.
+        learning_rate: Its highest rate; None: the default.
     """
 
     network: Path
@@ -66,6 +69,13 @@ class Job:
     samples: int
     epochs: int
     seed: int
+    optimizer: str = "adamw"
+    learning_rate: float | None = None
+
+    @property
+    def recipe(self) -> str:
+        """What results of another recipe than the default are marked with."""
+        return "" if self.learning_rate is None else f" by {self.optimizer} {self.learning_rate:g}"
 
     def training_images(self) -> dict[str, np.ndarray]:
         """Draw the training images."""
@@ -91,6 +101,8 @@ def ours(job: Job, method: str, folder: Path) -> dict[str, Any]:
         epochs=1 if method == "rl-pruner" else job.epochs,
         stages=job_stages(method),
         seed=job.seed,
+        optimizer=job.optimizer,
+        learning_rate=job.learning_rate,
         **options,
     )
     report = result.report
@@ -199,7 +211,13 @@ def fine_tune(job: Job, path: Path, train: Any, data: DataSplits, out: Path, *, 
     """Distil a pruned network from the original, as `compress` does."""
     model = load(path)
     student, teacher = to_torch(model), to_torch(load(job.network))
-    distil(student, teacher, train, data.val, DistillConfig(epochs=epochs, seed=job.seed))
+    distil(
+        student,
+        teacher,
+        train,
+        data.val,
+        DistillConfig(epochs=epochs, seed=job.seed, optimizer=job.optimizer, learning_rate=job.learning_rate),
+    )
     save(write_weights(student, model), out)
 
 
@@ -261,15 +279,18 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="*", default=(0, 1, 2))
     parser.add_argument("--samples", type=int, default=10_000)
     parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--optimizer", default="adamw", choices=("adamw", "sgd"))
+    parser.add_argument("--learning-rate", type=float)
     options = parser.parse_args()
     for seed in options.seeds:
         for share in options.shares:
             for method in options.methods:
                 results = json.loads(options.out.read_text()) if options.out.exists() else {}
-                key = f"{options.network.stem} {options.budget} {share:g}x {method} seed {seed}"
+                tuning = options.samples, options.epochs, seed, options.optimizer, options.learning_rate
+                job = Job(options.network, options.data, options.budget, share, *tuning)
+                key = f"{options.network.stem} {options.budget} {share:g}x {method} seed {seed}{job.recipe}"
                 if key in results:
                     continue
-                job = Job(options.network, options.data, options.budget, share, options.samples, options.epochs, seed)
                 results[key] = run(job, method)
                 print(key, results[key], flush=True)
                 options.out.write_text(json.dumps(results, indent=1) + "\n")
