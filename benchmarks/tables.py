@@ -43,7 +43,7 @@ def read_runs() -> Runs:
         place = match["network"], match["budget"], match["share"]
         recipes[place][match["method"]][match["recipe"]].append(record)
     return {
-        place: {method: max(found.values(), key=_accuracy) for method, found in methods.items()}
+        place: defaultdict(list, {method: max(found.values(), key=_accuracy) for method, found in methods.items()})
         for place, methods in recipes.items()
     }
 
