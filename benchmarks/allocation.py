@@ -8,9 +8,10 @@
 `--data` is a folder with train.npz, val.npz, test.npz and preprocess.json, as that recipe writes it. Every method gets
 the same calibration and fine-tuning images, the same number of epochs, optimiser and teacher (networks that were not
 healed may want larger steps: `--optimizer sgd --learning-rate 0.02`, the tables show the better one); choices are made
-on the validation part, and the test part gives the accuracy once. Runs that are in the results already are not made again, so
-the command can be stopped and started. Torch-Pruning 1.6.1 (beside the project's own packages) is the best, on the
-validation part after an eighth of the images, of group magnitude and Taylor, local and global, rounded to 16 and not.
+on the validation part, and the test part gives the accuracy once. Runs that are in the results already are not made
+again, so the command can be stopped and started. Torch-Pruning 1.6.1 (beside the project's own packages) is the best,
+on the validation part after an eighth of the images, of group magnitude and Taylor, local and global, rounded to 16
+and not.
 """
 
 from __future__ import annotations
