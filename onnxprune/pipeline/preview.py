@@ -11,11 +11,13 @@ from onnxprune.graph import graph_cost
 from onnxprune.pipeline.branches import with_branches
 from onnxprune.pipeline.estimate import Trial, estimates
 from onnxprune.pipeline.measuring import Bench, LatencyEvaluator, measure_original
+from onnxprune.pipeline.quantising import Quantiser, fastest
 from onnxprune.pipeline.run import Collecting, Prepared, prepare
 from onnxprune.pipeline.settings import Settings
 from onnxprune.pipeline.stages import stage_count, stage_trainings
 from onnxprune.pipeline.staging import branches_may_go, calibration_batches, criterion_name, score
 from onnxprune.progress import Observer
+from onnxprune.quantisation import Scheme
 from onnxprune.report import DataPart, Preview, StepEstimate, coverage
 from onnxprune.report.assembly import device_figures, file_bytes
 from onnxprune.search import (
@@ -49,17 +51,18 @@ def make_preview(model: str | Path, settings: Settings) -> Preview:
     prepared = prepare(model, settings, observer)
     choice, bench = prepared.choice, Bench(settings.device, settings.measure, observer)
     observer.stage("measuring the original")
-    original_ms = measure_original(prepared.network, bench)
+    bench, original_ms, start_ms = _measured(prepared, settings, bench)
     problem = _problem(prepared, settings, observer)
     original = original_ms if choice.target.kind == "latency" else original_cost(problem, choice.target)
+    start = start_ms if choice.target.kind == "latency" else original
     allowed = limit_of(choice.target, original)
     smallest = None
     if choice.counts is None:
         smallest = _smallest(prepared, settings, problem, LatencyEvaluator(prepared.network, bench, original_ms))
         _check_reach(prepared, (original, allowed, smallest), observer)
     wanted = settings.stages if choice.counts is None else 1
-    stages = stage_count(wanted, allowed / original, settings.training)
-    counts = _structure(problem, prepared, allowed / original)
+    stages = stage_count(wanted, allowed / start, settings.training)
+    counts = _structure(problem, prepared, allowed / start)
     steps = estimates(Trial(prepared, settings, bench, problem, counts, original_ms, stages))
     preview = _preview(prepared, settings, original_ms, (original, allowed, smallest), steps)
     return preview.model_copy(
@@ -69,6 +72,22 @@ def make_preview(model: str | Path, settings: Settings) -> Preview:
             "warnings": tuple(observer.warnings),
         }
     )
+
+
+def _measured(prepared: Prepared, settings: Settings, bench: Bench) -> tuple[Bench, float, float]:
+    """Measure the original, and what pruning begins with; return the bench that structures are measured on first."""
+    if settings.quantize is None:
+        original_ms = measure_original(prepared.network, bench)
+        return bench, original_ms, original_ms
+    quantiser, before, after = fastest(Quantiser(prepared.network, Scheme(), settings.calibration, ()), bench)
+    target = prepared.choice.target
+    if target.kind == "latency" and after.p50_ms <= target.resolve(before.p50_ms):
+        bench.observer.warn(
+            f"int8 alone meets the target: the original takes {before.p50_ms:.3g} ms in float and "
+            f"{after.p50_ms:.3g} ms in int8, so the run would remove and train nothing"
+        )
+    bench = replace(bench, delivered=quantiser.outline, number_format="int8")
+    return bench, before.p50_ms, after.p50_ms
 
 
 def _preview(
@@ -105,6 +124,7 @@ def _preview(
         allocation=choice.source,
         structures=choice.search.evaluations if searches and choice.search.seconds is None else 0,
         search_limit_s=choice.search.seconds if searches else None,
+        quantize=settings.quantize,
         batch_size=0 if training is None else _with_batch(training, network.fixed_batch).batch_size_for(samples),
         outputs=tuple(str(path) for path in (prepared.output, settings.report, settings.run_dir) if path is not None),
         steps=steps or (),

@@ -64,6 +64,7 @@ class Preview(Record):
         stages: Steps that the target is reached in.
         epochs: Passes over the training data, of all stages; 0: no training; null: as many as the time budget allows.
         batch_size: Samples a training step.
+        quantize: What the result would be quantised to; null: nothing.
         outputs: Files that would be written.
         steps: How long the steps should take; empty where nobody can say.
         seconds: Their sum; null where nobody can say.
@@ -94,6 +95,7 @@ class Preview(Record):
     stages: int = 1
     epochs: int | None = 0
     batch_size: int = 0
+    quantize: Literal["int8"] | None = None
     outputs: tuple[str, ...]
     steps: tuple[StepEstimate, ...] = ()
     seconds: float | None = None
@@ -165,10 +167,11 @@ def _search(preview: Preview) -> str:
 
 
 def _training(preview: Preview) -> str:
+    then = "" if preview.quantize is None else f", then quantised to {preview.quantize}"
     if preview.epochs == 0:
-        return "none"
+        return f"none{then}"
     epochs = "epochs until the time budget ends" if preview.epochs is None else f"{preview.epochs} epochs"
-    return f"{epochs}, {preview.batch_size} samples a step"
+    return f"{epochs}, {preview.batch_size} samples a step{then}"
 
 
 def _time(preview: Preview) -> str:

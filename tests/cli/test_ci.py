@@ -9,8 +9,13 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import onnx_ir as ir
 import pytest
 
+from onnxprune.graph import is_quantised
+from onnxprune.latency import LatencyStats
+from onnxprune.pipeline.measuring import Bench, measure_beside
+from onnxprune.pipeline.prepare import Network
 from onnxprune.report import BenchResult, Preview, Report
 from tests.cli.conftest import Run
 from tests.cli.test_end_to_end import pictures
@@ -173,6 +178,25 @@ def test_dry_run_fails_as_the_run_would(
     assert result.exit_code == code, result.output
     assert message in " ".join(result.stderr.split())
     assert result.stdout == ""
+
+
+def test_dry_run_measures_structures_quantised_where_the_result_will_be(
+    run: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[bool] = []
+
+    def noted(network: Network, pruned: ir.Model, bench: Bench) -> tuple[LatencyStats, LatencyStats]:
+        measured.append(is_quantised(bench.delivered(pruned)))
+        return measure_beside(network, pruned, bench)
+
+    monkeypatch.setattr("onnxprune.pipeline.measuring.measure_beside", noted)
+    options = ("--target-latency", "99%", "--quantize", "int8", "--data", pictures(tmp_path), "--epochs", "1")
+    result = run("compress", model, *options, "--dry-run", "--json")
+    assert result.exit_code in (0, 3), result.output
+    assert measured
+    assert all(measured)
+    if result.exit_code == 0:
+        assert Preview.model_validate_json(result.stdout).quantize == "int8"
 
 
 def test_dry_run_with_ratios_of_groups(run: Run, model: Path, tmp_path: Path) -> None:
