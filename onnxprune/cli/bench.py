@@ -115,7 +115,7 @@ def bench(
         files.found(bench_markdown(result), bench_cases(result), bench_figures(result))
         if as_json:
             click.echo(result.to_json(), nl=False)
-        else:
+        elif not quiet:
             tables = [bench_table(result), runs_table(result), sizes_table(result), *layer_tables(result, top)]
             print_tables(*tables)
             print_lines(["", *lines] if (lines := bench_lines(result)) else [])

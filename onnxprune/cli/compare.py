@@ -92,9 +92,9 @@ def compare(
         files.found(comparison_markdown(result), comparison_cases(result), comparison_figures(result))
     if as_json:
         click.echo(result.to_json(), nl=False)
-        return
-    print_tables(*comparison_tables(result))
-    print_lines(["", *comparison_lines(result)])
+    elif not quiet:
+        print_tables(*comparison_tables(result))
+        print_lines(["", *comparison_lines(result)])
 
 
 def _failed(error: BaseException) -> Sequence[Case]:

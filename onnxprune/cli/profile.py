@@ -66,6 +66,6 @@ def profile(
         result = pipeline.profile(model, input_shapes=shapes, observer=observer, **options)
     if as_json:
         click.echo(result.to_json(), nl=False)
-        return
-    print_tables(profile_table(result))
-    print_lines(["", *profile_lines(result)])
+    elif not quiet:
+        print_tables(profile_table(result))
+        print_lines(["", *profile_lines(result)])

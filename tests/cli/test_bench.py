@@ -106,6 +106,11 @@ def test_copies_are_reported_apart(run: Run, model: Path) -> None:
     assert "copies in" in run("bench", model, *options).stdout
 
 
+def test_quiet_prints_nothing(run: Run, fake: Fake, model: Path) -> None:
+    result = run("bench", model, "-q")
+    assert (result.exit_code, result.stdout) == (0, "")
+
+
 def test_stdout_is_json_alone(run: Run, model: Path) -> None:
     result = run("bench", model, "--sessions", "1", "--json")
     assert json.loads(result.stdout)["operation"] == "bench"
