@@ -152,7 +152,7 @@ def test_the_command_prints_a_table_or_json_and_draws(
     devices: list[KeepingDevice],
     tmp_path: Path,
 ) -> None:
-    told = cli("profile", model, "--plot", tmp_path / "stairs.svg", "-q")
+    told = cli("profile", model, "--plot", tmp_path / "stairs.svg")
     assert told.exit_code == 0, told.output
     assert "step out" in told.stdout
     assert "of device time" in told.stdout

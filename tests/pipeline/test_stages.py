@@ -71,6 +71,7 @@ def test_a_later_stage_can_learn_from_the_one_before(model: Path, teacher: str) 
             data=pictures(),
             epochs=3,
             batch_size=16,
+            learning_rate=0.01,
             round_to=1,
             stages=2,
             allocation="global",
