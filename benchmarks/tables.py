@@ -207,8 +207,9 @@ def main() -> None:
             "other` compares with the best of the first five methods that was run; an empty cell was not run yet. A "
             "method that fails cannot reach the target. Each method is fine-tuned by SGD at 0.02 or AdamW at 5e-4, "
             "whichever gave more of what was run: what was healed wants small steps, what was not wants large ones. "
-            "So far most cells are one seed, with other runs on the second core, and AdamW was run for ResNet-56 at "
-            "0.5x, vgg and mobilenet; SGD's `rl` has a reward of 50 points a nat but for googlenet at 0.33x (2).",
+            "So far most cells are one seed, with other runs on the second core, and AdamW was run for vgg, "
+            "for `rl` on mobilenet and ResNet-56, and for Torch-Pruning on ResNet-56 at 0.5x; "
+            "SGD's `rl` has a reward of 50 points a nat but for googlenet at 0.33x (2).",
             accuracy_table(runs),
         ),
         "On target": ("Latency of the delivered file over the target, run by run.", target_table(runs)),
