@@ -8,13 +8,13 @@ from rich.table import Table
 from rich.text import Text
 
 from onnxprune.report.bench import BenchedModel, BenchResult, LayersRecord, LayerTimeRecord, RegressionRecord
-from onnxprune.report.tables import elided, shortened
+from onnxprune.report.tables import elided, figures_table, shortened
 from onnxprune.report.units import count, data_size, interval, milliseconds, percent, rate
 
 
 def bench_table(result: BenchResult) -> Table:
     """Show the latency of models side by side, each with its ratio to the first."""
-    table = _table("model", "p50", "95 % CI of p50", "ratio (95 % CI)", "spread")
+    table = figures_table("model", "p50", "95 % CI of p50", "ratio (95 % CI)", "spread")
     labels = _labels(result)
     for model in result.models:
         latency = model.latency
@@ -26,7 +26,9 @@ def bench_table(result: BenchResult) -> Table:
 def runs_table(result: BenchResult) -> Table:
     """Show of each model what single runs, samples, loading and copies take."""
     copies = any(model.copies is not None for model in result.models)
-    table = _table("model", "p90", "p99", "mean", "throughput", "load", *(["copies in", "out"] if copies else []))
+    table = figures_table(
+        "model", "p90", "p99", "mean", "throughput", "load", *(["copies in", "out"] if copies else [])
+    )
     labels = _labels(result)
     for model in result.models:
         latency = model.latency
@@ -44,7 +46,7 @@ def runs_table(result: BenchResult) -> Table:
 
 def sizes_table(result: BenchResult) -> Table:
     """Show what each model takes beside time: memory, multiply-accumulates, size."""
-    table = _table("model", "peak memory", "the model's", "MACs", "parameters", "size")
+    table = figures_table("model", "peak memory", "the model's", "MACs", "parameters", "size")
     labels = _labels(result)
     for model in result.models:
         memory = model.memory
@@ -102,7 +104,7 @@ def _copied(model: BenchedModel) -> tuple[str, str]:
 
 
 def _layers(label: Text, record: LayersRecord, top: int) -> Table:
-    table = _table(f"layers of {label}", "operators", "time", "share")
+    table = figures_table(f"layers of {label}", "operators", "time", "share")
     ordered = sorted(record.layers, key=lambda layer: -layer.ms)
     for layer in ordered[:top]:
         table.add_row(
@@ -117,11 +119,3 @@ def _layers(label: Text, record: LayersRecord, top: int) -> Table:
 
 def _name(layer: LayerTimeRecord) -> str:
     return shortened(layer.name) if layer.name else f"(inserted by onnxruntime, {layer.kernels})"
-
-
-def _table(first: str, *others: str) -> Table:
-    table = Table(box=None, pad_edge=False, show_edge=False)
-    table.add_column(Text(first), overflow="fold")
-    for name in others:
-        table.add_column(Text(name), justify="right", no_wrap=True)
-    return table

@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from onnxprune.report.comparison import Comparison
-from onnxprune.report.tables import elided
+from onnxprune.report.tables import elided, figures_table
 from onnxprune.report.units import change, count, data_size, milliseconds, points
 
 
@@ -30,7 +30,7 @@ def comparison_lines(comparison: Comparison) -> list[str]:
 
 def _both(comparison: Comparison) -> Table:
     first, second = comparison.models
-    table = _table("", elided(first.path), elided(second.path), "change")
+    table = figures_table("", elided(first.path), elided(second.path), "change")
     rows: list[tuple[str, str, str, str]] = []
     if comparison.top1 is not None:
         before, after = comparison.top1
@@ -49,7 +49,7 @@ def _both(comparison: Comparison) -> Table:
 
 
 def _outputs(comparison: Comparison) -> Table:
-    table = _table("output", "relative error", "largest difference")
+    table = figures_table("output", "relative error", "largest difference")
     for output in comparison.outputs:
         table.add_row(Text(elided(output.name)), _number(output.relative_error), _number(output.max_abs))
     return table
@@ -57,7 +57,7 @@ def _outputs(comparison: Comparison) -> Table:
 
 def _worst(comparison: Comparison) -> Table:
     classes = comparison.worst[0].first is not None
-    table = _table("worst samples", comparison.divergence, *(["label", "first", "second"] if classes else []))
+    table = figures_table("worst samples", comparison.divergence, *(["label", "first", "second"] if classes else []))
     for sample in comparison.worst:
         name = f"{sample.index}" + ("" if sample.name is None else f"  {elided(sample.name)}")
         label = "" if sample.label is None else str(sample.label)
@@ -69,11 +69,3 @@ def _worst(comparison: Comparison) -> Table:
 
 def _number(value: float | None) -> str:
     return "not finite" if value is None else f"{value:.3g}"
-
-
-def _table(first: str, *others: str) -> Table:
-    table = Table(box=None, pad_edge=False, show_edge=False)
-    table.add_column(Text(first), overflow="fold")
-    for name in others:
-        table.add_column(Text(name), justify="right", no_wrap=True)
-    return table

@@ -8,7 +8,7 @@ from rich.text import Text
 from onnxprune.report.environment import Environment
 from onnxprune.report.figures import DeviceFigures
 from onnxprune.report.record import Record
-from onnxprune.report.tables import shortened
+from onnxprune.report.tables import figures_table, shortened
 from onnxprune.report.units import milliseconds
 
 Staircase = tuple[tuple[int, float], ...]
@@ -86,10 +86,7 @@ class ProfileResult(Record):
 
 def profile_table(result: ProfileResult) -> Table:
     """Show every layer: what it costs at full and half width, the points measured and the steps found."""
-    table = Table(box=None, pad_edge=False, show_edge=False)
-    table.add_column("layer", overflow="fold")
-    for name in ("op", "in", "out", "full", "half", "step in", "step out", "points", "measured"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = figures_table("layer", "op", "in", "out", "full", "half", "step in", "step out", "points", "measured")
     for layer in result.layers:
         more = f" + {layer.copies - 1} more" if layer.copies > 1 else ""
         figures = ["" if ms is None else milliseconds(ms) for ms in (layer.full_ms, layer.half_ms)]

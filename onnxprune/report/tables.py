@@ -20,7 +20,7 @@ _LONGEST_STEPS = 4
 
 def summary_table(report: Report) -> Table:
     """Show latency, MACs, parameters, file size and accuracy before and after."""
-    table = _table("", "before", "after", "change")
+    table = figures_table("", "before", "after", "change")
     for row in (
         *_latency_rows(report.before.latency, report.after.latency),
         *_cost_rows(report.before, report.after),
@@ -83,7 +83,7 @@ def version_rows(quantisation: QuantisationRecord) -> list[tuple[str, str, str]]
 
 def versions_table(quantisation: QuantisationRecord) -> Table:
     """Show what each step of a run that ends in int8 cost and was worth."""
-    table = _table("step", "latency p50", quantisation_metric(quantisation))
+    table = figures_table("step", "latency p50", quantisation_metric(quantisation))
     for row in version_rows(quantisation):
         table.add_row(*row)
     return table
@@ -163,7 +163,7 @@ _TARGETS: Mapping[TargetKind, tuple[str, Callable[[float], str]]] = {
 
 def changes_table(report: Report) -> Table:
     """Show the channels of every group before and after."""
-    table = _table("group", "before", "after", "change")
+    table = figures_table("group", "before", "after", "change")
     for group in report.groups:
         table.add_row(
             _producers(group.producers),
@@ -195,7 +195,7 @@ def inspection_lines(inspection: Inspection) -> list[str]:
 
 def groups_table(inspection: Inspection) -> Table:
     """Show every group: producers, channels, channels per unit, MACs and parameters they take part in."""
-    table = _table("group (producers)", "channels", "per unit", "MACs", "share", "parameters")
+    table = figures_table("group (producers)", "channels", "per unit", "MACs", "share", "parameters")
     for group in inspection.groups:
         share = group.macs / inspection.cost.macs if inspection.cost.macs else 0.0
         table.add_row(
@@ -223,6 +223,16 @@ def fixed_table(inspection: Inspection, *, hints: bool = False) -> Table:
     return table
 
 
+def figures_table(first: str, *others: str) -> Table:
+    """Make an empty table: names in the first column, figures in the others."""
+    # Text, not str: rich would read brackets in a name as markup.
+    table = Table(box=None, pad_edge=False, show_edge=False)
+    table.add_column(Text(first), overflow="fold")
+    for name in others:
+        table.add_column(Text(name), justify="right", no_wrap=True)
+    return table
+
+
 def shortened(name: str) -> str:
     """Drop from an exporter's node name what repeats itself, and its middle where it is still too long."""
     return elided(short_name(name))
@@ -240,11 +250,3 @@ def _producers(names: tuple[str, ...]) -> Text:
     # Text, not str: rich would read brackets in a name as markup.
     more = len(names) - 1
     return Text(shortened(names[0]) + (f" + {more} more" if more else ""))
-
-
-def _table(first: str, *others: str) -> Table:
-    table = Table(box=None, pad_edge=False, show_edge=False)
-    table.add_column(first, overflow="fold")
-    for name in others:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table
