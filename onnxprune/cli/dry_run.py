@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from onnxprune.cli.options import option
 from onnxprune.cli.printing import print_lines
-from onnxprune.cli.running import Operation, completed
+from onnxprune.cli.running import completed
 from onnxprune.cli.shapes import named_shapes
+
+if TYPE_CHECKING:
+    from onnxprune.report import Operation
 
 dry_run_option = option(
     "Output",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,10 +17,8 @@ from onnxprune.errors import MaxDropExceededError
 
 if TYPE_CHECKING:
     from onnxprune.pipeline import CompressResult
-    from onnxprune.report import Report
+    from onnxprune.report import Operation, Report
     from onnxprune.report.junit import Case
-
-Operation = Literal["compress", "prune"]
 
 _FROM_FILE = click.core.ParameterSource.DEFAULT_MAP
 

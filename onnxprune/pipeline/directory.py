@@ -24,7 +24,7 @@ from onnxprune.errors import RunDirectoryError
 from onnxprune.graph import write_atomically
 from onnxprune.journal import Journal
 from onnxprune.report.environment import Environment
-from onnxprune.report.record import Record
+from onnxprune.report.record import Operation, Record
 
 HISTORY = "history.jsonl"
 REPORT = "report.json"
@@ -47,7 +47,7 @@ class RunRecord(Record):
     """
 
     schema_version: Literal[1] = 1
-    operation: Literal["compress", "prune"]
+    operation: Operation
     arguments: tuple[str, ...] | None
     folder: str
     model: str
@@ -161,7 +161,7 @@ def read_run(path: Path) -> RunRecord:
 
 def make_record(
     model: Path,
-    operation: Literal["compress", "prune"],
+    operation: Operation,
     arguments: tuple[str, ...] | None,
     settings: Mapping[str, JsonValue],
     env: Environment,

@@ -165,7 +165,9 @@ def _layers_s(trial: Trial) -> float:
     if choice.round_to is not None or choice.counts is not None:
         return 0.0
     table = trial.bench.device.layer_costs(trial.bench.options)
-    found = {layer_spec(node, network.shapes, network.channels) for node in network.model.graph}
+    found = {
+        layer_spec(node, network.shapes, network.channels, trial.bench.number_format) for node in network.model.graph
+    }
     specs = sorted((spec for spec in found if spec is not None), key=str)
     timed = specs[:: -(-len(specs) // _TIMED_LAYERS)] if specs else []
     each = [seconds(lambda spec=spec: table.cost_ms(spec)) for spec in timed]  # type: ignore[misc]

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
-from typing import Any, Literal, ParamSpec
+from typing import Any, ParamSpec
 
 from onnxprune.latency import DeviceSpec, opened
 from onnxprune.pipeline.preview import make_preview
 from onnxprune.pipeline.run import run
 from onnxprune.pipeline.settings import CompressResult, Settings
-from onnxprune.report import Preview
+from onnxprune.report import Operation, Preview
 
 P = ParamSpec("P")
 
@@ -49,7 +49,7 @@ def runs(read: Callable[P, Job]) -> Callable[P, CompressResult]:
     return operation
 
 
-def preview(operation: Literal["compress", "prune"], model: str | Path, **options: Any) -> Preview:
+def preview(operation: Operation, model: str | Path, **options: Any) -> Preview:
     """Look at everything an operation needs, and say what it would do and how long it should take.
 
     Nothing is written. What the operation would refuse before it computes is refused.

@@ -10,14 +10,13 @@ import numpy as np
 from onnxprune.graph import graph_cost
 from onnxprune.pipeline.branches import with_branches
 from onnxprune.pipeline.estimate import Trial, estimates
-from onnxprune.pipeline.measuring import Bench, LatencyEvaluator, measure_original
-from onnxprune.pipeline.quantising import Quantiser, fastest
+from onnxprune.pipeline.measuring import Bench, LatencyEvaluator
+from onnxprune.pipeline.quantising import measured_start
 from onnxprune.pipeline.run import Collecting, Prepared, prepare
 from onnxprune.pipeline.settings import Settings
 from onnxprune.pipeline.stages import stage_count, stage_trainings
 from onnxprune.pipeline.staging import branches_may_go, calibration_batches, criterion_name, score
 from onnxprune.progress import Observer
-from onnxprune.quantisation import Scheme
 from onnxprune.report import DataPart, Preview, StepEstimate, coverage
 from onnxprune.report.assembly import device_figures, file_bytes
 from onnxprune.search import (
@@ -41,53 +40,39 @@ _QUICK_CRITERION = "reader_l1"
 _DOUBT, _LOOKS = 1.05, 2
 
 
-def make_preview(model: str | Path, settings: Settings) -> Preview:
+def make_preview(model: str | Path, told: Settings) -> Preview:
     """Say what a run would do, and refuse what it would refuse before it computes.
 
     Raises:
         OnnxPruneError: As the run's.
     """
-    observer = Collecting(settings.observer)
-    prepared = prepare(model, settings, observer)
-    choice, bench = prepared.choice, Bench(settings.device, settings.measure, observer)
-    observer.stage("measuring the original")
-    bench, original_ms, start_ms = _measured(prepared, settings, bench)
+    observer = Collecting(told.observer)
+    prepared = prepare(model, told, observer)
+    bench = Bench(told.device, told.measure, observer)
+    start = measured_start(prepared.network, told, prepared.choice, bench)
+    choice, settings, bench = start.choice, start.settings, start.bench
+    prepared = replace(prepared, choice=choice)
     problem = _problem(prepared, settings, observer)
-    original = original_ms if choice.target.kind == "latency" else original_cost(problem, choice.target)
-    start = start_ms if choice.target.kind == "latency" else original
+    exactly = original_cost(problem, choice.target)
+    original, begun = (start.original_ms, start.start_ms) if choice.target.kind == "latency" else (exactly, exactly)
     allowed = limit_of(choice.target, original)
     smallest = None
     if choice.counts is None:
-        smallest = _smallest(prepared, settings, problem, LatencyEvaluator(prepared.network, bench, original_ms))
+        smallest = _smallest(prepared, settings, problem, LatencyEvaluator(prepared.network, bench, start.original_ms))
         _check_reach(prepared, (original, allowed, smallest), observer)
     wanted = settings.stages if choice.counts is None else 1
-    stages = stage_count(wanted, allowed / start, settings.training)
-    counts = _structure(problem, prepared, allowed / start)
-    steps = estimates(Trial(prepared, settings, bench, problem, counts, original_ms, stages))
-    preview = _preview(prepared, settings, original_ms, (original, allowed, smallest), steps)
+    stages = stage_count(wanted, allowed / begun, settings.training)
+    counts = _structure(problem, prepared, allowed / begun)
+    steps = estimates(Trial(prepared, settings, bench, problem, counts, start.original_ms, stages))
+    preview = _preview(prepared, settings, start.original_ms, (original, allowed, smallest), steps)
     return preview.model_copy(
         update={
+            "operation": told.operation,
             "stages": stages,
             "epochs": _epochs(settings.training, prepared.data, stages),
             "warnings": tuple(observer.warnings),
         }
     )
-
-
-def _measured(prepared: Prepared, settings: Settings, bench: Bench) -> tuple[Bench, float, float]:
-    """Measure the original, and what pruning begins with; return the bench that structures are measured on first."""
-    if settings.quantize is None:
-        original_ms = measure_original(prepared.network, bench)
-        return bench, original_ms, original_ms
-    quantiser, before, after = fastest(Quantiser(prepared.network, Scheme(), settings.calibration, ()), bench)
-    target = prepared.choice.target
-    if target.kind == "latency" and after.p50_ms <= target.resolve(before.p50_ms):
-        bench.observer.warn(
-            f"int8 alone meets the target: the original takes {before.p50_ms:.3g} ms in float and "
-            f"{after.p50_ms:.3g} ms in int8, so the run would remove and train nothing"
-        )
-    bench = replace(bench, delivered=quantiser.outline, number_format="int8")
-    return bench, before.p50_ms, after.p50_ms
 
 
 def _preview(
@@ -103,7 +88,7 @@ def _preview(
     samples = 0 if data is None else len(data.train)
     training = settings.training
     return Preview(
-        operation="prune" if training is None else "compress",
+        operation=settings.operation,
         model=str(network.path),
         file_bytes=file_bytes(network.path, network.model),
         macs=cost.macs,

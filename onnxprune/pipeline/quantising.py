@@ -1,4 +1,4 @@
-"""int8 at the end of a run: the form that runs fastest on the device, structures timed in it, the result quantised."""
+"""What pruning begins with, and int8 at a run's end: the fastest form, structures timed in it, the result quantised."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ import onnx_ir as ir
 from onnxprune.errors import DataError, UnsupportedModelError
 from onnxprune.graph import HALVES, element_types, load, random_inputs, save
 from onnxprune.latency import LatencyStats
-from onnxprune.pipeline.measuring import Bench, measure_models
+from onnxprune.pipeline.measuring import Bench, measure_models, measure_original
+from onnxprune.pipeline.planning import Choice
 from onnxprune.pipeline.prepare import Network
+from onnxprune.pipeline.settings import Settings
 from onnxprune.quantisation import Calibration, Scheme, quantise, schemes
+from onnxprune.search import full_counts
 from onnxprune.training import Batch, DataSplits
 
 # Below this the preferred form stays: two measurements differ by as much.
@@ -64,9 +67,60 @@ class Quantiser:
         return result
 
 
-def fitting(network: Network, batches: Sequence[Batch], calibration: Calibration) -> Sequence[Batch]:
+@dataclass(frozen=True)
+class Start:
+    """What pruning begins with: the original as it is, or in int8 where the result will be.
+
+    Attributes:
+        original_ms: The original's p50.
+        start_ms: The same, in int8 where the result will be.
+        bench: Where structures are measured, as they will be delivered.
+        quantiser: Makes the int8 networks; None: there are none.
+        choice: How the structure is chosen; where int8 alone meets the target, it is the original's.
+        settings: What the run is told; where int8 alone meets the target, nothing is trained or healed.
+    """
+
+    original_ms: float
+    start_ms: float
+    bench: Bench
+    quantiser: Quantiser | None
+    choice: Choice
+    settings: Settings
+
+
+def measured_start(
+    network: Network, settings: Settings, choice: Choice, bench: Bench, batches: Sequence[Batch] = ()
+) -> Start:
+    """Measure the original, and what pruning begins with.
+
+    Args:
+        network: The original.
+        settings: What the run is told.
+        choice: How the structure is chosen.
+        bench: Where to measure.
+        batches: Calibration samples, where int8 networks are to be finished.
+    """
+    bench.observer.stage("measuring the original")
+    latency = choice.target.kind == "latency"
+    if settings.quantize is None:
+        original_ms = measure_original(network, bench, needed=latency)
+        return Start(original_ms, original_ms, bench, None, choice, settings)
+    batches = _that_fit(network, batches, settings.calibration)
+    quantiser, before, after = fastest(Quantiser(network, Scheme(), settings.calibration, batches), bench)
+    bench = replace(bench, delivered=quantiser.outline, number_format="int8")
+    if latency and after.p50_ms <= choice.target.resolve(before.p50_ms):
+        bench.observer.warn(
+            f"int8 alone meets the target: the original takes {before.p50_ms:.3g} ms in float and "
+            f"{after.p50_ms:.3g} ms in int8, so nothing is removed or trained"
+        )
+        choice = replace(choice, counts=full_counts(network.channels), known_by="int8 alone")
+        settings = replace(settings, training=None, heal=False)
+    return Start(before.p50_ms, after.p50_ms, bench, quantiser, choice, settings)
+
+
+def _that_fit(network: Network, batches: Sequence[Batch], calibration: Calibration) -> Sequence[Batch]:
     """Return as many calibration batches as fit: all but "minmax" hold every activation of every sample in memory."""
-    if calibration == "minmax":
+    if calibration == "minmax" or not batches:
         return batches
     rows = max(next(iter(network.input_shapes.values()))[0], 1)
     each = sum(prod(network.shapes.get(str(v.name), (0,))) for node in network.model.graph for v in node.outputs)

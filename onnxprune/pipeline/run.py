@@ -8,7 +8,6 @@ import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import onnx_ir as ir
 
@@ -53,8 +52,7 @@ def run(model: str | Path, settings: Settings) -> CompressResult:
             `MaxDropExceededError`, where the result lies beside the output as `*.rejected.onnx`, and for what the
             run directory holds.
     """
-    operation: Literal["prune", "compress"] = "prune" if settings.training is None else "compress"
-    record = make_record(Path(model), operation, arguments_of(settings), told(settings), environment())
+    record = make_record(Path(model), settings.operation, arguments_of(settings), told(settings), environment())
     with open_directory(settings.run_dir, record, resume=settings.resume) as directory:
         return _run(model, settings, directory)
 

@@ -14,7 +14,7 @@ from onnxprune.latency import Device, LocalDevice, MeasureOptions
 from onnxprune.pipeline.prepare import InputShapes
 from onnxprune.progress import Observer, SilentObserver
 from onnxprune.quantisation import Calibration
-from onnxprune.report import Report
+from onnxprune.report import Operation, Report
 from onnxprune.search import AgentName, AllocationName, GroupRatios, Limits, RlPrunerConfig, SearchConfig, Target
 from onnxprune.training import DataSpec, DistillConfig, Preprocess, TaskMetric
 
@@ -109,6 +109,11 @@ class Settings:
     run_dir: Path | None = None
     resume: bool = False
     observer: Observer = field(default_factory=SilentObserver)
+
+    @property
+    def operation(self) -> Operation:
+        """What the user asked for."""
+        return "prune" if self.training is None else "compress"
 
 
 def told(settings: Settings) -> dict[str, JsonValue]:

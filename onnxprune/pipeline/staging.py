@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -14,11 +15,11 @@ from onnxprune.latency import predictor
 from onnxprune.pipeline.branches import with_branches
 from onnxprune.pipeline.directory import RunDirectory, keep_scores, kept_scores
 from onnxprune.pipeline.judging import HealedJudge, Subjects, batch_size, candidate_healer, evaluation_samples
-from onnxprune.pipeline.measuring import Bench, LatencyEvaluator, measure_original
+from onnxprune.pipeline.measuring import Bench, LatencyEvaluator
 from onnxprune.pipeline.planning import Choice, Planner, kept_structures, make_problem
 from onnxprune.pipeline.prepare import Network, runnable
 from onnxprune.pipeline.published import run_published
-from onnxprune.pipeline.quantising import Quantiser, fastest, fitting
+from onnxprune.pipeline.quantising import Quantiser, measured_start
 from onnxprune.pipeline.replay import RecordedJudge, SearchClock
 from onnxprune.pipeline.settings import Settings
 from onnxprune.pipeline.stages import (
@@ -33,15 +34,12 @@ from onnxprune.pipeline.stages import (
 from onnxprune.pipeline.structure import Structure, find_structure
 from onnxprune.pipeline.training import Lesson, Trained, final_healer, heal, train
 from onnxprune.progress import Observer
-from onnxprune.quantisation import Scheme
 from onnxprune.search import (
     UNITS,
     Judge,
     Judgement,
     Problem,
-    Target,
     calibrated,
-    full_counts,
     limit_of,
     original_cost,
     with_kept,
@@ -105,31 +103,13 @@ class Staging:
 
     def _measure_original(self) -> None:
         """Measure the original, and what pruning begins with: the same, or in int8 where the result will be."""
-        bench = self._bench
-        bench.observer.stage("measuring the original")
-        if self.settings.quantize is None:
-            latency = self.choice.target.kind == "latency"
-            self.original_ms = self.start_ms = measure_original(self._network, bench, needed=latency)
-            return
-        assert self._data is not None
-        batches = calibration_batches(self._network, self._data, self.settings.seed)
-        calibration = self.settings.calibration
-        quantiser = Quantiser(self._network, Scheme(), calibration, fitting(self._network, batches, calibration))
-        self.quantiser, before, after = fastest(quantiser, bench)
-        self.original_ms, self.start_ms = before.p50_ms, after.p50_ms
-        self._bench = replace(bench, delivered=self.quantiser.outline, number_format="int8")
-        self._take_as_it_is(self.choice.target)
-
-    def _take_as_it_is(self, target: Target) -> None:
-        """Search for nothing where int8 alone meets the target."""
-        if target.kind != "latency" or self.start_ms > target.resolve(self.original_ms):
-            return
-        self.observer.warn(
-            f"int8 alone meets the target: the original takes {self.original_ms:.3g} ms in float and "
-            f"{self.start_ms:.3g} ms in int8, so nothing was removed or trained"
-        )
-        self.choice = replace(self.choice, counts=full_counts(self._network.channels), known_by="int8 alone")
-        self.settings = replace(self.settings, training=None, heal=False)
+        batches: Sequence[Batch] = ()
+        if self.settings.quantize is not None:
+            assert self._data is not None
+            batches = calibration_batches(self._network, self._data, self.settings.seed)
+        start = measured_start(self._network, self.settings, self.choice, self._bench, batches)
+        self.original_ms, self.start_ms, self.quantiser = start.original_ms, start.start_ms, start.quantiser
+        self._bench, self.choice, self.settings = start.bench, start.choice, start.settings
 
     def _opened(self, problem: Problem) -> Problem:
         """Let branches go whole, where that can be judged and was not ruled out."""

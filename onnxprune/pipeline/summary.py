@@ -69,7 +69,7 @@ def make_report(outcome: Outcome, settings: Settings, started: dt.datetime, step
     env = environment()
     return Report(
         onnxprune_version=env.packages.get("onnxprune", "unknown"),
-        operation="prune" if settings.training is None else "compress",
+        operation=settings.operation,
         command=settings.command,
         seed=settings.seed,
         started_at=started,

@@ -31,6 +31,7 @@ from onnxprune.report.figures import DeviceFigures, LatencyFigures, MetricFigure
 from onnxprune.report.inspection import Inspection, inspect_model
 from onnxprune.report.picture import picture_page, svg, write_picture
 from onnxprune.report.preview import DataPart, Preview, StepEstimate
+from onnxprune.report.record import Operation, write_report
 from onnxprune.report.schema import (
     SCHEMA_VERSION,
     ExportCheck,
@@ -43,7 +44,6 @@ from onnxprune.report.schema import (
     TargetRecord,
     VersionRecord,
     read_report,
-    write_report,
 )
 from onnxprune.report.tables import (
     changes_table,
@@ -76,6 +76,7 @@ __all__ = [
     "MetricFigures",
     "ModelFigures",
     "ModelFile",
+    "Operation",
     "OutputDifference",
     "Preview",
     "QuantisationRecord",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from onnxprune.report.figures import DeviceFigures
-from onnxprune.report.record import Record
+from onnxprune.report.record import Operation, Record
 from onnxprune.report.units import count, data_size, milliseconds, percent
 from onnxprune.search.target import TargetKind
 
@@ -71,7 +71,7 @@ class Preview(Record):
         warnings: What to keep in mind.
     """
 
-    operation: Literal["compress", "prune"]
+    operation: Operation
     model: str
     file_bytes: int
     macs: int

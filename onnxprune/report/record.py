@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from onnxprune.graph import write_atomically
+
+Operation = Literal["compress", "prune"]
+"""What makes a smaller network, and a report."""
 
 # A list of numbers over several lines. Strings in JSON hold no line breaks, so none of them can match.
 _NUMBER_LIST = re.compile(r"\[\n\s*([^\[\]{}\"]*?)\n\s*\]")
@@ -20,6 +26,20 @@ class Record(BaseModel):
     def to_json(self) -> str:
         """Return the record as indented JSON, each list of numbers on one line."""
         return _NUMBER_LIST.sub(_on_one_line, self.model_dump_json(indent=2)) + "\n"
+
+
+def write_report(report: Record, path: str | Path) -> None:
+    """Write a report as JSON, whole or not at all.
+
+    Raises:
+        OutputError: The path cannot be written, or the disk is full.
+    """
+    text = report.to_json()
+    write_atomically(path, lambda temporary: _write_text(temporary, text))
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
 
 
 def _on_one_line(match: re.Match[str]) -> str:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from pydantic import AwareDatetime, Field, JsonValue, ValidationError
 
 from onnxprune.errors import ReportError
-from onnxprune.graph import write_atomically
 from onnxprune.report.environment import Environment
 from onnxprune.report.figures import DeviceFigures, MetricFigures, ModelFigures, ModelFile
-from onnxprune.report.record import MaybeFinite, Record
+from onnxprune.report.record import MaybeFinite, Operation, Record
 from onnxprune.search.target import TargetKind
 
 SCHEMA_VERSION: Final = 1
@@ -311,7 +310,7 @@ class Report(Record):
 
     schema_version: Literal[1] = SCHEMA_VERSION
     onnxprune_version: str
-    operation: Literal["compress", "prune"]
+    operation: Operation
     command: str | None = None
     seed: int
     started_at: AwareDatetime
@@ -365,20 +364,6 @@ def read_report(path: str | Path) -> Report:
     return _parse(text, f"'{path}'")
 
 
-def write_report(report: Record, path: str | Path) -> None:
-    """Write a report as JSON, whole or not at all.
-
-    Raises:
-        OutputError: The path cannot be written, or the disk is full.
-    """
-    text = report.to_json()
-    write_atomically(path, lambda temporary: _write_text(temporary, text))
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
-
-
 def _parse(text: str | bytes, where: str) -> Report:
     try:
         content = json.loads(text)
@@ -392,6 +377,8 @@ def _parse(text: str | bytes, where: str) -> Report:
             f"{where} is a report of schema version {version}; this onnxprune reads {SCHEMA_VERSION}. "
             f"Read it with the version that wrote it ({content.get('onnxprune_version')})"
         )
+    if isinstance(operation := content.get("operation"), str) and operation not in get_args(Operation):
+        raise ReportError(f"{where} is a record of '{operation}'; give the report of 'compress' or 'prune'")
     try:
         return Report.model_validate_json(text)
     except ValidationError as error:

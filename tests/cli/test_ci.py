@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -16,6 +17,7 @@ from onnxprune.graph import is_quantised
 from onnxprune.latency import LatencyStats
 from onnxprune.pipeline.measuring import Bench, measure_beside
 from onnxprune.pipeline.prepare import Network
+from onnxprune.pipeline.quantising import Quantiser, fastest
 from onnxprune.report import BenchResult, Preview, Report
 from tests.cli.conftest import Run
 from tests.cli.test_end_to_end import pictures
@@ -180,6 +182,28 @@ def test_dry_run_fails_as_the_run_would(
     assert result.stdout == ""
 
 
+def int8_takes(monkeypatch: pytest.MonkeyPatch, share: float) -> None:
+    """Let the original in int8 take a share of what it takes in float."""
+
+    def told(quantiser: Quantiser, bench: Bench) -> tuple[Quantiser, LatencyStats, LatencyStats]:
+        chosen, before, after = fastest(quantiser, bench)
+        return chosen, before, replace(after, p50_ms=share * before.p50_ms)
+
+    monkeypatch.setattr("onnxprune.pipeline.quantising.fastest", told)
+
+
+def test_dry_run_says_where_int8_alone_meets_the_target(
+    run: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    int8_takes(monkeypatch, 0.5)
+    options = ("--target-latency", "80%", "--quantize", "int8", "--data", pictures(tmp_path), "--epochs", "1")
+    result = run("compress", model, *options, "--dry-run", "--json")
+    assert result.exit_code == 0, result.output
+    found = Preview.model_validate_json(result.stdout)
+    assert (found.operation, found.allocation, found.structures, found.epochs) == ("compress", "int8 alone", 0, 0)
+    assert any("int8 alone meets the target" in warning for warning in found.warnings)
+
+
 def test_dry_run_measures_structures_quantised_where_the_result_will_be(
     run: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,6 +214,7 @@ def test_dry_run_measures_structures_quantised_where_the_result_will_be(
         return measure_beside(network, pruned, bench)
 
     monkeypatch.setattr("onnxprune.pipeline.measuring.measure_beside", noted)
+    int8_takes(monkeypatch, 2.0)
     options = ("--target-latency", "99%", "--quantize", "int8", "--data", pictures(tmp_path), "--epochs", "1")
     result = run("compress", model, *options, "--dry-run", "--json")
     assert result.exit_code in (0, 3), result.output

@@ -72,6 +72,7 @@ def test_markdown_goes_to_stdout_or_to_a_file(run: Run, folder: Path, tmp_path: 
         ('{"a": 1}', "has no field 'schema_version'"),
         (json.dumps({"schema_version": 2, "onnxprune_version": "9.9"}), "is a report of schema version 2"),
         (json.dumps({"schema_version": 1}), "is not a valid report: field 'onnxprune_version'"),
+        (json.dumps({"schema_version": 1, "operation": "bench"}), "is a record of 'bench'"),
         (None, "holds no report"),
     ],
 )
