@@ -12,7 +12,7 @@ from onnxprune.channels import Verification, prune, verify
 from onnxprune.errors import TargetOutOfReachError
 from onnxprune.graph import release_weights
 from onnxprune.pipeline.fitting import AIM, LEAST, MOST, Fitting
-from onnxprune.pipeline.measuring import Bench, measure_beside
+from onnxprune.pipeline.measuring import Bench, measure_models
 from onnxprune.pipeline.planning import Choice, Planner
 from onnxprune.pipeline.prepare import Network
 from onnxprune.search import Plan, Probe, SearchOutcome
@@ -72,8 +72,8 @@ def _meet_latency(network: Network, planner: Planner, choice: Choice, bench: Ben
     limit_ms, aim = choice.target.resolve(planner.original_ms), 1.0
     probes: list[Probe] = []
     confirmed = _Confirmed(network, choice, bench, limit_ms)
-    # Equal shares would not stay equal.
-    fits = choice.allocation != "uniform"
+    # Equal shares would not stay equal, nor would what was asked for channel by channel.
+    fits = choice.allocation != "uniform" and choice.counts is None
     near, attempts = (_NEAR, _PLANS) if fits else ((LEAST, MOST), _ATTEMPTS)
     plans: list[tuple[float, Plan]] = []
     for _ in range(attempts):
@@ -96,17 +96,18 @@ def _meet_latency(network: Network, planner: Planner, choice: Choice, bench: Ben
             f"target latency '{choice.target.text}' was met in short measurements but not in long ones "
             f"({confirmed.last}): is the machine busy?"
         )
-    structure = confirmed.best[1]
-    return replace(structure, plan=replace(structure.plan, probes=tuple(probes)), outcome=planner.outcome)
+    bench.observer.stage("removing and verifying")
+    plan = replace(confirmed.best[1], probes=tuple(probes))
+    return replace(cut(network, plan, choice), outcome=planner.outcome)
 
 
 class _Confirmed:
-    """Structures that were cut and measured at length, and the one that came closest to the target from below."""
+    """Structures that were measured at length, and the one that came closest to the target from below."""
 
     def __init__(self, network: Network, choice: Choice, bench: Bench, limit_ms: float) -> None:
         self._network, self._choice, self._bench, self._limit_ms = network, choice, bench, limit_ms
         self._shares: dict[bytes, float] = {}
-        self.best: tuple[float, Structure] | None = None
+        self.best: tuple[float, Plan] | None = None
         self.last = ""
         """The last measurement, for a message."""
 
@@ -118,18 +119,21 @@ class _Confirmed:
         return self._shares[key]
 
     def _measured(self, plan: Plan) -> float:
-        structure = cut(self._network, plan, self._choice)
         self._bench.observer.stage("confirming the latency")
-        share = self._share(structure)
+        delivered = self._bench.delivered(prune(self._network.model, self._network.channels, plan.keep))
+        release_weights(self._network.model)
+        share = self._share(delivered)
         if _CLOSE[0] <= share <= _CLOSE[1]:
             # Of many structures, those that only measured well by luck would be taken.
-            share = (share + self._share(structure)) / 2
+            share = (share + self._share(delivered)) / 2
         if share <= 1 and (self.best is None or (share <= MOST, share) > (self.best[0] <= MOST, self.best[0])):
-            self.best = share, replace(structure, plan=replace(plan, achieved=share * self._limit_ms))
+            self.best = share, replace(plan, achieved=share * self._limit_ms)
         return share
 
-    def _share(self, structure: Structure) -> float:
-        before, after = measure_beside(self._network, structure.pruned, self._bench)
+    def _share(self, delivered: ir.Model) -> float:
+        models = {"original": self._network.model, "pruned": delivered}
+        stats = measure_models(self._network, models, self._bench)
+        before, after = stats["original"], stats["pruned"]
         allowed = self._choice.target.resolve(before.p50_ms)
         self.last = f"p50 {after.p50_ms:.3g} ms, allowed {allowed:.3g} ms, spread between sessions {after.spread:.0%}"
         return after.p50_ms / allowed

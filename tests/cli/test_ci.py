@@ -185,8 +185,8 @@ def test_dry_run_fails_as_the_run_would(
 def int8_takes(monkeypatch: pytest.MonkeyPatch, share: float) -> None:
     """Let the original in int8 take a share of what it takes in float."""
 
-    def told(quantiser: Quantiser, bench: Bench) -> tuple[Quantiser, LatencyStats, LatencyStats]:
-        chosen, before, after = fastest(quantiser, bench)
+    def told(quantiser: Quantiser, bench: Bench, **options: bool) -> tuple[Quantiser, LatencyStats, LatencyStats]:
+        chosen, before, after = fastest(quantiser, bench, **options)
         return chosen, before, replace(after, p50_ms=share * before.p50_ms)
 
     monkeypatch.setattr("onnxprune.pipeline.quantising.fastest", told)

@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 import onnxprune
-from onnxprune.errors import DataError, QuantisedModelError, TargetError, UnsupportedModelError
+from onnxprune.errors import DataError, DeviceError, QuantisedModelError, TargetError, UnsupportedModelError
 from onnxprune.graph import is_quantised, load
 from onnxprune.latency import LayerCosts, LayerSpec, ModelSource
 from onnxprune.latency.fake import FakeDevice
@@ -19,6 +19,7 @@ from onnxprune.report import read_report
 from onnxprune.search import Target, parse_latency
 from onnxprune.training import DistillConfig
 from tests.formats.conversion import cast_weights, quantise
+from tests.pipeline.test_run import Erratic
 from tests.report.conftest import small_cnn
 
 
@@ -95,11 +96,24 @@ def _noting(table: LayerCosts, timed: list[LayerSpec]) -> LayerCosts:
     return table
 
 
-def test_int8_alone_may_be_enough(model: Path, data: Path) -> None:
-    report = run(model, settings(parse_latency("60%"), data, int8=0.5)).report
+@pytest.mark.parametrize("int8", [0.5, 0.596])
+def test_int8_alone_may_be_enough(model: Path, data: Path, int8: float) -> None:
+    report = run(model, settings(parse_latency("60%"), data, int8=int8)).report
     assert report.after.macs == report.before.macs
     assert report.training is None
     assert any("int8 alone meets the target" in warning for warning in report.warnings)
+
+
+def test_int8_that_meets_the_target_by_a_hair_is_pruned_and_trained(model: Path, data: Path) -> None:
+    report = run(model, settings(parse_latency("60%"), data, int8=0.5999)).report
+    assert report.after.macs < report.before.macs
+    assert report.training is not None
+
+
+def test_a_device_that_is_too_noisy_is_refused(model: Path, data: Path) -> None:
+    noisy = replace(settings(parse_latency("60%"), data, int8=0.5), device=Erratic(lambda *_: 1.0))
+    with pytest.raises(DeviceError, match="too noisy to measure"):
+        run(model, noisy)
 
 
 def test_a_device_on_which_int8_does_not_pay_is_named_with_figures(model: Path, data: Path) -> None:
