@@ -74,12 +74,13 @@ def _product(node: ir.Node, shapes: Shapes) -> Iterator[Axes]:
 
 def _attention(node: ir.Node, shapes: Shapes) -> Iterator[Axes]:
     keys = _name(node.inputs[1], shapes)
-    length = (keys, len(shapes[keys]) - 2)
-    if len(node.outputs) > 1 and node.outputs[1].name:
-        # With those kept from before there are more keys than are read now.
-        length = (_name(node.outputs[1], shapes), 2)
-    yield (*_axes(node.inputs[0], shapes), length)
-    yield (*_axes(node.outputs[0], shapes), length)
+    lengths = [(keys, len(shapes[keys]) - 2)]
+    if len(node.inputs) > 4 and node.inputs[4] is not None:
+        # Beside the keys that are read now there are those kept from before.
+        lengths.append((_name(node.inputs[4], shapes), 2))
+    for length in lengths:
+        yield (*_axes(node.inputs[0], shapes), length)
+        yield (*_axes(node.outputs[0], shapes), length)
 
 
 def _recurrence(node: ir.Node, shapes: Shapes) -> Iterator[Axes]:

@@ -15,6 +15,7 @@ of the system) no test can tell from a slower model, which is what the allowed s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -25,6 +26,8 @@ from onnxprune.errors import DeviceError
 
 # Of a two-sided interval of 95 %, what may lie on each side.
 _TAIL = 0.025
+# Up to so many pairs the distribution is counted out.
+_EXACT = 2500
 
 Verdict = Literal["regression", "no regression", "undecided"]
 
@@ -69,7 +72,7 @@ def regression(then_ms: Sequence[Sequence[float]], now_ms: Sequence[Sequence[flo
     limit = 1 + allowed
     not_above = int((ratios <= limit).sum())
     verdict: Verdict = "regression" if low > limit else "no regression" if high <= limit else "undecided"
-    return Regression(float(np.median(ratios)), low, high, float(at_most[min(not_above, len(at_most) - 1)]), verdict)
+    return Regression(float(np.median(ratios)), low, high, float(at_most[not_above]), verdict)
 
 
 def check_sessions(then: int, now: int) -> None:
@@ -78,7 +81,7 @@ def check_sessions(then: int, now: int) -> None:
     Raises:
         DeviceError: Says how many are needed.
     """
-    if _at_most(then, now)[0] > _TAIL:
+    if _extreme(then, now) > _TAIL:
         raise DeviceError(
             f"{now} sessions, and {then} of the baseline, are too few to tell a difference from noise; measure both "
             f"with --sessions {_enough()} or more"
@@ -87,15 +90,26 @@ def check_sessions(then: int, now: int) -> None:
 
 def _enough() -> int:
     """Return the fewest sessions that suffice on both sides."""
-    return next(count for count in range(1, 99) if _at_most(count, count)[0] <= _TAIL)
+    return next(count for count in range(1, 99) if _extreme(count, count) <= _TAIL)
+
+
+def _extreme(first: int, second: int) -> float:
+    """Return the probability that one side wins all pairs, if both are alike."""
+    return 1 / math.comb(first + second, first)
 
 
 def _at_most(first: int, second: int) -> np.ndarray:
     """Return the probabilities that at most u of all pairs are won by the first side, if both are alike.
 
-    The numbers of ways to win u pairs are the coefficients of the Gaussian binomial of first + second over first.
+    The numbers of ways to win u pairs are the coefficients of the Gaussian binomial of first + second over first. Of
+    many pairs u is all but normal, with mean nm / 2 and variance nm (n + m + 1) / 12 (Mann and Whitney, 1947).
     """
     size = first * second + 1
+    if size > _EXACT:
+        deviation = math.sqrt(first * second * (first + second + 1) / 12)
+        return np.array(
+            [0.5 * math.erfc((first * second / 2 - u - 0.5) / (deviation * math.sqrt(2))) for u in range(size)]
+        )
     ways = [1] + [0] * (size - 1)
     for step in range(1, second + 1):
         for u in range(size - 1, first + step - 1, -1):

@@ -80,7 +80,8 @@ def profiled(network: Network, bench: Bench, budget_s: float | None = None) -> P
     Args:
         network: The network.
         bench: Where to measure.
-        budget_s: Seconds of device time, at most; the first look at the network comes on top.
+        budget_s: Seconds of device time, at most; the first look at the network, and at the counts of groups smaller
+            than a block, comes on top.
     """
     observer = bench.observer
     named = _layers(network)

@@ -109,12 +109,17 @@ def with_kept(problem: Problem, kept: Sequence[tuple[Sequence[int], float]], ori
 
 
 def network_key(model: ir.Model, channels: ChannelMap, shapes: Mapping[str, Sequence[int]]) -> str:
-    """Return what stands for a network in a table: its operators, sizes and groups, but no weights and no names."""
+    """Return what stands for a network in a table: operators, wiring, sizes and groups, but no weights and no names."""
+    numbers: dict[str, int] = {}
     nodes = [
         [
             node.op_type,
             sorted(f"{a.name}={a.value}" for a in node.attributes.values() if a.type in _PLAIN_ATTRIBUTES),
-            [list(shapes.get(str(v.name), ())) for v in (*node.inputs, *node.outputs) if v is not None],
+            [
+                [numbers.setdefault(str(v.name), len(numbers)), *shapes.get(str(v.name), ())]
+                for v in (*node.inputs, *node.outputs)
+                if v is not None
+            ],
             [str(v.dtype) for v in node.outputs],
         ]
         for node in model.graph

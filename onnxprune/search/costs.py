@@ -100,7 +100,7 @@ class LatencyCost:
         to it) and N the number of layers left,
 
             ms = a L + b E + j J + c N,   a and b at least a twentieth of what they were, j >= 0,
-                                          c >= -0.9 of the cheapest structure's mean layer
+                                          c >= -0.9 a k,  k the cheapest structure's mean layer
 
         by least squares of the relative errors, with a little weight on the figures from before. (The bounds: on a
         device too noisy to see a difference, channels must still cost something.)
@@ -110,16 +110,21 @@ class LatencyCost:
             measured_ms: Measured latency of each.
         """
         parts = np.array([self._all.of(s.tolist(), self._block) for s in structures])
+        # What a call may take off a layer. Of a (L - most N) + ... + (c + a most) N no coefficient is negative.
+        most = _MOST_OVERHEAD * float((parts[:, 0] / np.maximum(parts[:, 3], 1)).min())
+        parts[:, 0] -= most * parts[:, 3]
         typical = np.maximum(parts.mean(axis=0), 1e-12)
         ms = np.asarray(measured_ms)
         before = np.array(self._weights)
-        cheapest = float((parts[:, 0] / np.maximum(parts[:, 3], 1)).min())
-        least = np.array([before[0] * _LEAST_SHARE, before[1] * _LEAST_SHARE, 0.0, -_MOST_OVERHEAD * cheapest])
+        before[3] += most * before[0]
+        least = np.array([before[0] * _LEAST_SHARE, before[1] * _LEAST_SHARE, 0.0, 0.0])
         hold = np.diag(typical) * np.sqrt(_PRIOR_WEIGHT * len(ms)) / ms.mean()
         rows = np.concatenate([parts / ms[:, None], hold])
         fitted = _non_negative(rows, np.concatenate([np.ones(len(ms)), hold @ before]) - rows @ least)
         corrected = copy(self)
-        corrected._weights = tuple((least + fitted).tolist())
+        weights = least + fitted
+        weights[3] -= most * weights[0]
+        corrected._weights = tuple(weights.tolist())
         return corrected
 
     def _sum(self, parts: _Parts, counts: Counts) -> float:

@@ -95,3 +95,10 @@ def test_attention(tmp_path: Path) -> None:
     text = """net (float[2, 6, 24] q, float[2, 5, 24] k, float[2, 5, 40] v) => (float[2, 6, 40] y) {
         y = Attention<q_num_heads = 4, kv_num_heads = 4>(q, k, v) }"""
     assert graph_cost(load(model(tmp_path, text, {}, opset=23))).macs == 2 * 6 * 5 * (24 + 40)
+
+
+def test_attention_with_keys_from_before(tmp_path: Path) -> None:
+    text = """net (float[1, 4, 1, 8] q, float[1, 4, 1, 8] k, float[1, 4, 1, 8] v,
+                   float[1, 4, 31, 8] past_key, float[1, 4, 31, 8] past_value) => (float[1, 4, 1, 8] y) {
+        y = Attention(q, k, v, , past_key, past_value) }"""
+    assert graph_cost(load(model(tmp_path, text, {}, opset=23))).macs == 2 * 4 * 32 * 8

@@ -79,3 +79,12 @@ def test_too_few_sessions_are_refused_with_what_is_needed() -> None:
     check_sessions(4, 4)
     with pytest.raises(DeviceError, match="too few"):
         regression(THEN, sessions(1.0), 0.05)
+
+
+def test_many_sessions_take_no_time_and_decide_closely() -> None:
+    check_sessions(2000, 2000)
+    rng = np.random.default_rng(0)
+    then, now = ([[value] for value in rng.normal(1.0, 0.01, 150)] for _ in range(2))
+    found = regression(then, now, 0.05)
+    assert found.verdict == "no regression"
+    assert 0.99 < found.low < found.ratio < found.high < 1.01

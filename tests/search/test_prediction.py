@@ -97,6 +97,31 @@ def test_layers_may_take_less_in_the_network_than_alone(tmp_path: Path) -> None:
         assert corrected.total(counts) == pytest.approx(ms, rel=0.03)
 
 
+@pytest.mark.parametrize("power", [1.5, 2.0, 3.0])
+def test_no_latency_is_predicted_below_nothing(tmp_path: Path, power: float) -> None:
+    channels, paper, terms, _ = analysed(joined(tmp_path))
+    full = full_counts(channels)
+    cost = LatencyCost(terms, paper, full, 2.0, block=16)
+    structures = [full, *drawn_structures(channels, multiples(channels, [4, 4]), 16, 0)]
+    # Smaller networks gain more than their layers say.
+    measured = [sum(term.of(s) for term in terms) ** power for s in structures]
+    corrected = cost.refitted(structures, measured)
+    assert all(corrected.total(np.array([a, b])) > 0 for a in range(8, 49, 4) for b in range(8, 49, 4))
+
+
+def test_networks_of_the_same_nodes_that_read_others_are_told_apart(tmp_path: Path) -> None:
+    keys = []
+    for skip in ("a", "b"):
+        text = f"""net (float[1, 4, 8, 8] x) => (float[1, 4, 8, 8] y) {{
+            a = Relu(x)
+            b = Sigmoid(a)
+            c = Sigmoid(b)
+            y = Add({skip}, c) }}"""
+        onnx.save(onnx.parser.parse_model(f'<ir_version: 9, opset_import: ["": 17]> {text}'), tmp_path / "net.onnx")
+        keys.append(analysed(tmp_path / "net.onnx")[3])
+    assert keys[0] != keys[1]
+
+
 def test_a_network_is_known_by_its_sizes_and_not_by_its_weights(tmp_path: Path) -> None:
     key = analysed(joined(tmp_path))[3]
     assert analysed(joined(tmp_path, scale=2.0))[3] == key

@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 
-_LIMIT_S = 600.0
-
 # VmHWM and not getrusage where there is a choice: the latter begins with what the parent process had.
 _CHILD = """\
 import json, re, sys
@@ -52,7 +50,13 @@ class ChildFailedError(Exception):
 
 
 def peak_memory(
-    model: Any, feeds: Mapping[str, np.ndarray], options: Any, providers: Any, folder: Any = None
+    model: Any,
+    feeds: Mapping[str, np.ndarray],
+    options: Any,
+    providers: Any,
+    *,
+    folder: Any = None,
+    limit_s: float = 600.0,
 ) -> dict[str, Any]:
     """Load and run a model in a process of its own.
 
@@ -62,6 +66,7 @@ def peak_memory(
         options: Has `threads`.
         providers: Providers with their options, in order.
         folder: Where temporary files go; None: the system's.
+        limit_s: Seconds that the process may take.
 
     Returns:
         `peak_bytes`: the largest resident set; `base_bytes`: what Python and onnxruntime had before the model was
@@ -77,14 +82,14 @@ def peak_memory(
         np.savez(str(arrays), **values)
         request = {"model": str(model), "arrays": str(arrays), "names": keys, "threads": options.threads}
         told.write_text(json.dumps({**request, "providers": providers}), encoding="utf-8")
-        return _answer([sys.executable, "-c", _CHILD, str(told)])
+        return _answer([sys.executable, "-c", _CHILD, str(told)], limit_s)
 
 
-def _answer(command: list[str]) -> dict[str, Any]:
+def _answer(command: list[str], limit_s: float) -> dict[str, Any]:
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_LIMIT_S, check=False)
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=limit_s, check=False)
     except subprocess.TimeoutExpired as error:
-        raise ChildFailedError(f"it took more than {_LIMIT_S:.0f} s") from error
+        raise ChildFailedError(f"it took more than {limit_s:.0f} s") from error
     # Libraries may print lines of their own.
     for line in done.stdout.decode(errors="replace").splitlines():
         if line.startswith("onnxprune{"):

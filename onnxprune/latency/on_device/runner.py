@@ -1,7 +1,7 @@
 """The program that measures on a remote device.
 
-It answers requests, one JSON object a line: `{"do": "round", ...}` in, `{"samples_ms": ...}` or `{"error": ...,
-"kind": ...}` out. Its files lie in a temporary folder that goes when the input ends.
+It answers requests, one JSON object a line: `{"do": "round", ...}` in, `{"timed": ..., "seen": ...}` or
+`{"error": ..., "kind": ...}` out. Its files lie in a temporary folder that goes when the input ends.
 """
 
 from __future__ import annotations
@@ -166,7 +166,8 @@ class Service:
         options = types.SimpleNamespace(**request["options"])
         feeds = self._feeds[request["feeds"]]
         try:
-            return peak_memory(self._model(request["model"]), feeds, options, _providers(options), self._folder)
+            model, limit_s = self._model(request["model"]), request["limit_s"]
+            return peak_memory(model, feeds, options, _providers(options), folder=self._folder, limit_s=limit_s)
         except ChildFailedError as error:
             raise RefusedError("memory-child", str(error), request["name"]) from error
 

@@ -27,6 +27,9 @@ from onnxprune.latency.remote.ssh import Target
 from onnxprune.latency.session import newer_than_known, plain_reason
 from onnxprune.latency.stats import LatencyStats
 
+# Of the time that an answer may take, what a process there may.
+_CHILD_SHARE = 0.9
+
 
 class SshDevice:
     """onnxruntime on another machine; to be closed, which removes what was put there."""
@@ -118,10 +121,12 @@ class SshDevice:
 
     def peak_memory(self, name: str, source: Path, feeds: Feeds, options: MeasureOptions) -> PeakMemory:
         """Return the memory of a fresh process there; see `Device.peak_memory`."""
-        return PeakMemory(**self._ask_about("memory", (name, source), feeds, options))
+        # The process there ends before its answer is given up.
+        limit_s = _CHILD_SHARE * self._link.target.limit_s
+        return PeakMemory(**self._ask_about("memory", (name, source), feeds, options, limit_s=limit_s))
 
     def _ask_about(
-        self, what: str, model: tuple[str, ModelSource], feeds: Feeds, options: MeasureOptions
+        self, what: str, model: tuple[str, ModelSource], feeds: Feeds, options: MeasureOptions, **more: float
     ) -> dict[str, Any]:
         """Ask something about one model, which may be there already."""
         made = recipe(*model, send_weights=self._send_weights)
@@ -129,7 +134,7 @@ class SshDevice:
         uploads = [Upload(made.key, made.requests), _feeds_upload(key, arrays)]
         request = {"do": what, "name": model[0], "model": made.key, "feeds": key, "options": _told(options)}
         with self._explained(options):
-            return self._link.ask(request, uploads)
+            return self._link.ask({**request, **more}, uploads)
 
     def take_notes(self) -> tuple[str, ...]:
         """Return what was seen since the last call; see `Device.take_notes`."""

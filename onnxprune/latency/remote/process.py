@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 from importlib import resources
 from typing import Any
 
@@ -112,7 +113,8 @@ class RunnerProcess:
     def end(self, wait_s: float = _END_S) -> bool:
         """End the input, upon which the runner removes its folder, and wait; say whether it ended by itself."""
         assert self._process.stdin is not None
-        with contextlib.suppress(OSError):
+        # What an interrupted request left is written before the end.
+        with contextlib.suppress(OSError), self._killed_after(_END_S):
             self._process.stdin.close()
         return self._exit_code(wait_s) == 0
 
@@ -155,14 +157,22 @@ class RunnerProcess:
 
     def _send(self, request: dict[str, Any]) -> None:
         assert self._process.stdin is not None
-        # A pipe that nobody empties blocks for ever.
-        watchdog = threading.Timer(_SEND_S, self._process.kill)
-        watchdog.start()
         try:
-            self._process.stdin.write(json.dumps(request).encode() + b"\n")
-            self._process.stdin.flush()
+            with self._killed_after(_SEND_S):
+                self._process.stdin.write(json.dumps(request).encode() + b"\n")
+                self._process.stdin.flush()
         except OSError as error:
             raise ConnectionLostError from error
+
+    @contextlib.contextmanager
+    def _killed_after(self, limit_s: float) -> Iterator[None]:
+        """Kill the connection after a while: a pipe that nobody empties blocks for ever."""
+        watchdog = threading.Timer(limit_s, self._process.kill)
+        # Ctrl-C may come before it can be cancelled; nobody is to wait for it then.
+        watchdog.daemon = True
+        try:
+            watchdog.start()
+            yield
         finally:
             watchdog.cancel()
 
