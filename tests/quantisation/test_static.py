@@ -10,9 +10,11 @@ import onnx_ir as ir
 import pytest
 
 from onnxprune.errors import QuantisationError
-from onnxprune.graph import is_quantised, load, save
+from onnxprune.graph import is_quantised, load, save, twin_of
+from onnxprune.healing import requantised
 from onnxprune.latency import predictor
 from onnxprune.quantisation import CALIBRATIONS, Calibration, Scheme, quantise, schemes
+from onnxprune.training import Batch
 from tests.residual import residual_cnn
 
 SCHEMES = [Scheme(), Scheme(signed=True), Scheme(signed=True, symmetric=True), Scheme(narrow=True)]
@@ -37,9 +39,7 @@ def outputs(model: ir.Model, path: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("calibration", CALIBRATIONS)
-@pytest.mark.parametrize(
-    "scheme", [Scheme(), Scheme(signed=True), Scheme(signed=True, symmetric=True), Scheme(narrow=True)]
-)
+@pytest.mark.parametrize("scheme", SCHEMES)
 def test_outputs_stay_close(model: ir.Model, scheme: Scheme, calibration: Calibration, tmp_path: Path) -> None:
     result = quantise(model, samples(), scheme, calibration)
     assert is_quantised(result)
@@ -86,3 +86,22 @@ def test_what_the_tools_refuse_is_said(model: ir.Model) -> None:
 )
 def test_the_device_decides_which_integers_are_tried(provider: str, cpu: str, expected: list[str]) -> None:
     assert [str(scheme) for scheme in schemes(provider, cpu)] == expected
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_new_scales_keep_the_weights_range(model: ir.Model, scheme: Scheme) -> None:
+    made = quantise(model, samples(), scheme)
+    twin = twin_of(made)
+    assert twin is not None
+    images = samples()[0]["image"]
+    healed = requantised(made, twin, [Batch((images,), None, np.arange(len(images)))])
+    before, after = (
+        [
+            int(np.abs(v.const_value.numpy().astype(int)).max())
+            for n, v in m.graph.initializers.items()
+            if n[0] == "w" and n.endswith("_quantized")
+        ]
+        for m in (made, healed)
+    )
+    assert after == before
+    assert (max(after) <= 64) == scheme.narrow
