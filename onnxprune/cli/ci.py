@@ -68,7 +68,8 @@ class CiFiles:
             OutputError: One of them cannot be written.
         """
         for path in (summary, junit):
-            _check(path)
+            if path is not None:
+                _check(path)
         self._operation, self._subject, self._on_error = operation, subject, on_error
         self._summary, self._junit = summary, junit
         self._started, self._since_s = dt.datetime.now(dt.UTC), time.monotonic()
@@ -124,12 +125,11 @@ class CiFiles:
             _append(self._summary, self._markdown)
 
 
-def _check(path: Path | None) -> None:
-    """Refuse, before hours of work, a path that cannot be written."""
-    if path is not None and path.is_dir():
-        raise OutputError(f"'{path}' is a directory; give a file name")
-    if path is not None and not path.parent.is_dir():
-        raise OutputError(f"cannot write '{path}': the folder '{path.parent}' does not exist")
+def _check(path: Path) -> None:
+    # Only now: importing it takes a while.
+    from onnxprune.graph import check_writable
+
+    check_writable(path)
 
 
 def _append(path: Path, markdown: str) -> None:

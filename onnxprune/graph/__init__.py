@@ -19,7 +19,7 @@ from onnxprune.graph.quantised import (
     store_real_values,
 )
 from onnxprune.graph.rounding import without_rounding
-from onnxprune.graph.save import inlined, overhead_bytes, save, save_beside, to_bytes, write_atomically
+from onnxprune.graph.save import check_writable, inlined, overhead_bytes, save, save_beside, to_bytes, write_atomically
 from onnxprune.graph.shape_values import add_initializer
 from onnxprune.graph.shapes import concrete_shapes, infer_shapes
 from onnxprune.graph.twin import Twin, twin_of
@@ -31,6 +31,7 @@ __all__ = [
     "NodeCost",
     "Twin",
     "add_initializer",
+    "check_writable",
     "concrete_shapes",
     "element_types",
     "graph_cost",

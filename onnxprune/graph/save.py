@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -88,6 +89,20 @@ def inlined(model: ir.Model) -> ir.Model:
     return copy
 
 
+def check_writable(path: Path) -> None:
+    """Refuse a path that cannot be written; to be called before hours of work, too.
+
+    Raises:
+        OutputError: It is a directory, or its folder is missing or not writable.
+    """
+    if path.is_dir():
+        raise OutputError(f"'{path}' is a directory; give a file name to write to")
+    if not path.parent.is_dir():
+        raise OutputError(f"cannot write '{path}': the folder '{path.parent}' does not exist")
+    if not os.access(path.parent, os.W_OK):
+        raise OutputError(f"cannot write '{path}': no permission to write in '{path.parent}'")
+
+
 def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file beside `path`, then rename it to `path`.
 
@@ -99,10 +114,7 @@ def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
         OutputError: The folder is missing or not writable, or the disk is full.
     """
     path = Path(path)
-    if path.is_dir():
-        raise OutputError(f"'{path}' is a directory; give a file name to write to")
-    if not path.parent.is_dir():
-        raise OutputError(f"cannot write '{path}': the folder '{path.parent}' does not exist")
+    check_writable(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         write(temporary)

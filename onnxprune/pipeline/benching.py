@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxprune.errors import DeviceError, TargetError
-from onnxprune.graph import graph_cost, load, random_inputs, read_unchanged, resolve_input_shapes
+from onnxprune.graph import check_writable, graph_cost, load, random_inputs, read_unchanged, resolve_input_shapes
 from onnxprune.latency import (
     BUSY_SPREAD,
     Feeds,
@@ -25,6 +25,7 @@ from onnxprune.latency import (
 )
 from onnxprune.latency.providers import PROVIDERS
 from onnxprune.pipeline.baselines import QUIETER, check_device, regressions, unclear
+from onnxprune.pipeline.collecting import Collecting
 from onnxprune.pipeline.prepare import InputShapes
 from onnxprune.progress import Observer, SilentObserver
 from onnxprune.report import (
@@ -92,7 +93,9 @@ def bench(
     """
     if max_regression < 0:
         raise TargetError(f"max_regression must be a share of at least 0, not {max_regression}")
-    observer = _Kept(observer or SilentObserver())
+    if report is not None:
+        check_writable(Path(report))
+    observer = Collecting(observer or SilentObserver())
     spec, options = choose(device, provider, threads, batch)
     options = replace(options, sessions=sessions, io_binding=io_binding)
     baseline = None if compare is None else read_baseline(compare)
@@ -122,7 +125,7 @@ def bench(
         device=figures,
         models=benched,
         regressions=compared,
-        warnings=tuple(observer.kept),
+        warnings=tuple(observer.warnings),
     )
     if report is not None:
         write_report(result, report)
@@ -149,21 +152,6 @@ class _Network:
     def samples(self) -> int:
         """Samples of one run: the first axis of the first input that has several."""
         return next((shape[0] for shape in self.shapes.values() if len(shape) > 1), 1)
-
-
-class _Kept:
-    """An observer that passes everything on, and keeps the warnings for the record."""
-
-    def __init__(self, observer: Observer) -> None:
-        self.stage, self.advance = observer.stage, observer.advance
-        self._warn = observer.warn
-        self.kept: list[str] = []
-
-    def warn(self, message: str) -> None:
-        """Pass a warning on, once."""
-        if message not in self.kept:
-            self.kept.append(message)
-            self._warn(message)
 
 
 def _read(path: Path, input_shapes: InputShapes | None, batch: int, seed: int) -> _Network:

@@ -109,6 +109,18 @@ class RunDirectory:
         )
 
 
+def check_free(path: Path) -> None:
+    """Refuse a folder that holds a run.
+
+    Raises:
+        RunDirectoryError: It does.
+    """
+    if (path / _RUN).exists():
+        raise RunDirectoryError(
+            f"'{path}' holds a run already: go on with it (onnxprune resume {path}), or give another --run-dir"
+        )
+
+
 @contextlib.contextmanager
 def open_directory(path: Path | None, asked: RunRecord, *, resume: bool) -> Iterator[RunDirectory]:
     """Begin a run in a directory, or go on with the one it holds; no other process can meanwhile.
@@ -132,9 +144,7 @@ def open_directory(path: Path | None, asked: RunRecord, *, resume: bool) -> Iter
     with _locked(path):
         if (path / _RUN).exists():
             if not resume:
-                raise RunDirectoryError(
-                    f"'{path}' holds a run already: go on with it (onnxprune resume {path}), or give another --run-dir"
-                )
+                check_free(path)
             _check_same(read_run(path), asked, path)
         elif resume:
             raise RunDirectoryError(f"'{path}' holds no run to go on with; start one with --run-dir {path}")

@@ -29,7 +29,7 @@ from onnxprune.pipeline.training import final_healer
 from onnxprune.progress import SilentObserver
 from onnxprune.report import StepEstimate
 from onnxprune.search import Problem, full_counts, keep_mask
-from onnxprune.search.problem import layer_spec
+from onnxprune.search.problem import layer_specs
 from onnxprune.training import DataSplits, DistillConfig
 
 # Steps are timed on a sixteenth and an eighth of what they take, and prolonged along the line through both.
@@ -39,8 +39,10 @@ _STEPS, _FORWARD_SHARE = 4, 0.33
 # Points that the table wants of a layer that it does not hold; layers that are timed to know what one takes.
 _POINTS, _TIMED_LAYERS = 12, 3
 # Short measurements (the original beside a candidate) and long ones, of a search and of a plain allocation.
-_SEARCH_PAIRS, _PLAIN_PAIRS, _LONG_PAIRS = 26, 6, 3
+_SEARCH_PAIRS, _PLAIN_PAIRS, _LONG_PAIRS = 26, 6, 6
 _QUICK_SESSIONS, _QUICK_MS = 3, 60.0
+# Networks that are quantised at the end: the result, and the original beside it.
+_QUANTISED = 2
 # Structures that are healed as the final network is before one is taken, and the share that is judged on all samples.
 _CONFIRMED, _SECOND_LOOKS = 6, 0.6
 
@@ -72,11 +74,6 @@ class Trial:
         """Which units the structure keeps, shape (units,)."""
         return keep_mask(self.prepared.network.channels, self.problem.scores, self.counts)
 
-    @property
-    def searches(self) -> bool:
-        """Whether an agent searches."""
-        return self.prepared.choice.allocation in {"rl", "random"} and self.prepared.choice.counts is None
-
 
 def estimates(trial: Trial) -> tuple[StepEstimate, ...] | None:
     """Estimate the seconds of each step; None where nobody can say, as of the published algorithm."""
@@ -93,12 +90,16 @@ def estimates(trial: Trial) -> tuple[StepEstimate, ...] | None:
     if data is not None:
         healing = _healing_s(trial, data)
         judging, evaluating = _judging_s(trial, data)
-        if trial.searches:
+        if trial.prepared.choice.searches:
             steps["searching"] = trial.stages * (judging + (_CONFIRMED + 1) * healing[1])
         if trial.settings.heal:
             steps["healing"] = trial.stages * sum(healing)
         if trial.settings.training is not None:
             steps["distilling"] = _training_s(trial, data, trial.settings.training)
+        if trial.settings.quantize is not None:
+            steps["quantising"] = _QUANTISED * seconds(lambda: trial.bench.delivered(trial.prepared.network.model))
+            # The network of every step is judged: the original in int8, pruned, and, of a training, before and after.
+            evaluating *= 2 if trial.settings.training is None else 3
         steps["evaluating on the test part"] = evaluating
     return tuple(StepEstimate(name=name, seconds=round(seconds, 2)) for name, seconds in steps.items() if seconds > 0)
 
@@ -155,7 +156,7 @@ def _measuring_s(trial: Trial) -> float:
     longer = options.sessions * session_ms(options.session_ms) / (_QUICK_SESSIONS * session_ms(_QUICK_MS))
     if trial.prepared.choice.target.kind != "latency":
         return 2 * longer * pair_s
-    pairs = _SEARCH_PAIRS if trial.searches else _PLAIN_PAIRS
+    pairs = _SEARCH_PAIRS if trial.prepared.choice.searches else _PLAIN_PAIRS
     return trial.stages * (pairs + _LONG_PAIRS * longer) * pair_s
 
 
@@ -165,10 +166,8 @@ def _layers_s(trial: Trial) -> float:
     if choice.round_to is not None or choice.counts is not None:
         return 0.0
     table = trial.bench.device.layer_costs(trial.bench.options)
-    found = {
-        layer_spec(node, network.shapes, network.channels, trial.bench.number_format) for node in network.model.graph
-    }
-    specs = sorted((spec for spec in found if spec is not None), key=str)
+    found = layer_specs(network.model, network.shapes, network.channels, trial.bench.number_format)
+    specs = sorted(set(found.values()), key=str)
     timed = specs[:: -(-len(specs) // _TIMED_LAYERS)] if specs else []
     each = [seconds(lambda spec=spec: table.cost_ms(spec)) for spec in timed]  # type: ignore[misc]
     return float(np.mean(each)) * _POINTS * len(specs) if each else 0.0
@@ -198,11 +197,10 @@ def _judging_s(trial: Trial, data: DataSplits) -> tuple[float, float]:
     network, seed = trial.prepared.network, trial.settings.seed
     evaluation = data.val.subset(evaluation_samples(network), seed)
     few = data.train.subset(max(healing_samples(network) // _SMALL, network.fixed_batch or 1), seed)
-    heal = candidate_healer(network, few, seed) if trial.settings.heal and trial.searches else None
-    preparing_s = 0.0
-    judges: list[HealedJudge] = []
-    preparing_s = seconds(lambda: judges.append(HealedJudge(Subjects(network, trial.problem.scores, evaluation, heal))))
-    judge = judges[0]
+    heal = candidate_healer(network, few, seed) if trial.settings.heal and trial.prepared.choice.searches else None
+    start_s = time.perf_counter()
+    judge = HealedJudge(Subjects(network, trial.problem.scores, evaluation, heal))
+    preparing_s = time.perf_counter() - start_s
     first_s = seconds(lambda: judge.judge(trial.counts, judge.looks[0]))
     full_s = seconds(lambda: judge.judge(trial.counts, judge.looks[-1]))
     # The judge has run the original on the same samples.
@@ -223,7 +221,7 @@ def _training_s(trial: Trial, data: DataSplits, training: DistillConfig) -> floa
     network = trial.prepared.network
     pruned = prune(network.model, network.channels, trial.keep)
     teacher = to_torch(in_float32(network.model))
-    config = replace(training, fixed_batch=network.fixed_batch, time_budget_s=None)
+    config = replace(training, time_budget_s=None)
     batch = config.batch_size_for(len(data.train))
     few = data.train.subset(_STEPS * batch, config.seed)
     config = replace(config, batch_size=batch)

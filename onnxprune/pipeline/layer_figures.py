@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from onnxprune.channels import ChannelMap, analyse
+from onnxprune.channels import analyse
 from onnxprune.graph import concrete_shapes
 from onnxprune.latency import LayerCosts, LayerSpec
 from onnxprune.pipeline.prepare import Network
 from onnxprune.report import LayerRecord
-from onnxprune.search.problem import Shapes, layer_spec
+from onnxprune.search.problem import layer_specs
 
 _DIGITS_MS = 4
 
@@ -22,16 +22,11 @@ def layer_records(network: Network, result: ir.Model, table: LayerCosts) -> tupl
         result: The smaller model.
         table: The device's; most of the original's layers stand in it already.
     """
-    before = _specs(network.model, network.shapes, network.channels)
-    after = _specs(result, concrete_shapes(result, network.input_shapes), analyse(result))
+    before = layer_specs(network.model, network.shapes, network.channels)
+    after = layer_specs(result, concrete_shapes(result, network.input_shapes), analyse(result))
     records = tuple(_record(name, spec, after.get(name), table) for name, spec in before.items())
     table.save()
     return records
-
-
-def _specs(model: ir.Model, shapes: Shapes, channels: ChannelMap) -> dict[str, LayerSpec]:
-    found = ((str(node.name), layer_spec(node, shapes, channels)) for node in model.graph)
-    return {name: spec for name, spec in found if spec is not None}
 
 
 def _record(name: str, before: LayerSpec, after: LayerSpec | None, table: LayerCosts) -> LayerRecord:

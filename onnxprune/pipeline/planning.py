@@ -61,6 +61,11 @@ class Choice:
     known_by: str = "ratios"
 
     @property
+    def searches(self) -> bool:
+        """Whether an agent looks for the structure among ones that it judges."""
+        return self.counts is None and self.allocation in {"rl", "random"}
+
+    @property
     def source(self) -> str:
         """Who says how the pruning is spread."""
         return self.allocation if self.counts is None else self.known_by

@@ -9,10 +9,13 @@ import numpy as np
 
 from onnxprune.graph import graph_cost
 from onnxprune.pipeline.branches import with_branches
+from onnxprune.pipeline.collecting import Collecting
+from onnxprune.pipeline.directory import check_free
 from onnxprune.pipeline.estimate import Trial, estimates
 from onnxprune.pipeline.measuring import Bench, LatencyEvaluator
 from onnxprune.pipeline.quantising import measured_start
-from onnxprune.pipeline.run import Collecting, Prepared, prepare
+from onnxprune.pipeline.reachable import explained
+from onnxprune.pipeline.run import Prepared, prepare
 from onnxprune.pipeline.settings import Settings
 from onnxprune.pipeline.stages import stage_count, stage_trainings
 from onnxprune.pipeline.staging import branches_may_go, calibration_batches, criterion_name, score
@@ -20,7 +23,6 @@ from onnxprune.progress import Observer
 from onnxprune.report import DataPart, Preview, StepEstimate, coverage
 from onnxprune.report.assembly import device_figures, file_bytes
 from onnxprune.search import (
-    AGENTS,
     UNITS,
     Problem,
     Subject,
@@ -46,11 +48,13 @@ def make_preview(model: str | Path, told: Settings) -> Preview:
     Raises:
         OnnxPruneError: As the run's.
     """
+    if told.run_dir is not None:
+        check_free(told.run_dir)
     observer = Collecting(told.observer)
     prepared = prepare(model, told, observer)
     bench = Bench(told.device, told.measure, observer)
     start = measured_start(prepared.network, told, prepared.choice, bench)
-    choice, settings, bench = start.choice, start.settings, start.bench
+    choice, settings, bench = start.choice, _with_batch(start.settings, prepared.network.fixed_batch), start.bench
     prepared = replace(prepared, choice=choice)
     problem = _problem(prepared, settings, observer)
     exactly = original_cost(problem, choice.target)
@@ -59,7 +63,7 @@ def make_preview(model: str | Path, told: Settings) -> Preview:
     smallest = None
     if choice.counts is None:
         smallest = _smallest(prepared, settings, problem, LatencyEvaluator(prepared.network, bench, start.original_ms))
-        _check_reach(prepared, (original, allowed, smallest), observer)
+        _check_reach(prepared, settings, (original, allowed, smallest), observer)
     wanted = settings.stages if choice.counts is None else 1
     stages = stage_count(wanted, allowed / begun, settings.training)
     counts = _structure(problem, prepared, allowed / begun)
@@ -84,7 +88,6 @@ def _preview(
 ) -> Preview:
     network, data, choice = prepared.network, prepared.data, prepared.choice
     cost = graph_cost(network.model, network.input_shapes)
-    searches = choice.allocation in AGENTS and choice.allocation != "rl-pruner" and choice.counts is None
     samples = 0 if data is None else len(data.train)
     training = settings.training
     return Preview(
@@ -107,10 +110,10 @@ def _preview(
         synthetic=data is not None and data.synthetic,
         importance=criterion_name(settings, data),
         allocation=choice.source,
-        structures=choice.search.evaluations if searches and choice.search.seconds is None else 0,
-        search_limit_s=choice.search.seconds if searches else None,
+        structures=choice.search.evaluations if choice.searches and choice.search.seconds is None else 0,
+        search_limit_s=choice.search.seconds if choice.searches else None,
         quantize=settings.quantize,
-        batch_size=0 if training is None else _with_batch(training, network.fixed_batch).batch_size_for(samples),
+        batch_size=0 if training is None else training.batch_size_for(samples),
         outputs=tuple(str(path) for path in (prepared.output, settings.report, settings.run_dir) if path is not None),
         steps=steps or (),
         seconds=None if steps is None else round(sum(step.seconds for step in steps), 1),
@@ -131,7 +134,7 @@ def _problem(prepared: Prepared, settings: Settings, observer: Observer) -> Prob
 
 def _smallest(prepared: Prepared, settings: Settings, problem: Problem, evaluator: LatencyEvaluator) -> float:
     """Return the cost of the smallest structure: measured where latency is limited."""
-    least = np.array([allowed[-1] for allowed in problem.admissible.counts])
+    least = problem.admissible.smallest
     if prepared.choice.target.kind != "latency":
         return exact(problem, prepared.choice.target, least)
     settings.observer.stage("measuring the smallest structure")
@@ -140,7 +143,7 @@ def _smallest(prepared: Prepared, settings: Settings, problem: Problem, evaluato
     return min(evaluator.latency_ms(keep) for _ in range(_LOOKS))
 
 
-def _check_reach(prepared: Prepared, costs: tuple[float, float, float], observer: Observer) -> None:
+def _check_reach(prepared: Prepared, settings: Settings, costs: tuple[float, float, float], observer: Observer) -> None:
     """Refuse a target that the smallest structure misses.
 
     Raises:
@@ -149,7 +152,8 @@ def _check_reach(prepared: Prepared, costs: tuple[float, float, float], observer
     (original, allowed, smallest), target = costs, prepared.choice.target
     doubt = _DOUBT if target.kind == "latency" else 1.0
     if smallest > allowed * doubt:
-        raise out_of_reach(target, allowed, smallest, original)
+        error = out_of_reach(target, allowed, smallest, original)
+        raise explained(error, prepared.network, settings)
     if smallest > allowed:
         observer.warn("the target is about what the smallest structure measured: it may turn out to be out of reach")
 
@@ -188,5 +192,6 @@ def _epochs(training: DistillConfig | None, data: DataSplits | None, stages: int
     return sum(one.planned_epochs(steps) for one in stage_trainings(training, stages) if one is not None)
 
 
-def _with_batch(training: DistillConfig, fixed: int | None) -> DistillConfig:
-    return replace(training, fixed_batch=fixed)
+def _with_batch(settings: Settings, fixed: int | None) -> Settings:
+    training = settings.training
+    return settings if training is None else replace(settings, training=replace(training, fixed_batch=fixed))

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from onnxprune.errors import DeviceError
+from onnxprune.graph import check_writable
 from onnxprune.latency import LayerCosts, LayerSpec, choose, opened
 from onnxprune.latency.profiling import LayerProfile, LayerProfiler
 from onnxprune.latency.surface import Line
@@ -19,7 +20,7 @@ from onnxprune.report.assembly import device_figures
 from onnxprune.report.profile import LayerStairs, ProfileResult, Staircase
 from onnxprune.report.staircases import image_format, plot_staircases
 from onnxprune.search import Subject, drawn_structures, keep_mask, latency_problem, network_key
-from onnxprune.search.problem import layer_spec
+from onnxprune.search.problem import layer_specs
 
 # Whole structures that correct what layers measured alone add up to; their seed makes them the same every time.
 _STRUCTURES, _SEED = 16, 0
@@ -62,6 +63,7 @@ def profile(
         raise DeviceError(f"the budget must be a time above 0 seconds, not {budget!r}")
     if plot is not None:
         image_format(Path(plot))
+        check_writable(Path(plot))
     spec, options = choose(device, provider, threads, batch)
     observer.stage("reading the model")
     network = read_network(model, input_shapes, batch)
@@ -84,7 +86,7 @@ def profiled(network: Network, bench: Bench, budget_s: float | None = None) -> P
             than a block, comes on top.
     """
     observer = bench.observer
-    named = _layers(network)
+    named = layer_specs(network.model, network.shapes, network.channels)
     table = bench.device.layer_costs(bench.options)
     observer.stage("measuring the model")
     start = time.perf_counter()
@@ -124,11 +126,6 @@ def profiled(network: Network, bench: Bench, budget_s: float | None = None) -> P
         finished=not profiler.spent,
         table=str(table.file),
     )
-
-
-def _layers(network: Network) -> dict[str, LayerSpec]:
-    found = ((str(node.name), layer_spec(node, network.shapes, network.channels)) for node in network.model.graph)
-    return {name: spec for name, spec in found if spec is not None}
 
 
 def _key(network: Network) -> str:

@@ -82,8 +82,7 @@ def _smallest(network: Network, wishes: _Wishes, target: Target, block: int) -> 
         return float("inf"), float("inf")
     subject = Subject(network.model, channels, network.shapes, np.ones(channels.unit_count))
     problem = wishes.limits.on(paper_problem(subject, block))
-    counts = np.array([allowed[-1] for allowed in problem.admissible.counts])
-    return exact(problem, target, counts), original_cost(problem, target)
+    return exact(problem, target, problem.admissible.smallest), original_cost(problem, target)
 
 
 def _reached(target: Target, cost: float, original: float) -> str:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 import tempfile
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx_ir as ir
 
 from onnxprune.errors import DataError, MaxDropExceededError, OutputError, QuantisedModelError, TargetOutOfReachError
-from onnxprune.graph import is_quantised, load, save
+from onnxprune.graph import check_writable, is_quantised, load, save
+from onnxprune.pipeline.collecting import Collecting
 from onnxprune.pipeline.directory import RunDirectory, make_record, open_directory
 from onnxprune.pipeline.judging import search_length
 from onnxprune.pipeline.layer_figures import layer_records
@@ -28,7 +27,7 @@ from onnxprune.pipeline.staging import Staging
 from onnxprune.pipeline.summary import make_report
 from onnxprune.pipeline.versions import Versions
 from onnxprune.progress import Observer
-from onnxprune.report import LayerRecord, StepTime, environment, write_report
+from onnxprune.report import LayerRecord, environment, write_report
 from onnxprune.search import (
     AGENTS,
     AgentName,
@@ -80,7 +79,7 @@ def _run(model: str | Path, settings: Settings, directory: RunDirectory) -> Comp
         # From here on the weights are mapped from the file; the arrays they were made of can go.
         result = load(file)
         structure = replace(structure, pruned=result)
-        trained = None if trained is None else replace(trained, model=result, healed=result)
+        trained = None if trained is None else replace(trained, model=result, healed=None)
         results[-1] = replace(results[-1], structure=structure, trained=trained)
         stats = final_latency(network, file, choice, bench, expected_ms=structure.plan.achieved, others=steps.timed)
         noise = noise_note(bench, stats.values())
@@ -164,36 +163,6 @@ def _layers(network: Network, result: ir.Model, settings: Settings, bench: Bench
     return layer_records(network, result, bench.device.layer_costs(bench.options))
 
 
-class Collecting:
-    """Passes everything on, and keeps the warnings and the time of each step for the report."""
-
-    def __init__(self, observer: Observer) -> None:
-        self._observer = observer
-        self._seconds: dict[str, float] = {}
-        self._step, self._since_s = "", time.monotonic()
-        self.warnings: list[str] = []
-        self.advance = observer.advance
-
-    def stage(self, name: str, total: int | None = None) -> None:
-        """End the step before, and pass the new one on."""
-        now_s = time.monotonic()
-        if self._step:
-            self._seconds[self._step] = self._seconds.get(self._step, 0.0) + now_s - self._since_s
-        self._step, self._since_s = name, now_s
-        self._observer.stage(name, total)
-
-    def steps(self) -> tuple[StepTime, ...]:
-        """Return the seconds of every step, those of the current one so far."""
-        seconds = dict(self._seconds)
-        seconds[self._step] = seconds.get(self._step, 0.0) + time.monotonic() - self._since_s
-        return tuple(StepTime(name=name, seconds=round(spent, 3)) for name, spent in seconds.items())
-
-    def warn(self, message: str) -> None:
-        """Keep the message and pass it on."""
-        self.warnings.append(message)
-        self._observer.warn(message)
-
-
 def _check_format(network: Network, settings: Settings, observer: Observer) -> None:
     """Refuse to train integers, and say where copies stand in."""
     if settings.training is not None and is_quantised(network.model):
@@ -209,15 +178,9 @@ def _check_format(network: Network, settings: Settings, observer: Observer) -> N
 
 
 def _check_output(output: Path, model: Path) -> None:
-    """Refuse, before hours of work, a path that cannot be written."""
     if output.resolve() == model.resolve():
         raise OutputError(f"'{output}' is the model itself, which is never changed; give another --output")
-    if output.is_dir():
-        raise OutputError(f"'{output}' is a directory; give a file name")
-    if not output.parent.is_dir():
-        raise OutputError(f"cannot write '{output}': the folder '{output.parent}' does not exist")
-    if not os.access(output.parent, os.W_OK):
-        raise OutputError(f"cannot write '{output}': no permission to write in '{output.parent}'")
+    check_writable(output)
 
 
 def _open(network: Network, settings: Settings, observer: Observer) -> DataSplits | None:

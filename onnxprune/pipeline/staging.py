@@ -126,7 +126,7 @@ class Staging:
         known = kept_structures(self._network, self._bench)
         if (corrected := with_kept(problem, known, self.original_ms)) is not None:
             return corrected
-        if self.choice.allocation not in {"rl", "random"}:
+        if not self.choice.searches:
             return problem
         evaluator = LatencyEvaluator(self._network, self._bench, self.original_ms)
         self.observer.stage("calibrating the latency model")
@@ -169,7 +169,8 @@ class Staging:
         if stage.training is not None and data is not None:
             on_epoch = partial(self._note_epoch, stage)
             files = self._directory.stage(stage.number)
-            lesson = Lesson(stage.network, structure, self._teacher(stage, data), data, files, heals)
+            shows_start = self.quantiser is not None
+            lesson = Lesson(stage.network, structure, self._teacher(stage, data), data, files, heals, shows_start)
             trained = train(lesson, replace(stage.training, fixed_batch=self._network.fixed_batch), observer, on_epoch)
         elif heals and data is not None:
             pruned = heal(stage.network, structure, data, self.settings.seed, observer)

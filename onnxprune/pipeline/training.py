@@ -31,14 +31,14 @@ class Trained:
 
     Attributes:
         model: The ONNX graph, weights replaced.
-        healed: The same before training.
+        healed: The same before training, where it was asked for; else None.
         history: What happened in training.
         export_error: Relative difference between onnxruntime on the graph and the PyTorch module.
         export_max_abs: The largest absolute one.
     """
 
     model: ir.Model
-    healed: ir.Model
+    healed: ir.Model | None
     history: TrainingHistory
     export_error: float
     export_max_abs: float
@@ -55,6 +55,7 @@ class Lesson:
         data: Training and validation parts are used; the test part is not.
         files: Where the healed network and the training's checkpoints are kept; None: nowhere.
         heals: Whether weights are corrected in closed form first.
+        shows_start: Whether the healed network is wanted too, as training begins with it.
     """
 
     network: Network
@@ -63,6 +64,7 @@ class Lesson:
     data: DataSplits
     files: StageFiles | None = None
     heals: bool = True
+    shows_start: bool = False
 
 
 def train(lesson: Lesson, config: DistillConfig, observer: Observer, on_epoch: OnEpoch | None = None) -> Trained:
@@ -84,7 +86,7 @@ def train(lesson: Lesson, config: DistillConfig, observer: Observer, on_epoch: O
 
     network, data = lesson.network, lesson.data
     pruned, student, own = _healed(lesson, config.seed, observer)
-    healed = _start(lesson, student, pruned)
+    healed = _start(lesson, student, pruned) if lesson.heals and lesson.shows_start else None
     teacher = own if lesson.teacher is network and own is not None else to_torch(in_float32(lesson.teacher.model))
     wide = in_float32(pruned)
     feeds = random_inputs(wide, network.input_shapes, config.seed)

@@ -53,7 +53,8 @@ class Versions:
         original = quantiser.finish(self._network.model, self._directory.quantised("int8-original"))
         steps: dict[str, ir.Model] = {_ORIGINAL_INT8: original, "pruned": structure.pruned}
         if trained is not None:
-            steps |= {"healed": trained.healed, "trained": trained.model}
+            steps |= {} if trained.healed is None else {"healed": trained.healed}
+            steps["trained"] = trained.model
         for number, (name, model) in enumerate(steps.items()):
             self.judged[name] = self._folder / f"step-{number}.onnx"
             save(model, self.judged[name])

@@ -50,6 +50,11 @@ class Admissible:
         """The largest structure, shape (groups,)."""
         return np.array([counts[0] for counts in self.counts], dtype=np.int64)
 
+    @property
+    def smallest(self) -> np.ndarray:
+        """The smallest structure, shape (groups,)."""
+        return np.array([counts[-1] for counts in self.counts], dtype=np.int64)
+
     def at_most(self, counts: np.ndarray) -> Admissible:
         """Allow only what is left of a structure, shape (groups,), the structure itself included."""
         return Admissible(

@@ -135,8 +135,7 @@ def _learn_exact(task: Task, judge: Judge, on_judgement: OnJudgement | None) -> 
         environment, make_agent(task, environment), judge, task.config, on_judgement=on_judgement, clock=task.clock
     )
     if not outcome.judgements:
-        lowest = np.array([allowed[-1] for allowed in problem.admissible.counts])
-        raise out_of_reach(target, limit, exact(problem, target, lowest), original)
+        raise out_of_reach(target, limit, exact(problem, target, problem.admissible.smallest), original)
     finalists = [judgement.candidate.counts for judgement in outcome.finalists(_FINALISTS)]
     plans = [make_plan(task.problem, counts, exact(problem, target, counts), original, ()) for counts in finalists]
     return _confirmed(judge, plans), outcome

@@ -112,6 +112,14 @@ def latency_problem(
     return Problem(channels, subject.scores, admissible, paper, cost, overhead_bytes(subject.model))
 
 
+def layer_specs(
+    model: ir.Model, shapes: Shapes, channels: ChannelMap, number_format: NumberFormat | None = None
+) -> dict[str, LayerSpec]:
+    """Describe every contraction with weights, by node name in the graph's order; arguments as of `layer_spec`."""
+    found = ((str(node.name), layer_spec(node, shapes, channels, number_format)) for node in model.graph)
+    return {name: spec for name, spec in found if spec is not None}
+
+
 def layer_spec(
     node: ir.Node, shapes: Shapes, channels: ChannelMap, number_format: NumberFormat | None = None
 ) -> LayerSpec | None:

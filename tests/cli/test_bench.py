@@ -106,6 +106,13 @@ def test_copies_are_reported_apart(run: Run, model: Path) -> None:
     assert "copies in" in run("bench", model, *options).stdout
 
 
+def test_a_report_that_cannot_be_written_is_refused_before_measuring(run: Run, model: Path, tmp_path: Path) -> None:
+    result = run("bench", model, "--report", tmp_path / "none" / "report.json")
+    assert result.exit_code == 1
+    assert "does not exist" in result.stderr
+    assert "measuring" not in result.stderr
+
+
 def test_quiet_prints_nothing(run: Run, fake: Fake, model: Path) -> None:
     result = run("bench", model, "-q")
     assert (result.exit_code, result.stdout) == (0, "")
@@ -171,12 +178,13 @@ def test_noise_that_hides_the_answer_is_an_error(run: Run, fake: Fake, model: Pa
     assert "no significant regression" in result.stdout
 
 
-def test_noise_that_hides_nothing_only_warns(run: Run, fake: Fake, model: Path, baseline: Path) -> None:
+def test_noise_that_hides_nothing_only_warns(run: Run, fake: Fake, model: Path, baseline: Path, tmp_path: Path) -> None:
     fake(3.0, session_noise=0.1, seed=2)
-    result = run("bench", model, "--compare", baseline)
+    result = run("bench", model, "--compare", baseline, "--summary", tmp_path / "summary.md")
     assert result.exit_code == 5
     assert "Warning: model" in result.stderr
     assert "so its figures are not to be trusted" in result.stderr
+    assert "so its figures are not to be trusted" in (tmp_path / "summary.md").read_text()
 
 
 @pytest.mark.parametrize(

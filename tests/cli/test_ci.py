@@ -224,6 +224,20 @@ def test_dry_run_measures_structures_quantised_where_the_result_will_be(
         assert Preview.model_validate_json(result.stdout).quantize == "int8"
 
 
+def test_dry_run_refuses_a_folder_that_holds_a_run(run: Run, model: Path, tmp_path: Path) -> None:
+    folder = ("--run-dir", tmp_path / "run")
+    assert run("prune", model, *PRUNE, "-o", tmp_path / "out.onnx", *folder).exit_code == 0
+    result = run("prune", model, *PRUNE, *folder, "--dry-run")
+    assert result.exit_code == 1
+    assert "holds a run already" in result.stderr
+
+
+def test_dry_run_says_which_limit_puts_a_target_out_of_reach(run: Run, model: Path) -> None:
+    result = run("prune", model, "--target-macs", "20%", "--max-ratio", "0.1", "--round-to", "1", "--dry-run")
+    assert result.exit_code == 3
+    assert "with --max-ratio 0.1" in result.stderr
+
+
 def test_dry_run_with_ratios_of_groups(run: Run, model: Path, tmp_path: Path) -> None:
     (tmp_path / "shares.json").write_text(json.dumps({"first": 0.5}))
     result = run("prune", model, "--ratios", tmp_path / "shares.json", "--dry-run", "--json")

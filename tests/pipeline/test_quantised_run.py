@@ -82,6 +82,13 @@ def test_the_quantised_network_meets_the_target(model: Path, data: Path) -> None
     assert report.after.metric == versions["result"].metric
 
 
+def test_what_was_not_healed_is_no_step(model: Path, data: Path) -> None:
+    report = run(model, replace(settings(parse_latency("35%"), data, int8=0.5), heal=False)).report
+    assert report.quantisation is not None
+    names = [version.name for version in report.quantisation.versions]
+    assert names == ["original", "original in int8", "pruned", "trained", "result"]
+
+
 def test_layers_are_timed_in_int8(model: Path, data: Path) -> None:
     where, timed = device(0.5), []
     table = where.layer_costs

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+from onnxprune.report.baseline import device_line
 from onnxprune.report.bench import BenchResult
 from onnxprune.report.bench_tables import regression_line
 from onnxprune.report.comparison import Comparison
-from onnxprune.report.figures import DeviceFigures
 from onnxprune.report.page.markdown import escaped, table
 from onnxprune.report.units import change, count, data_size, interval, milliseconds, percent, points
 
 
 def bench_markdown(result: BenchResult) -> str:
     """Return the latencies as Markdown."""
-    first = result.models[0].latency.p50_ms if result.models else 0.0
     rows = []
     for model in result.models:
         latency = model.latency
-        ratio = f"{latency.p50_ms / first:.3f}" if first else ""
+        ratio = "1.000" if model.ratio is None else f"{model.ratio:.3f}"
         figures = [milliseconds(latency.p50_ms), ratio, interval(*latency.ci95_ms), milliseconds(latency.p90_ms)]
         rows.append([model.path, *figures, percent(latency.spread), count(model.macs), data_size(model.file_bytes)])
     headers = ("model", "p50", "ratio", "95 % CI of p50", "p90", "spread", "MACs", "size")
     marks = {"regression": "❌", "no regression": "✅", "undecided": "⚠️"}
     compared = [f"\n{marks[record.verdict]} {escaped(regression_line(record))}" for record in result.regressions]
-    return _text(["### onnxprune: latency", "", *table(headers, rows), *compared, "", _measured_on(result.device)])
+    measured_on = escaped(f"Measured on {device_line(result.device)}.")
+    return _text(["### onnxprune: latency", "", *table(headers, rows), *compared, "", measured_on, *_warned(result)])
 
 
 def comparison_markdown(comparison: Comparison) -> str:
@@ -49,7 +49,7 @@ def comparison_markdown(comparison: Comparison) -> str:
         f"{'not finite' if output.relative_error is None else f'{output.relative_error:.3g}'} on {on}"
         for output in comparison.outputs
     ]
-    return _text([*lines, *(f"\n> ⚠️ {escaped(warning)}" for warning in comparison.warnings)])
+    return _text([*lines, *_warned(comparison)])
 
 
 def failure_markdown(operation: str, subject: str, message: str) -> str:
@@ -57,9 +57,8 @@ def failure_markdown(operation: str, subject: str, message: str) -> str:
     return _text([f"### onnxprune {operation}: {escaped(subject)}", "", f"❌ {escaped(message)}"])
 
 
-def _measured_on(device: DeviceFigures) -> str:
-    threads = f"{device.threads} thread{'s' if device.threads > 1 else ''}"
-    return escaped(f"Measured on {device.name}, {device.provider}, {threads}, batch {device.batch}.")
+def _warned(record: BenchResult | Comparison) -> list[str]:
+    return [f"\n> ⚠️ {escaped(warning)}" for warning in record.warnings]
 
 
 def _text(lines: list[str]) -> str:
