@@ -11,9 +11,11 @@ from onnxprune.graph.inputs import InputSpec, input_specs, output_names, random_
 from onnxprune.graph.load import load, read_unchanged, release_weights
 from onnxprune.graph.macs import mac_terms
 from onnxprune.graph.quantised import (
+    CONTRACTIONS,
     is_quantised,
     origin_of,
     quantised_by,
+    reads_quantised,
     real_values,
     spread,
     store_real_values,
@@ -25,6 +27,7 @@ from onnxprune.graph.shapes import concrete_shapes, infer_shapes
 from onnxprune.graph.twin import Twin, twin_of
 
 __all__ = [
+    "CONTRACTIONS",
     "HALVES",
     "GraphCost",
     "InputSpec",
@@ -48,6 +51,7 @@ __all__ = [
     "quantised_by",
     "random_inputs",
     "read_unchanged",
+    "reads_quantised",
     "real_values",
     "release_weights",
     "resolve_input_shapes",

@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 
 from onnxprune.errors import InputShapeError, ModelFileError, UnsupportedModelError, WeightError
 from onnxprune.graph.normalise import normalise
+from onnxprune.graph.quantised import CONTRACTIONS
 from onnxprune.graph.wire import read_light
 
 # What onnxruntime 1.31 executes; older opsets than 7 have other broadcasting rules.
@@ -148,7 +149,7 @@ def _release(tensor: ir.TensorProtocol) -> None:
 
 
 def _is_weight(value: ir.Value) -> bool:
-    return any(use.node.op_type in {"Conv", "ConvTranspose", "Gemm", "MatMul"} for use in value.uses())
+    return any(use.node.op_type in CONTRACTIONS for use in value.uses())
 
 
 def _weight_message(name: str | None, path: Path, array: np.ndarray) -> str:

@@ -11,7 +11,8 @@ import onnx_ir as ir
 
 # What moves or rescales a constant without mixing its entries.
 MOVES = frozenset({"Transpose", "Cast", "Identity", "Reshape", "DequantizeLinear"})
-_CONTRACTIONS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+CONTRACTIONS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+"""Operators whose layers are measured on the device."""
 
 
 def origin_of(value: ir.Value | None) -> ir.Value | None:
@@ -24,12 +25,18 @@ def origin_of(value: ir.Value | None) -> ir.Value | None:
     return value
 
 
+def reads_quantised(node: ir.Node) -> bool:
+    """Say whether a DequantizeLinear takes an activation back from integers, and not a constant."""
+    producer = node.inputs[0].producer() if node.inputs and node.inputs[0] is not None else None
+    return node.op_type == "DequantizeLinear" and producer is not None and producer.op_type == "QuantizeLinear"
+
+
 def is_quantised(model: ir.Model) -> bool:
     """Say whether a layer of a model has a quantised weight."""
     return any(
         weight is not None and weight.producer() is not None and quantised_by(origin_of(weight)) is not None
         for node in model.graph
-        if node.op_type in _CONTRACTIONS
+        if node.op_type in CONTRACTIONS
         for weight in node.inputs[:2]
     )
 

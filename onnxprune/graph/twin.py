@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from onnxprune.graph.quantised import real_values
+from onnxprune.graph.quantised import reads_quantised, real_values
 from onnxprune.graph.shape_values import add_initializer
 
 _SIX, _NEAR_SIX = 6.0, 1e-3
@@ -49,15 +49,10 @@ def twin_of(model: ir.Model) -> Twin | None:
             if real is None:
                 return None
             values[str(node.name)] = str(real.name)
-        elif node.op_type == "DequantizeLinear" and not _is_activation(node) and not _become_real(node):
+        elif node.op_type == "DequantizeLinear" and not reads_quantised(node) and not _become_real(node):
             return None
     RemoveUnusedNodesPass()(copy)
     return Twin(copy, values)
-
-
-def _is_activation(node: ir.Node) -> bool:
-    producer = node.inputs[0].producer() if node.inputs[0] is not None else None
-    return producer is not None and producer.op_type == "QuantizeLinear"
 
 
 def _become_real(node: ir.Node) -> bool:

@@ -15,7 +15,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from onnxprune.graph import Twin, add_initializer, quantised_by, spread, store_real_values
+from onnxprune.graph import (
+    CONTRACTIONS,
+    Twin,
+    add_initializer,
+    quantised_by,
+    reads_quantised,
+    spread,
+    store_real_values,
+)
 from onnxprune.healing.activations import open_values
 from onnxprune.healing.moments import Samples
 
@@ -24,7 +32,6 @@ Range = tuple[np.ndarray, np.ndarray]
 _PASSING = frozenset(
     {"MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Split", "Gather", "Resize"}
 )
-_CONTRACTIONS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 
 def requantised(model: ir.Model, healed: Twin, batches: Sequence[Samples]) -> ir.Model:
@@ -77,7 +84,7 @@ def _sharing(model: ir.Model) -> list[list[ir.Node]]:
     """Return the nodes that quantise and dequantise activations, those together that must have one scale."""
     of_scale: dict[str, list[ir.Node]] = {}
     for node in model.graph:
-        if node.op_type == "QuantizeLinear" or _reads_quantised(node):
+        if node.op_type == "QuantizeLinear" or reads_quantised(node):
             of_scale.setdefault(_scale_name(node), []).append(node)
     joined = {name: name for name in of_scale}
 
@@ -106,14 +113,9 @@ def _passed_on(node: ir.Node) -> list[ir.Node]:
     if producer is None or producer.op_type not in _PASSING or producer.inputs[0] is None:
         return []
     before = producer.inputs[0].producer()
-    if before is None or not _reads_quantised(before):
+    if before is None or not reads_quantised(before):
         return []
     return [before] if np.array_equal(_array(before, 1), _array(node, 1)) else []
-
-
-def _reads_quantised(node: ir.Node) -> bool:
-    producer = node.inputs[0].producer() if node.inputs and node.inputs[0] is not None else None
-    return node.op_type == "DequantizeLinear" and producer is not None and producer.op_type == "QuantizeLinear"
 
 
 def _scale_name(node: ir.Node) -> str:
@@ -189,7 +191,7 @@ def _set_bias_scale(graph: ir.Graph, node: ir.Node) -> None:
     """Give a bias the scale in which its layer adds up, where the layer is known."""
     for use in node.outputs[0].uses():
         read, weight = (value.producer() if value is not None else None for value in use.node.inputs[:2])
-        if use.node.op_type not in _CONTRACTIONS or use.idx != 2 or read is None or weight is None:
+        if use.node.op_type not in CONTRACTIONS or use.idx != 2 or read is None or weight is None:
             continue
         if read.op_type == weight.op_type == "DequantizeLinear":
             scale = _array(node, 1)

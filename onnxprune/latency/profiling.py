@@ -27,7 +27,6 @@ class LayerProfile:
         step_out: The same of output channels.
         measured: Points that this profile measured.
         points: Points that its costs rest on, those measured before included.
-        known: Whether everything was known before.
     """
 
     spec: LayerSpec
@@ -35,7 +34,11 @@ class LayerProfile:
     step_out: int | None
     measured: int
     points: int
-    known: bool
+
+    @property
+    def known(self) -> bool:
+        """Whether everything was known before."""
+        return self.step_in is not None and self.measured == 0
 
     @property
     def lines(self) -> tuple[Line, ...]:
@@ -148,11 +151,11 @@ class LayerProfiler:
         steps = self._steps.get(spec)
         measured = self._measured[spec]
         if steps is None:
-            return LayerProfile(spec, None, None, measured, int(self._table.knows(spec)), known=False)
+            return LayerProfile(spec, None, None, measured, int(self._table.knows(spec)))
         both = lines(spec, *steps)
         points = {spec, *grid_of(both)}
         points |= {line.at(count) for line in both for count in self._table.known_counts(line)}
-        return LayerProfile(spec, *steps, measured, len(points), known=measured == 0)
+        return LayerProfile(spec, *steps, measured, len(points))
 
 
 @dataclass(frozen=True)

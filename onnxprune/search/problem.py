@@ -10,12 +10,12 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxprune.channels import ChannelMap
-from onnxprune.graph import origin_of, overhead_bytes, quantised_by
+from onnxprune.graph import CONTRACTIONS, origin_of, overhead_bytes, quantised_by
 from onnxprune.latency import LayerSpec, NumberFormat
 from onnxprune.search.allocation import Problem, multiples
 from onnxprune.search.costs import LatencyCost, LayerTerm, macs_cost
 from onnxprune.search.narrow import without_slower
-from onnxprune.search.sizes import CONTRACTIONS, AxisSizes, full_counts, paper_cost
+from onnxprune.search.sizes import AxisSizes, full_counts, paper_cost
 
 Shapes = Mapping[str, tuple[int, ...]]
 # Layers that together make up less than this share of the network's time do not decide about anyone's step.

@@ -15,13 +15,10 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxprune.channels import ChannelMap
-from onnxprune.graph import mac_terms, origin_of
+from onnxprune.graph import CONTRACTIONS, mac_terms, origin_of
 
 Counts = np.ndarray | Sequence[int]
 """Units that stay in each group, shape (groups,)."""
-
-CONTRACTIONS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
-"""Operators whose layers are measured on the device."""
 
 
 @dataclass(frozen=True)
