@@ -2,8 +2,9 @@
 
     python -m benchmarks.coverage [--only PART_OF_A_NAME ...] [--exporters torchscript dynamo] [--what ours peers]
 
-Every network runs in a process of its own, with a time limit; what is in the results already is not run again.
-`python -m benchmarks.coverage --table` writes docs/COVERAGE.md. Needs the packages of the extra `bench`.
+Every network runs in a process of its own, and so does every other tool on it, with a time limit; what is in the
+results already is not run again. `python -m benchmarks.coverage --table` writes docs/COVERAGE.md. Needs the packages of
+the extra `bench`.
 """
 
 from __future__ import annotations
@@ -57,13 +58,10 @@ def run_one(name: str, exporter: str, what: str) -> dict[str, Any]:
             "onnx2torch + torch-pruning": lambda: peers.through_onnx2torch(source, inputs, result),
             "torch-pruning": lambda: peers.torch_pruning(network, inputs, result),
         }
-        record: dict[str, Any] = {}
-        for tool, make in makers.items():
-            try:
-                record[tool] = make() | peers.judge(source, result)
-            except Exception as error:
-                record[tool] = {"failed": f"{type(error).__name__}: {str(error)[:160]}"}
-        return record
+        try:
+            return makers[what]() | peers.judge(source, result)
+        except Exception as error:
+            return {"failed": f"{type(error).__name__}: {str(error)[:160]}"}
 
 
 def in_a_process(name: str, exporter: str, what: str) -> dict[str, Any]:
@@ -112,7 +110,10 @@ def record_missing(name: str, exporter: str, what: str) -> None:
     key = f"{name} {exporter} {what}"
     if key in results:
         return
-    results[key] = in_a_process(name, exporter, what)
+    if what == "peers":
+        results[key] = {tool: in_a_process(name, exporter, tool) for tool in TOOLS}
+    else:
+        results[key] = in_a_process(name, exporter, what)
     print(key, results[key], flush=True)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 
