@@ -249,6 +249,16 @@ ROWS: dict[str, Row] = {
     "Gather one": Row(
         "b = Gather<axis = 1>(h, i)\na = Unsqueeze(b, u)", units=7, constants={"i": np.int64(3), "u": ints(1)}, read=1
     ),
+    "GatherND": Row(
+        "t = Transpose<perm = [2, 3, 0, 1]>(h)\nb = GatherND(t, i)\na = Transpose<perm = [2, 3, 0, 1]>(b)",
+        constants={"i": np.array([[[0, 1], [5, 2]], [[3, 3], [1, 0]], [[2, 4], [4, 4]]], np.int64)},
+    ),
+    "GatherND of samples": Row(
+        "b = GatherND<batch_dims = 1>(h, i)\na = Unsqueeze(b, u)",
+        units=0,
+        constants={"i": np.array([[[1], [6]], [[7], [0]]], np.int64), "u": ints(4)},
+        read=2,
+    ),
     "TopK": Row("a, i = TopK<axis = 3>(h, k)", constants={"k": ints(2)}),
     "TopK of channels": Row("a, i = TopK<axis = 1>(h, k)", units=0, constants={"k": ints(2)}, read=2),
     "CumSum": Row("a = CumSum(h, i)", constants={"i": np.int64(2)}),

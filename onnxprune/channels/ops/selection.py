@@ -1,4 +1,4 @@
-"""Ops that pick parts of an axis: Slice, Split, Gather. Their bounds, sizes and indices follow what remains."""
+"""Ops that pick parts of an axis: Slice, Split, Gather, GatherND. Their bounds, sizes, indices follow what remains."""
 
 from __future__ import annotations
 
@@ -171,3 +171,25 @@ def gather_indices(node: ir.Node, removal: Removal) -> None:
     renumbered = np.cumsum(kept) - 1
     remaining = indices[kept[indices]] if indices.ndim else indices
     set_constant(node, 1, np.asarray(renumbered[remaining], dtype=np.int64))
+
+
+@flow("GatherND")
+def gather_nd(node: ir.Node, labels: Labels) -> None:
+    """Fix the axes that the tuples of indices point into, and those shared with the tuples; the ones behind pass."""
+    data, indices = node.inputs[0], node.inputs[1]
+    assert data is not None
+    assert indices is not None
+    axes, tuples = labels.of(data), dims(indices)
+    shared = node.attributes.get_int("batch_dims", 0)
+    pointed = tuples[-1] if tuples else None
+    if not isinstance(pointed, int):
+        labels.pin_all([data], f"{named(node)} picks them by indices that are not known beforehand", hints.SIZES)
+        labels.set(node.outputs[0], ())
+        return
+    behind = shared + pointed
+    for axis in axes[:behind]:
+        labels.pin(axis, f"{named(node)} picks them by indices")
+    for position, axis in enumerate(axes):
+        if data.is_initializer() and position >= behind and axis is not None and len(axis) > 1:
+            labels.produce(node, data, position)
+    labels.set(node.outputs[0], ((None,) * (len(tuples) - 1)) + axes[behind:])
