@@ -8,13 +8,14 @@ running of the pruned network.) What layers add up to wrong mean and deviation i
 """
 
 from onnxprune.healing.activations import open_values
-from onnxprune.healing.integers import requantised
+from onnxprune.healing.integers import healed_as_floats, requantised
 from onnxprune.healing.layers import Layer as SolvableLayer
 from onnxprune.healing.layers import patches, positions_of, solvable_layers
 from onnxprune.healing.moments import (
     MOST_INPUTS,
     Moment,
     Moments,
+    Samples,
     collect_moments,
     heal_weights,
     wanted_positions,
@@ -25,10 +26,12 @@ __all__ = [
     "MOST_INPUTS",
     "Moment",
     "Moments",
+    "Samples",
     "SolvableLayer",
     "collect_moments",
     "correction",
     "heal_weights",
+    "healed_as_floats",
     "open_values",
     "patches",
     "positions_of",

@@ -10,7 +10,8 @@ waste integers on the other. So every scale and zero point is set anew, in the f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
@@ -23,6 +24,7 @@ from onnxprune.graph import (
     reads_quantised,
     spread,
     store_real_values,
+    twin_of,
 )
 from onnxprune.healing.activations import open_values
 from onnxprune.healing.moments import Samples
@@ -32,6 +34,19 @@ Range = tuple[np.ndarray, np.ndarray]
 _PASSING = frozenset(
     {"MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Split", "Gather", "Resize"}
 )
+
+
+def healed_as_floats(model: ir.Model, heal: Callable[[ir.Model], ir.Model], batches: Sequence[Samples]) -> ir.Model:
+    """Return an int8 network healed as the float network that it stands for.
+
+    Args:
+        model: The int8 network, which has a twin; it is not changed.
+        heal: Heals the twin.
+        batches: Samples that the ranges of activations are taken on.
+    """
+    twin = twin_of(model)
+    assert twin is not None, "what is cut from a network with a twin has one"
+    return requantised(model, replace(twin, model=heal(twin.model)), batches)
 
 
 def requantised(model: ir.Model, healed: Twin, batches: Sequence[Samples]) -> ir.Model:

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from onnxprune.channels import prune
-from onnxprune.graph import in_float32, is_quantised
+from onnxprune.graph import in_float32
 from onnxprune.importance import criterion
 from onnxprune.pipeline.judging import (
     HealedJudge,
@@ -184,11 +184,11 @@ def _healing_s(trial: Trial, data: DataSplits) -> tuple[float, float]:
         candidate_healer(network, data.train.subset(samples, seed), seed)
 
     def finish(samples: int) -> None:
-        final_healer(network, data.train.subset(samples, seed), seed)(pruned, trial.keep)
+        heal = final_healer(network, data.train.subset(samples, seed), seed)
+        if heal is not None:
+            heal(pruned, trial.keep)
 
     moments_s = prolonged(collect, min(healing_samples(network), len(data.train)), least)
-    if is_quantised(network.model):
-        return moments_s, 0.0
     return moments_s, prolonged(finish, min(final_samples(network), len(data.train)), least)
 
 

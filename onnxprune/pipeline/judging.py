@@ -10,8 +10,8 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxprune.channels import prune
-from onnxprune.graph import graph_cost, to_bytes
-from onnxprune.healing import collect_moments, heal_weights
+from onnxprune.graph import graph_cost, is_quantised, to_bytes, twin_of
+from onnxprune.healing import Samples, collect_moments, heal_weights, healed_as_floats
 from onnxprune.latency import predictor
 from onnxprune.pipeline.prepare import Network, runnable
 from onnxprune.search import Verdict, keep_mask
@@ -33,6 +33,8 @@ _EVALUATIONS, _SMALL_MACS, _EVALUATION_LIMITS = 160, 3e8, (40, 160)
 _LOOK_MACS, _LOOK_SAMPLES = 5e11, (256, 2048)
 # Layers of large networks have many positions in each sample.
 _HEALING_MACS, _HEALING_SAMPLES = 3e11, (64, 512)
+# The final network's ranges of activations are taken on all of these; a candidate's on few, which rank it as well.
+_RANGE_SAMPLES = 64
 _BATCH = 64
 # PyTorch holds some activations of two networks at once.
 _FINAL_BYTES = 1 << 30
@@ -63,15 +65,27 @@ def candidate_healer(network: Network, data: Dataset, seed: int) -> Heal:
     """Return what heals candidates in closed form, from moments of the original's activations.
 
     Args:
-        network: The original.
+        network: The original. Candidates of an int8 one are healed as floats and rounded, as the final network is.
         data: Calibration samples are drawn of these; labels are not used.
         seed: Seed of the samples and positions.
     """
-    model, channels = network.model, network.channels
-    calibration = data.subset(healing_samples(network), seed)
-    batches = list(calibration.batches(batch_size(network), drop_last=True))
-    moments = collect_moments(model, batches, seed=seed)
-    return lambda pruned, keep: heal_weights(pruned, channels, keep, moments)
+    channels, batches = network.channels, healing_batches(network, data, seed)
+    twin = twin_of(network.model) if is_quantised(network.model) else None
+    moments = collect_moments(network.model if twin is None else twin.model, batches, seed=seed)
+
+    def heal(pruned: ir.Model, keep: np.ndarray) -> ir.Model:
+        return heal_weights(pruned, channels, keep, moments)
+
+    if twin is None:
+        return heal
+    few = batches[: max(_RANGE_SAMPLES // batch_size(network), 1)]
+    return lambda pruned, keep: healed_as_floats(pruned, lambda floats: heal(floats, keep), few)
+
+
+def healing_batches(network: Network, data: Dataset, seed: int) -> Sequence[Samples]:
+    """Draw the samples that weights are solved on, and that scales of integers follow."""
+    samples = data.subset(healing_samples(network), seed)
+    return list(samples.batches(batch_size(network), drop_last=True))
 
 
 class HealedJudge:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxprune.graph import is_quantised, release_weights, to_bytes
+from onnxprune.graph import release_weights, to_bytes
 from onnxprune.importance import criterion, score_units
 from onnxprune.latency import predictor
 from onnxprune.pipeline.branches import with_branches
@@ -199,7 +199,7 @@ class Staging:
             observer.advance(0, note="preparing to judge candidates")
             heals = self.settings.heal
             heal_candidate = candidate_healer(network, data.train, seed) if heals else None
-            finish = final_healer(network, data.train, seed) if heals and not is_quantised(network.model) else None
+            finish = final_healer(network, data.train, seed) if heals else None
             evaluation = data.val.subset(evaluation_samples(network), seed)
             return HealedJudge(Subjects(network, scores, evaluation, heal_candidate, self._network, finish))
 

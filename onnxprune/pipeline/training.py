@@ -10,9 +10,9 @@ import onnx_ir as ir
 
 from onnxprune.errors import ConversionError
 from onnxprune.graph import in_float32, is_quantised, load, random_inputs, save, twin_of
-from onnxprune.healing import requantised, solvable_layers
+from onnxprune.healing import healed_as_floats, solvable_layers
 from onnxprune.pipeline.directory import StageFiles
-from onnxprune.pipeline.judging import Heal, batch_size, candidate_healer, final_samples, healing_samples
+from onnxprune.pipeline.judging import Heal, candidate_healer, final_samples, healing_batches
 from onnxprune.pipeline.prepare import Network
 from onnxprune.pipeline.structure import Structure
 from onnxprune.progress import Observer
@@ -176,15 +176,16 @@ def heal(network: Network, structure: Structure, data: DataSplits, seed: int, ob
 
 def _heal_integers(network: Network, structure: Structure, data: DataSplits, seed: int, observer: Observer) -> ir.Model:
     """Heal the float networks that the integers stand for, and round to scales that suit the result."""
-    whole, small = twin_of(network.model), twin_of(structure.pruned)
-    if whole is None or small is None:
+    twin, keep = twin_of(network.model), structure.plan.keep
+    if twin is None:
         observer.stage("healing")
-        return candidate_healer(network, data.train, seed)(structure.pruned, structure.plan.keep)
-    real, left = replace(network, model=whole.model), replace(structure, pruned=small.model)
-    healed = heal(real, left, data, seed, observer)
-    samples = data.train.subset(healing_samples(network), seed)
-    batches = list(samples.batches(batch_size(network), drop_last=True))
-    return requantised(structure.pruned, replace(small, model=healed), batches)
+        return candidate_healer(network, data.train, seed)(structure.pruned, keep)
+    whole = replace(network, model=twin.model)
+
+    def heal_floats(pruned: ir.Model) -> ir.Model:
+        return heal(whole, replace(structure, pruned=pruned), data, seed, observer)
+
+    return healed_as_floats(structure.pruned, heal_floats, healing_batches(network, data.train, seed))
 
 
 def _matched(lesson: Lesson, pruned: ir.Model, seed: int, observer: Observer) -> tuple[OnnxModule, OnnxModule]:
@@ -216,14 +217,28 @@ def _match(
     match_statistics(student, own, kept, samples, batch_size=len(samples), refit=refit)
 
 
-def final_healer(network: Network, data: Dataset, seed: int) -> Heal:
+def final_healer(network: Network, data: Dataset, seed: int) -> Heal | None:
     """Return what finishes the healing of a candidate, as the final network gets it.
 
     Args:
         network: The network that is pruned.
         data: Calibration samples are drawn of these; labels are not used.
         seed: Seed of the samples and positions.
+
+    Returns:
+        The healing; None of an int8 network that stands for no float one, which has none.
     """
+    if not is_quantised(network.model):
+        return _finisher(network, data, seed)
+    twin = twin_of(network.model)
+    if twin is None:
+        return None
+    finish = _finisher(replace(network, model=twin.model), data, seed)
+    batches = healing_batches(network, data, seed)
+    return lambda pruned, keep: healed_as_floats(pruned, lambda floats: finish(floats, keep), batches)
+
+
+def _finisher(network: Network, data: Dataset, seed: int) -> Heal:
     from onnxprune.torch_bridge import to_torch, write_weights
 
     originals: list[OnnxModule] = []

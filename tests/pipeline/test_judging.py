@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 
 from onnxprune.importance import score_units
 from onnxprune.pipeline.judging import (
@@ -23,6 +24,7 @@ from onnxprune.pipeline.prepare import Network, read_network
 from onnxprune.pipeline.training import final_healer
 from onnxprune.search import full_counts
 from onnxprune.training import DataSplits, Metrics, open_data
+from tests.formats.conversion import quantise
 from tests.report.conftest import small_cnn
 from tests.residual import residual_cnn
 
@@ -67,6 +69,22 @@ def test_confirmation_heals_to_the_end(tmp_path: Path) -> None:
     both = HealedJudge(replace(light._subjects, heal=lambda pruned, keep: finish(heal(pruned, keep), keep)))
     assert light.confirm(counts) == light.judge(counts, light.looks[-1])
     assert whole.confirm(counts) == both.judge(counts, both.looks[-1]) != light.confirm(counts)
+
+
+def test_candidates_of_an_int8_network_are_worth_what_those_of_the_float_one_are(tmp_path: Path) -> None:
+    sharp = residual_cnn()
+    classifier = next(tensor for tensor in sharp.graph.initializer if tensor.name == "w5")
+    classifier.CopyFrom(numpy_helper.from_array(30 * numpy_helper.to_array(classifier), "w5"))
+    onnx.save(sharp, tmp_path / "float.onnx")
+    x = np.random.default_rng(1).standard_normal((64, 3, 8, 8)).astype(np.float32)
+    quantise(tmp_path / "float.onnx", tmp_path / "int8.onnx", x, per_channel=True)
+    counts, found = np.array([6, 8, 8]), {}
+    for form in ("float", "int8"):
+        network = read_network(tmp_path / f"{form}.onnx", None, 1)
+        light, data = judge(network), samples(network)
+        whole = HealedJudge(replace(light._subjects, finish=final_healer(network, data.train, 0)))
+        found[form] = [light.judge(counts, light.looks[-1]).reward, whole.confirm(counts).reward]
+    assert found["int8"] == pytest.approx(found["float"], abs=0.5)
 
 
 def test_a_first_look_is_at_the_first_samples(network: Network) -> None:
