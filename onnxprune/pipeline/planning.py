@@ -16,6 +16,7 @@ from onnxprune.search import (
     ALLOCATIONS,
     AgentName,
     AllocationName,
+    Beginning,
     Judge,
     Judgement,
     OnJudgement,
@@ -95,6 +96,13 @@ def kept_structures(network: Network, bench: Bench) -> list[tuple[tuple[int, ...
     return bench.device.layer_costs(bench.options).structures(key)
 
 
+def beginning_of(choice: Choice, bench: Bench, original_ms: float, stage: int = 1) -> Beginning | None:
+    """Say what a stage begins with, for messages about latency; None where it is the original as it is."""
+    how = [] if bench.number_format is None else [f"in {bench.number_format}"]
+    how += [] if stage == 1 else [f"after stage {stage - 1}"]
+    return Beginning(" ".join(how), original_ms) if how and choice.target.kind == "latency" else None
+
+
 class Planner:
     """Finds the structure for a target by a plain allocation, or by an agent's search."""
 
@@ -106,6 +114,7 @@ class Planner:
         judge: Judge | None = None,
         *,
         start_ms: float | None = None,
+        beginning: Beginning | None = None,
         on_judgement: OnJudgement | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -117,6 +126,7 @@ class Planner:
             evaluator: Measures candidates beside the original.
             judge: The judge of candidates, for an agent.
             start_ms: Latency of the largest structure of the problem; None: it is the original.
+            beginning: What that is, where it is not the original as it is.
             on_judgement: Called after each judgement.
             clock: Seconds, for a search that is limited by time.
         """
@@ -128,6 +138,7 @@ class Planner:
         self._evaluator = evaluator
         self._judge = judge
         self._start_ms = self.original_ms if start_ms is None else start_ms
+        self._beginning = beginning
         self._on_judgement = on_judgement or (lambda _: None)
         self._clock = clock
 
@@ -144,6 +155,7 @@ class Planner:
                     name,
                     evaluator=self._evaluator,
                     original_ms=self._start_ms,
+                    beginning=self._beginning,
                     on_probe=self._on_probe,
                 )
         return self._learn(target)
@@ -168,6 +180,7 @@ class Planner:
             self._judge,
             evaluator=self._evaluator,
             original_ms=self._start_ms,
+            beginning=self._beginning,
             on_judgement=on_judgement,
             on_probe=self._on_probe,
             known=self.outcome,

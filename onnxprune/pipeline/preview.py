@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+from onnxprune.errors import TargetOutOfReachError
 from onnxprune.graph import graph_cost
 from onnxprune.pipeline.branches import with_branches
 from onnxprune.pipeline.collecting import Collecting
 from onnxprune.pipeline.directory import check_free
 from onnxprune.pipeline.estimate import Trial, estimates
 from onnxprune.pipeline.measuring import Bench, LatencyEvaluator
+from onnxprune.pipeline.planning import beginning_of
 from onnxprune.pipeline.quantising import measured_start
 from onnxprune.pipeline.reachable import explained
 from onnxprune.pipeline.run import Prepared, prepare
@@ -63,7 +65,8 @@ def make_preview(model: str | Path, told: Settings) -> Preview:
     smallest = None
     if choice.counts is None:
         smallest = _smallest(prepared, settings, problem, LatencyEvaluator(prepared.network, bench, start.original_ms))
-        _check_reach(prepared, settings, (original, allowed, smallest), observer)
+        error = out_of_reach(choice.target, allowed, smallest, begun, beginning_of(choice, bench, start.original_ms))
+        _check_reach(prepared, settings, observer, smallest / allowed, error)
     wanted = settings.stages if choice.counts is None else 1
     stages = stage_count(wanted, allowed / begun, settings.training)
     counts = _structure(problem, prepared, allowed / begun)
@@ -143,18 +146,24 @@ def _smallest(prepared: Prepared, settings: Settings, problem: Problem, evaluato
     return min(evaluator.latency_ms(keep) for _ in range(_LOOKS))
 
 
-def _check_reach(prepared: Prepared, settings: Settings, costs: tuple[float, float, float], observer: Observer) -> None:
+def _check_reach(
+    prepared: Prepared, settings: Settings, observer: Observer, share: float, error: TargetOutOfReachError
+) -> None:
     """Refuse a target that the smallest structure misses.
+
+    Args:
+        prepared: The run's beginning.
+        settings: What it is told.
+        observer: Warned where it is close.
+        share: The smallest structure's cost as a share of what is allowed.
+        error: What is raised, with what the user's limits cost.
 
     Raises:
         TargetOutOfReachError: It does, and not by a hair.
     """
-    (original, allowed, smallest), target = costs, prepared.choice.target
-    doubt = _DOUBT if target.kind == "latency" else 1.0
-    if smallest > allowed * doubt:
-        error = out_of_reach(target, allowed, smallest, original)
+    if share > (_DOUBT if prepared.choice.target.kind == "latency" else 1.0):
         raise explained(error, prepared.network, settings)
-    if smallest > allowed:
+    if share > 1.0:
         observer.warn("the target is about what the smallest structure measured: it may turn out to be out of reach")
 
 

@@ -10,19 +10,20 @@ import numpy as np
 from onnxprune.pipeline.replay import SearchClock
 from onnxprune.pipeline.stages import Stage, StageResult, next_stage, units_left
 from onnxprune.pipeline.structure import cut
-from onnxprune.search import Problem, RlPruner, RlPrunerConfig, exact, limit_of, make_plan, out_of_reach
+from onnxprune.search import Problem, RlPruner, RlPrunerConfig, exact, make_plan, out_of_reach
 from onnxprune.training import DistillConfig
 
 if TYPE_CHECKING:
     from onnxprune.pipeline.staging import Staging
 
 
-def run_published(staging: Staging, first: Stage) -> list[StageResult]:
+def run_published(staging: Staging, first: Stage, limit: float) -> list[StageResult]:
     """Run stages until one meets the target.
 
     Args:
         staging: Scores, judges and trains.
         first: The first stage; its target is the run's.
+        limit: The target, in its unit.
 
     Raises:
         TargetOutOfReachError: Nothing is left to remove.
@@ -32,7 +33,6 @@ def run_published(staging: Staging, first: Stage) -> list[StageResult]:
     filters = per_unit * np.array([group.size for group in problem.channels.groups])
     least = staging.settings.limits.least(problem.channels)
     agent = RlPruner(filters, per_unit, problem.paper, config, staging.settings.seed, least=least)
-    limit = limit_of(first.target, first.cost)
     training = None if first.training is None else as_published(first.training, config)
     stage, results = replace(first, training=training), []
     while True:
@@ -42,7 +42,7 @@ def run_published(staging: Staging, first: Stage) -> list[StageResult]:
         if plan.achieved <= limit:
             return results
         if np.array_equal(plan.counts, units_left(problem, stage.left)):
-            raise out_of_reach(first.target, limit, plan.achieved, first.cost)
+            raise out_of_reach(first.target, limit, plan.achieved, first.cost, staging.beginning(first))
         stage = next_stage(first.network, result)
 
 

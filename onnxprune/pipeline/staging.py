@@ -16,7 +16,7 @@ from onnxprune.pipeline.branches import with_branches
 from onnxprune.pipeline.directory import RunDirectory, keep_scores, kept_scores
 from onnxprune.pipeline.judging import HealedJudge, Subjects, batch_size, candidate_healer, evaluation_samples
 from onnxprune.pipeline.measuring import Bench, LatencyEvaluator
-from onnxprune.pipeline.planning import Choice, Planner, kept_structures, make_problem
+from onnxprune.pipeline.planning import Choice, Planner, beginning_of, kept_structures, make_problem
 from onnxprune.pipeline.prepare import Network, runnable
 from onnxprune.pipeline.published import run_published
 from onnxprune.pipeline.quantising import Quantiser, measured_start
@@ -36,6 +36,7 @@ from onnxprune.pipeline.training import Lesson, Trained, final_healer, heal, tra
 from onnxprune.progress import Observer
 from onnxprune.search import (
     UNITS,
+    Beginning,
     Judge,
     Judgement,
     Problem,
@@ -94,10 +95,10 @@ class Staging:
         self._note_network(original)
         everything = np.ones(network.channels.unit_count, dtype=bool)
         first = Stage(1, target, network, everything, start, self.settings.training)
-        if self.choice.allocation == "rl-pruner":
-            return run_published(self, first)
-        wanted = self.settings.stages if self.choice.counts is None else 1
         limit = limit_of(target, original)
+        if self.choice.allocation == "rl-pruner":
+            return run_published(self, first, limit)
+        wanted = self.settings.stages if self.choice.counts is None else 1
         count = stage_count(wanted, limit / start, self.settings.training)
         return run_stages(first, stage_targets(target, start, count, limit), self._stage)
 
@@ -146,6 +147,7 @@ class Staging:
             self.evaluator(stage),
             self.judge(stage, problem.scores, clock),
             start_ms=stage.cost,
+            beginning=self.beginning(stage),
             on_judgement=partial(self._note_judgement, stage),
             clock=clock,
         )
@@ -157,6 +159,10 @@ class Staging:
         if stage.number == 1:
             return self.problem
         return limited(self.problem, stage, among_left(self.scores(stage.network, stage.number), stage.left))
+
+    def beginning(self, stage: Stage) -> Beginning | None:
+        """Say what a stage begins with, where that is not the original as it is."""
+        return beginning_of(self.choice, self._bench, self.original_ms, stage.number)
 
     def evaluator(self, stage: Stage) -> LatencyEvaluator:
         """Return what measures a stage's structures."""

@@ -16,6 +16,7 @@ from onnxprune.search.environment import Environment
 from onnxprune.search.loop import OnJudgement, SearchConfig, SearchOutcome, search
 from onnxprune.search.plan import (
     AgentName,
+    Beginning,
     Evaluator,
     Plan,
     exact,
@@ -65,6 +66,7 @@ def learn_plan(
     *,
     evaluator: Evaluator | None = None,
     original_ms: float | None = None,
+    beginning: Beginning | None = None,
     on_judgement: OnJudgement | None = None,
     on_probe: Callable[[Probe], None] | None = None,
     known: SearchOutcome | None = None,
@@ -76,6 +78,7 @@ def learn_plan(
         judge: Says what structures are worth.
         evaluator: Measures latencies; for latency targets.
         original_ms: Measured p50 of the unpruned network; for latency targets.
+        beginning: What that is, where it is not the original as it is; for latency targets.
         on_judgement: Called after each judgement.
         on_probe: Called after each measurement of a latency.
         known: What a search under a latency close to the target found; its finalists are fitted to the target, and
@@ -89,7 +92,13 @@ def learn_plan(
     assert evaluator is not None
     assert original_ms is not None
     plain = find_plan(
-        task.problem, task.target, "global", evaluator=evaluator, original_ms=original_ms, on_probe=on_probe
+        task.problem,
+        task.target,
+        "global",
+        evaluator=evaluator,
+        original_ms=original_ms,
+        beginning=beginning,
+        on_probe=on_probe,
     )
     cost, limit = task.problem.cost, task.target.resolve(original_ms)
     scale = plain.achieved / cost.total(plain.counts)

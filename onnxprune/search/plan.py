@@ -32,6 +32,19 @@ class Evaluator(Protocol):
 
 
 @dataclass(frozen=True)
+class Beginning:
+    """What pruning begins with, where that is not the original as it is.
+
+    Attributes:
+        how: How it is the original, such as "in int8".
+        original: What the original costs, in the target's unit; relative targets are shares of it.
+    """
+
+    how: str
+    original: float
+
+
+@dataclass(frozen=True)
 class Plan:
     """A structure that meets the target.
 
@@ -57,6 +70,7 @@ def find_plan(
     *,
     evaluator: Evaluator | None = None,
     original_ms: float | None = None,
+    beginning: Beginning | None = None,
     on_probe: Callable[[Probe], None] | None = None,
 ) -> Plan:
     """Find the largest structure of an allocation that meets a target.
@@ -67,6 +81,7 @@ def find_plan(
         allocation: "uniform" or "global".
         evaluator: Measures latencies; for latency targets.
         original_ms: Measured p50 of the unpruned network; for latency targets.
+        beginning: What that is, where it is not the original as it is; for latency targets.
         on_probe: Called after each measurement.
 
     Raises:
@@ -96,7 +111,7 @@ def find_plan(
     first, most = (original, 12) if target.kind == "latency" else (predicted[0], 64)
     reached = reach(predicted, measure, limit, original=first, max_probes=most)
     if reached.index is None:
-        raise out_of_reach(target, limit, reached.lowest, original)
+        raise out_of_reach(target, limit, reached.lowest, original, beginning)
     achieved = next((p.measured for p in reversed(reached.probes) if p.index == reached.index), original)
     probes = tuple(replace(p, macs=problem.paper.macs_of(path[p.index])) for p in reached.probes)
     plan = make_plan(problem, path[reached.index], achieved, original, probes)
@@ -181,14 +196,27 @@ def limit_of(target: Target, original: float) -> float:
     return 1.0 - target.value if target.kind == "ratio" else target.resolve(original)
 
 
-def out_of_reach(target: Target, limit: float, lowest: float, original: float) -> TargetOutOfReachError:
-    """Make the error that says how low pruning gets."""
+def out_of_reach(
+    target: Target, limit: float, lowest: float, unpruned: float, beginning: Beginning | None = None
+) -> TargetOutOfReachError:
+    """Make the error that says how low pruning gets.
+
+    Args:
+        target: What was asked for.
+        limit: The same, in the target's unit.
+        lowest: What the smallest structure costs.
+        unpruned: What the unpruned network costs.
+        beginning: What that is, where it is not the original as it is.
+    """
     unit = UNITS[target.kind]
+    original, aside = unpruned, ""
+    if beginning is not None:
+        original, aside = beginning.original, f" ({_amount(unpruned)} {unit} {beginning.how})"
     if target.kind == "ratio":
         return TargetOutOfReachError(f"cannot remove {target.text} of the channels; at most {1 - lowest:.2f} can go")
     return TargetOutOfReachError(
         f"target {target.kind} '{target.text}' ({_amount(limit)} {unit}) is out of reach: the original has "
-        f"{_amount(original)} {unit}, and the smallest network that pruning gives has {_amount(lowest)} {unit} "
+        f"{_amount(original)} {unit}{aside}, and the smallest network that pruning gives has {_amount(lowest)} {unit} "
         f"({lowest / original:.0%}). Ask for that much, or start from a smaller network"
     )
 

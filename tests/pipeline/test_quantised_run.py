@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +11,21 @@ import onnx
 import pytest
 
 import onnxprune
-from onnxprune.errors import DataError, DeviceError, QuantisedModelError, TargetError, UnsupportedModelError
+from onnxprune.errors import (
+    DataError,
+    DeviceError,
+    QuantisedModelError,
+    TargetError,
+    TargetOutOfReachError,
+    UnsupportedModelError,
+)
 from onnxprune.graph import is_quantised, load
 from onnxprune.latency import LayerCosts, LayerSpec, ModelSource
 from onnxprune.latency.fake import FakeDevice
 from onnxprune.pipeline import Settings, run
+from onnxprune.pipeline.preview import make_preview
 from onnxprune.report import read_report
-from onnxprune.search import Target, parse_latency
+from onnxprune.search import RlPrunerConfig, Target, parse_latency
 from onnxprune.training import DistillConfig
 from tests.formats.conversion import cast_weights, quantise
 from tests.pipeline.test_run import Erratic
@@ -109,6 +118,21 @@ def test_int8_alone_may_be_enough(model: Path, data: Path, int8: float) -> None:
     assert report.after.macs == report.before.macs
     assert report.training is None
     assert any("int8 alone meets the target" in warning for warning in report.warnings)
+
+
+@pytest.mark.parametrize("act", [run, make_preview])
+def test_a_target_out_of_reach_names_the_latency_of_both_formats(
+    model: Path, data: Path, act: Callable[[Path, Settings], object]
+) -> None:
+    whole = r"the original has 0\.26\d* ms \(0\.13\d* ms in int8\)"
+    with pytest.raises(TargetOutOfReachError, match=whole + r", and the smallest .* has 0\.004\d* ms \(2%\)"):
+        act(model, settings(parse_latency("0.5%"), data, int8=0.5))
+
+
+def test_a_share_is_one_of_the_float_original_for_rl_pruner_too(model: Path, data: Path) -> None:
+    told = replace(settings(parse_latency("40%"), data, int8=0.5), allocation="rl-pruner")
+    report = run(model, replace(told, rl_pruner=RlPrunerConfig(share=0.05, rounds=1, samples=2))).report
+    assert 0.3 < report.after.latency.p50_ms / report.before.latency.p50_ms <= 0.4
 
 
 def test_int8_that_meets_the_target_by_a_hair_is_pruned_and_trained(model: Path, data: Path) -> None:
