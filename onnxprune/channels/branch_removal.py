@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from onnxprune.channels.branches import Fates, unneeded
+from onnxprune.channels.branches import Fates, stored_bias, unneeded
+from onnxprune.graph.quantised import real_values
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ def drop_branches(model: ir.Model, fates: Fates) -> list[Spread]:
     """Take out, in place, what is empty, constant or needed no more; constants stay as initializers.
 
     Where a bias, of a contraction or of the BatchNormalization behind it, becomes a constant it keeps its name, so that
-    weights can be put back by name.
+    weights can be put back by name. That of a quantised layer becomes real numbers.
 
     Args:
         model: The model before anything is cut.
@@ -73,10 +74,12 @@ def _constant(model: ir.Model, node: ir.Node, name: str) -> Spread | ir.Value:
     shape = [1] * rank
     shape[axis] = -1
     bias = node.inputs[2] if len(node.inputs) > 2 else None
+    stored = stored_bias(bias) if bias is not None else None
     array = _folded(node) if node.op_type == "BatchNormalization" else _bias(node)
-    if bias is not None and bias.is_initializer() and len(bias.uses()) == 1:
-        bias.const_value = ir.tensor(array.astype(output.dtype.numpy()), name=bias.name)
-        return Spread(bias, tuple(shape))
+    if bias is not None and stored is not None and len(bias.uses()) == len(stored.uses()) == 1:
+        stored.const_value = ir.tensor(array.astype(output.dtype.numpy()), name=stored.name)
+        stored.type = ir.TensorType(output.dtype)
+        return Spread(stored, tuple(shape))
     size = int(output.shape[axis])  # type: ignore[arg-type]
     tensor = ir.tensor(np.broadcast_to(array, (size,)).reshape(shape).astype(output.dtype.numpy()), name=name)
     output.name = f"{name}.gone"
@@ -100,7 +103,9 @@ def _folded(node: ir.Node) -> np.ndarray:
 
 
 def _bias(node: ir.Node) -> np.ndarray:
-    return _array(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else np.zeros(1)
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    stored = stored_bias(bias) if bias is not None else None
+    return real_values(stored) if stored is not None else np.zeros(1)
 
 
 def _array(value: ir.Value | None) -> np.ndarray:

@@ -9,7 +9,7 @@ contraction over an empty axis: then it is the bias, the same at every position,
     Concat of empty ones and others                the empty ones are left out
     Add, Sub of a constant and a whole one         whole, if the whole one has the output's shape already
     BatchNormalization of a constant               constant
-    activation of a constant                       constant, computed where it stands
+    activation of a constant, rounding of it       constant, computed where it stands
     anything else that reads an empty or constant  refused: the group cannot go whole
 
 What no output needs any more goes too, and with it the groups that live in it. So the block of a residual network
@@ -46,6 +46,8 @@ _ACTIVATIONS = frozenset(
         "Mish",
         "Tanh",
         "Softplus",
+        "QuantizeLinear",
+        "DequantizeLinear",
     }
 )
 
@@ -257,8 +259,19 @@ def _follow_node(node: ir.Node, fates: Fates) -> None:
 def _contracts(node: ir.Node) -> bool:
     """Say whether a node gives its bias where there is nothing to sum over."""
     bias = node.inputs[2] if len(node.inputs) > 2 else None
-    stored = bias is None or bias.is_initializer()
+    stored = bias is None or stored_bias(bias) is not None
     return node.op_type in _CONTRACTIONS and stored and node.attributes.get_float("beta", 1.0) == 1.0
+
+
+def stored_bias(bias: ir.Value) -> ir.Value | None:
+    """Return the initializer that a bias is, or that a DequantizeLinear makes it of; None where it is computed."""
+    if bias.is_initializer():
+        return bias
+    producer = bias.producer()
+    if producer is None or producer.op_type != "DequantizeLinear":
+        return None
+    constant = all(value is None or value.is_initializer() for value in producer.inputs)
+    return producer.inputs[0] if constant else None
 
 
 def _of_constants(node: ir.Node, is_constant: list[bool]) -> bool:

@@ -22,6 +22,7 @@ from onnxprune.graph import (
     add_initializer,
     quantised_by,
     reads_quantised,
+    real_values,
     spread,
     store_real_values,
     twin_of,
@@ -85,14 +86,22 @@ def requantised(model: ir.Model, healed: Twin, batches: Sequence[Samples]) -> ir
 
 
 def _ranges(twin: Twin, batches: Sequence[Samples]) -> Mapping[str, tuple[float, float]]:
-    names = list(dict.fromkeys(twin.values.values()))
+    constants = twin.model.graph.initializers
+    ranges = dict.fromkeys(twin.values.values(), (0.0, 0.0))
+    # What is left of a branch that is gone is a constant, and is rounded as what it is added to.
+    ranges |= {name: _span(constants[name]) for name in ranges if name in constants}
+    names = [name for name in ranges if name not in constants]
     values_of = open_values(twin.model, names)
-    ranges = dict.fromkeys(names, (0.0, 0.0))
     for batch in batches:
         for name, array in values_of(batch.inputs).items():
             low, high = ranges[name]
             ranges[name] = min(low, float(array.min())), max(high, float(array.max()))
     return ranges
+
+
+def _span(constant: ir.Value) -> tuple[float, float]:
+    array = real_values(constant)
+    return float(array.min()), float(array.max())
 
 
 def _sharing(model: ir.Model) -> list[list[ir.Node]]:

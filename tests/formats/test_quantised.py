@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import onnxprune
-from onnxprune.channels import ChannelMap, analyse, prune, verify
+from onnxprune.channels import ChannelMap, analyse, find_branches, prune, verify
 from onnxprune.errors import QuantisedModelError, VerificationError
 from onnxprune.graph import (
     concrete_shapes,
@@ -176,6 +176,32 @@ def test_scales_follow_the_weights_that_change(any_int8: Path, tmp_path: Path) -
     assert types(result) == types(model)
 
 
+def test_blocks_that_can_go_whole_in_float_can_in_int8(any_int8: Path) -> None:
+    model, whole = load(any_int8), load(any_int8.with_name("float.onnx"))
+    channels = analyse(model)
+    branches = find_branches(model, channels)
+    assert list(branches) == list(find_branches(whole, analyse(whole))) != []
+    for branch in branches.values():
+        keep = some_units(channels, 0)
+        for index in branch.groups:
+            keep[channels.groups[index].units] = False
+        pruned = prune(model, channels, keep)
+        assert verify(model, channels, keep, pruned).passed
+        assert len(pruned.graph) < len(model.graph)
+
+
+def test_an_int8_network_without_a_block_is_healed(tmp_path: Path) -> None:
+    onnx.save(residual_cnn(second=0.05), tmp_path / "float.onnx")
+    x = np.random.default_rng(0).standard_normal((200, 3, 8, 8)).astype(np.float32)
+    quantise(tmp_path / "float.onnx", tmp_path / "int8.onnx", x, per_channel=True)
+    result = onnxprune.prune(tmp_path / "int8.onnx", target_macs="45%", data=x, round_to=4, heal=True)
+    assert {group.name: group.channels_after for group in result.report.groups}["up2"] == 0
+    assert result.report.after.metric is not None
+    assert result.report.after.metric.value > 80
+    biases = [load(path).graph.initializers["b4_quantized"] for path in (tmp_path / "int8.onnx", result.output)]
+    assert [value.const_value.dtype for value in biases] == [ir.DataType.INT32, ir.DataType.FLOAT]
+
+
 def test_training_an_int8_network_is_refused_with_what_to_do(quantised: Path, tmp_path: Path) -> None:
     with pytest.raises(QuantisedModelError, match="Compress the float model"):
         onnxprune.compress(quantised, output=tmp_path / "out.onnx", target_macs="70%")
@@ -222,7 +248,13 @@ def test_any_quantised_network(
     model = load(folder / "model.onnx")
     analysed = analyse(model)
     keep = some_units(analysed, seed, share)
+    for branch in list(find_branches(model, analysed).values())[seed % 2 :: 2]:
+        for index in branch.groups:
+            keep[analysed.groups[index].units] = False
     save(prune(model, analysed, keep), folder / "pruned.onnx")
     pruned = load(folder / "pruned.onnx")
     verify(model, analysed, keep, pruned, seed=seed)
-    assert types(pruned) == types(model)
+    # What is left of a branch that is gone is a bias as real numbers.
+    before, after = types(model), types(pruned)
+    unlike = {name for name, dtype in after.items() if dtype != before.get(name)}
+    assert all(after[name] == ir.DataType.FLOAT for name in unlike)
