@@ -1,7 +1,7 @@
-"""Which channel counts are worth having: the step that a layer's kernels are built for, and counts to leave.
+"""Which channel counts are worth having: the step that a layer's kernels are built for.
 
 Kernels work in blocks, so a cost is a staircase of its channel count: steps within a block save nothing, and
-counts that a kernel is not made for can cost more than larger ones. Both are found from measured costs alone.
+counts that a kernel is not made for can cost more than larger ones. The step is found from measured costs alone.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ _GOOD_ENOUGH = 0.6
 _NOISE = 0.03
 # The profiler counts whole microseconds; means of several runs still differ by this.
 _RESOLUTION_MS = 0.0003
-# A larger count is as fast if it costs at most this share more; wider, it would move up along a slope.
-_SAME = 0.01
 
 
 def efficient_step(cost_ms: CountCost, count: int, unit: int = 1) -> int:
@@ -54,29 +52,6 @@ def efficient_step(cost_ms: CountCost, count: int, unit: int = 1) -> int:
         if all(_worth(cost_ms, start, step, reference) for start in _starts(top, largest, step)):
             return step
     return next((step for step in steps if step > largest), largest)
-
-
-def better_count(cost_ms: CountCost, count: int, limit: int, unit: int = 1) -> int | None:
-    """Find a larger count that costs no more, so that staying at `count` would be a loss.
-
-    Args:
-        cost_ms: As for `efficient_step`.
-        count: The count to judge, a multiple of `unit`.
-        limit: Largest count there is.
-        unit: Counts are multiples of it.
-
-    Returns:
-        The largest such count among the next multiples of powers of two and the limit; None where there is
-        none.
-    """
-    steps = [math.lcm(block, unit) for block in _BLOCKS[:-1]]
-    larger = sorted({*((count // step + 1) * step for step in steps), limit})
-    allowed = cost_ms(count) * (1 + _SAME)
-    good = [other for other in larger if count < other <= limit and cost_ms(other) <= allowed]
-    if not good:
-        return None
-    lowest = min(cost_ms(other) for other in good)
-    return max(other for other in good if cost_ms(other) <= lowest * (1 + _SAME))
 
 
 def _steps(count: int, unit: int) -> Sequence[int]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from onnxprune.latency import hardware
-from onnxprune.latency.granularity import better_count, efficient_step
+from onnxprune.latency.granularity import efficient_step
 from onnxprune.latency.layers import BREAD_IN, BREAD_OUT, CHAIN_NODES, LayerSpec, chain, sandwich, weight_bytes
 from onnxprune.latency.on_device.timing import layer_ms, profiler_overhead_ms
 from onnxprune.latency.options import MeasureOptions
@@ -204,11 +204,6 @@ class LayerCosts:
             count, unit = _count_and_unit(typical, axis)
             self._granules[typical, axis] = efficient_step(lambda c: self._at(typical, axis, c), count, unit)
         return self._granules[typical, axis]
-
-    def better_count(self, spec: LayerSpec, axis: Axis, limit: int) -> int | None:
-        """Find a larger count of an axis, up to `limit`, that is no slower; see `granularity`."""
-        count, unit = _count_and_unit(spec, axis)
-        return better_count(lambda c: self._at(spec, axis, c), count, limit, unit)
 
     def _at(self, spec: LayerSpec, axis: Axis, count: int) -> float:
         if spec.tied:

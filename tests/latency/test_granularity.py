@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from onnxprune.latency.granularity import CountCost, better_count, efficient_step
+from onnxprune.latency.granularity import CountCost, efficient_step
 
 
 def staircase(block: int) -> CountCost:
@@ -63,23 +63,3 @@ def test_noise_of_two_percent_does_not_change_the_step(seed: int, count: int) ->
     rng = np.random.default_rng(seed)
     factors = {c: float(rng.uniform(1.0, 1.02)) for c in range(1, count + 1)}
     assert efficient_step(lambda c: staircase(16)(c) * factors[c], count) == 16
-
-
-@pytest.mark.parametrize(
-    ("cost", "count", "limit", "expected"),
-    [
-        (aligned(16, 4), 97, 200, 112),
-        (aligned(16, 4), 97, 98, 98),
-        (aligned(16, 4), 97, 100, 100),
-        (staircase(16), 33, 64, 48),
-        (staircase(16), 48, 64, None),
-        (linear, 33, 64, None),
-        (staircase(16), 64, 64, None),
-    ],
-)
-def test_moving_up_from_a_dominated_count(cost: CountCost, count: int, limit: int, expected: int | None) -> None:
-    assert better_count(cost, count, limit) == expected
-
-
-def test_moving_up_by_whole_groups() -> None:
-    assert better_count(aligned(32, 16), 24, 96, unit=8) == 32

@@ -144,12 +144,6 @@ def test_a_misaligned_original_is_priced_as_measured_until_it_is_pruned(tmp_path
     assert surface(64, 96) == pytest.approx(blocks_ms(spec.at(64, 96)))
 
 
-def test_moving_up_a_count_on_an_axis(tmp_path: Path) -> None:
-    costs = LayerCosts(FakeLayerTimer(blocks_ms), tmp_path)
-    assert costs.better_count(CONV.at(64, 81), "out", 128) == 96
-    assert costs.better_count(CONV.at(64, 96), "out", 128) is None
-
-
 @pytest.mark.parametrize(
     "spec",
     [
