@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,16 @@ import onnx_ir as ir
 from onnxprune.channels import prune
 from onnxprune.errors import DeviceError
 from onnxprune.graph import random_inputs, save_beside, to_bytes
-from onnxprune.latency import BUSY_SPREAD, Device, Feeds, LatencyStats, MeasureOptions, ModelSource, NumberFormat
+from onnxprune.latency import (
+    BUSY_SPREAD,
+    Device,
+    Feeds,
+    LatencyStats,
+    LayerCosts,
+    MeasureOptions,
+    ModelSource,
+    NumberFormat,
+)
 from onnxprune.pipeline.prepare import Network, runnable
 from onnxprune.progress import Observer
 
@@ -46,6 +56,11 @@ class Bench:
     observer: Observer
     delivered: Callable[[ir.Model], ir.Model] = _as_it_is
     number_format: NumberFormat | None = None
+
+    @cached_property
+    def costs(self) -> LayerCosts:
+        """The device's table of layers, opened when it is first needed."""
+        return self.device.layer_costs(self.options)
 
 
 class LatencyEvaluator:

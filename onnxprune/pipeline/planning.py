@@ -82,7 +82,7 @@ def make_problem(network: Network, scores: np.ndarray, choice: Choice, bench: Be
     def on_layer(done: int, total: int) -> None:
         bench.observer.advance(note=f"{done}/{total} layers")
 
-    return latency_problem(subject, bench.device.layer_costs(bench.options), original_ms, on_layer=on_layer)
+    return latency_problem(subject, bench.costs, original_ms, on_layer=on_layer)
 
 
 def kept_structures(network: Network, bench: Bench) -> list[tuple[tuple[int, ...], float]]:
@@ -93,7 +93,7 @@ def kept_structures(network: Network, bench: Bench) -> list[tuple[tuple[int, ...
     if bench.number_format is not None:
         return []
     key = network_key(network.model, network.channels, network.shapes)
-    return bench.device.layer_costs(bench.options).structures(key)
+    return bench.costs.structures(key)
 
 
 def beginning_of(choice: Choice, bench: Bench, original_ms: float, stage: int = 1) -> Beginning | None:

@@ -160,7 +160,7 @@ def _layers(network: Network, result: ir.Model, settings: Settings, bench: Bench
     if settings.round_to is not None:
         return ()
     bench.observer.stage("measuring the result's layers")
-    return layer_records(network, result, bench.device.layer_costs(bench.options))
+    return layer_records(network, result, bench.costs)
 
 
 def _check_format(network: Network, settings: Settings, observer: Observer) -> None:

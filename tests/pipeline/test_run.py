@@ -12,7 +12,7 @@ import pytest
 import onnxprune
 from onnxprune.errors import DataError, DeviceError, MaxDropExceededError, TargetError, TargetOutOfReachError
 from onnxprune.graph import graph_cost, load
-from onnxprune.latency import Feeds, LatencyStats, MeasureOptions, ModelSource, summarise
+from onnxprune.latency import Feeds, LatencyStats, LayerCosts, MeasureOptions, ModelSource, summarise
 from onnxprune.latency.device import Progress
 from onnxprune.latency.fake import FakeDevice
 from onnxprune.pipeline import Settings, run
@@ -241,3 +241,16 @@ def test_settings_of_the_run_select_what_training_gets(model: Path) -> None:
     report = run(model, settings).report
     assert report.after.metric is not None
     assert report.after.metric.samples == 20
+
+
+def test_a_run_opens_the_table_of_layers_once(model: Path) -> None:
+    class Counting(FakeDevice):
+        opened = 0
+
+        def layer_costs(self, options: MeasureOptions) -> LayerCosts:
+            self.opened += 1
+            return super().layer_costs(options)
+
+    device = Counting(by_macs, layer_ms=lambda spec: spec.channels_in * spec.channels_out * 1e-6)
+    run(model, Settings(target=parse_latency("60%"), device=device, training=None, allocation="global"))
+    assert device.opened == 1
