@@ -6,7 +6,7 @@ from typing import Literal
 
 from onnxprune.report.figures import DeviceFigures
 from onnxprune.report.record import Operation, Record
-from onnxprune.report.units import count, data_size, milliseconds, percent
+from onnxprune.report.units import count, data_size, milliseconds, percent, quantity
 from onnxprune.search.target import TargetKind
 
 
@@ -130,18 +130,12 @@ def duration(seconds: float) -> str:
 
 
 def _target(preview: Preview) -> str:
-    def show(value: float) -> str:
-        if preview.target == "latency":
-            return milliseconds(value)
-        if preview.target == "ratio":
-            return percent(1 - value)
-        return data_size(value) if preview.target == "size" else count(value)
-
+    limited = quantity(preview.target)
+    show = limited.show
     if preview.target == "ratio":
-        text = f"{show(preview.allowed)} of the channels removed"
-        return text if preview.smallest is None else f"{text}; at most {show(preview.smallest)} can go"
-    noun = {"latency": "latency", "macs": "MACs", "params": "parameters", "size": "file size"}[preview.target]
-    text = f"{noun} {preview.requested}: at most {show(preview.allowed)} of {show(preview.original)}"
+        text = f"{show(1 - preview.allowed)} of the channels removed"
+        return text if preview.smallest is None else f"{text}; at most {show(1 - preview.smallest)} can go"
+    text = f"{limited.noun} {preview.requested}: at most {show(preview.allowed)} of {show(preview.original)}"
     if preview.smallest is None:
         return text
     return f"{text}; the smallest structure has {show(preview.smallest)}"

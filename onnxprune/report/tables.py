@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 from rich.table import Table
 from rich.text import Text
 
@@ -11,8 +9,7 @@ from onnxprune.channels import short_name
 from onnxprune.report.figures import LatencyFigures, MetricFigures, ModelFigures
 from onnxprune.report.inspection import Inspection
 from onnxprune.report.schema import LearningRecord, QuantisationRecord, Report, TargetRecord
-from onnxprune.report.units import change, count, data_size, milliseconds, percent, points
-from onnxprune.search.target import TargetKind
+from onnxprune.report.units import change, count, data_size, milliseconds, percent, points, quantity
 
 _NAME_LENGTH = 44
 _LONGEST_STEPS = 4
@@ -104,7 +101,7 @@ def quantisation_metric(quantisation: QuantisationRecord) -> str:
 
 def outcome_lines(report: Report) -> list[str]:
     """Say in a line each whether the target was met and what was proven."""
-    lines = [_target_line(report.target)]
+    lines = [f"target {target_text(report.target)}"]
     if report.learning is not None and report.learning.judged:
         lines.append(_learning_line(report.learning))
     check = report.verification
@@ -144,21 +141,13 @@ def _learning_line(learning: LearningRecord) -> str:
     return line
 
 
-def _target_line(target: TargetRecord) -> str:
-    noun, show = _TARGETS[target.kind]
-    asked = show(target.value)
-    if target.requested.endswith(("%", "x")):
+def target_text(target: TargetRecord) -> str:
+    """Say what was asked for and what was reached."""
+    limited = quantity(target.kind)
+    asked = limited.show(target.value)
+    if target.requested.endswith(("%", "x")) and target.kind != "ratio":
         asked = f"{target.requested} = {asked}"
-    return f"target {noun}: asked for {asked}, reached {show(target.achieved)}"
-
-
-_TARGETS: Mapping[TargetKind, tuple[str, Callable[[float], str]]] = {
-    "latency": ("latency", milliseconds),
-    "macs": ("MACs", count),
-    "params": ("parameters", count),
-    "size": ("file size", data_size),
-    "ratio": ("ratio of channels removed", percent),
-}
+    return f"{limited.noun}: asked for {asked}, reached {limited.show(target.achieved)}"
 
 
 def changes_table(report: Report) -> Table:

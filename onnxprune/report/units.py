@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from onnxprune.search.target import TargetKind
+
 _COUNTS = ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k"))
 _SIZES = ((1e12, " TB"), (1e9, " GB"), (1e6, " MB"), (1e3, " kB"))
 
@@ -58,6 +63,24 @@ def points(before_percent: float, after_percent: float) -> str:
     return f"{after_percent - before_percent:+.2f} points"
 
 
+@dataclass(frozen=True)
+class Quantity:
+    """What a target limits.
+
+    Attributes:
+        noun: What it is called.
+        show: Writes an amount of it.
+    """
+
+    noun: str
+    show: Callable[[float], str]
+
+
+def quantity(kind: TargetKind) -> Quantity:
+    """Return what a kind of target limits; a ratio is the share of the channels that go."""
+    return _QUANTITIES[kind]
+
+
 def _prefixed(value: float, prefixes: tuple[tuple[float, str], ...], plain: str) -> str:
     for size, name in prefixes:
         # 999.6 k would read 1000 k.
@@ -72,3 +95,12 @@ def _three_digits(value: float) -> str:
     if value >= 9.995:
         return f"{value:.1f}"
     return f"{value:.2f}" if value >= 0.9995 else f"{value:.3f}"
+
+
+_QUANTITIES: dict[TargetKind, Quantity] = {
+    "latency": Quantity("latency", milliseconds),
+    "macs": Quantity("MACs", count),
+    "params": Quantity("parameters", count),
+    "size": Quantity("file size", data_size),
+    "ratio": Quantity("share of channels removed", percent),
+}

@@ -129,7 +129,7 @@ def test_summary_leaves_out_what_was_not_measured() -> None:
         ),
         (
             TargetRecord(kind="ratio", requested="0.3", value=0.3, unit="share", achieved=0.298),
-            "target ratio of channels removed: asked for 30.0 %, reached 29.8 %",
+            "target share of channels removed: asked for 30.0 %, reached 29.8 %",
         ),
     ],
 )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from onnxprune.report.page.view import glance, headline, model_name, proof, target_met, target_text, versions
+from onnxprune.report.page.view import glance, headline, model_name, proof, target_met, versions
 from onnxprune.report.schema import GroupRecord, Report
-from onnxprune.report.tables import shortened
+from onnxprune.report.tables import shortened, target_text
 from onnxprune.report.units import change
 
 # What Markdown and the HTML in it would take as markup.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from onnxprune.report.figures import MetricFigures, ModelFile
@@ -11,17 +11,8 @@ from onnxprune.report.page.chart import Chart, Legend, Table
 from onnxprune.report.page.charts import latency_chart, staircase_charts, staircase_legend, training_chart
 from onnxprune.report.page.search_charts import front_chart, learning_chart, prediction_chart, stages_of
 from onnxprune.report.schema import Report, TargetRecord
-from onnxprune.report.tables import quantisation_metric, quantisation_text, shortened, version_rows
-from onnxprune.report.units import change, count, data_size, interval, milliseconds, percent, points
-from onnxprune.search.target import TargetKind
-
-_SHOW: Mapping[TargetKind, tuple[str, Callable[[float], str]]] = {
-    "latency": ("latency", milliseconds),
-    "macs": ("MACs", count),
-    "params": ("parameters", count),
-    "size": ("file size", data_size),
-    "ratio": ("channels removed", percent),
-}
+from onnxprune.report.tables import quantisation_metric, quantisation_text, shortened, target_text, version_rows
+from onnxprune.report.units import change, count, data_size, interval, milliseconds, percent, points, quantity
 
 _CONDITIONS = {
     "celsius": "highest temperature, °C",
@@ -172,15 +163,6 @@ def target_met(target: TargetRecord) -> bool:
     return target.achieved <= target.value * (1 + 1e-6)
 
 
-def target_text(target: TargetRecord) -> str:
-    """Say what was asked for and what was reached."""
-    noun, show = _SHOW[target.kind]
-    asked = show(target.value)
-    if target.requested.endswith(("%", "x")) and target.kind != "ratio":
-        asked = f"{target.requested} = {asked}"
-    return f"{noun}: asked for {asked}, reached {show(target.achieved)}"
-
-
 def versions(report: Report) -> Table | None:
     """Return what each step of a run that ends in int8 cost and was worth."""
     found = report.quantisation
@@ -243,7 +225,7 @@ def proof(report: Report) -> tuple[tuple[str, str], ...]:
 def _search(report: Report) -> tuple[Chart, ...]:
     chosen = tuple(group.channels_after for group in report.groups)
     stages = stages_of(report.learning, chosen, [(stage.learning, stage.channels) for stage in report.stages])
-    _, show = _SHOW[report.target.kind]
+    show = quantity(report.target.kind).show
     unit = report.target.unit if report.target.kind != "ratio" else "share of the channels"
     predicted = prediction_chart(report.search, unit, show)
     charts = [learning_chart(stages), front_chart(stages, unit, report.target.value, show)] if stages else []
