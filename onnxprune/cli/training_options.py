@@ -42,6 +42,14 @@ training_options = together(
     ),
     option(
         "Training",
+        "--augment",
+        type=click.Choice(["flip", "shift"]),
+        multiple=True,
+        show_default="none",
+        help="Change training pictures at random: flip left to right, shift by up to an eighth. May be repeated.",
+    ),
+    option(
+        "Training",
         "--time-budget",
         type=DurationType(),
         show_default="no limit",

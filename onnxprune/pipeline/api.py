@@ -11,6 +11,7 @@ from onnxprune.pipeline.arguments import (
     Ratios,
     allocation_name,
     as_path,
+    augmentations,
     block_size,
     check_ratios,
     one_target,
@@ -65,6 +66,7 @@ def compress(
     optimizer: Optimizer = "adamw",
     time_budget: float | None = None,
     features: float = 0.0,
+    augment: str | Sequence[str] = (),
     heal: bool = True,
     stages: int | str = "auto",
     teacher: TeacherName = "original",
@@ -123,6 +125,7 @@ def compress(
         optimizer: `adamw` or `sgd`.
         time_budget: Seconds of training, at most.
         features: Weight of the error of what layers inside give, beside the outputs; 0: outputs only.
+        augment: Random changes to training pictures: "flip" left to right, "shift" by up to an eighth of the size.
         heal: Correct weights in closed form before candidates are judged and before training.
         stages: Steps that the target is reached in, each pruned, healed and trained; `auto`: by the gap to the target.
         teacher: Whom later stages learn from: `original`, `previous` (stage), or the `better` of the two.
@@ -151,6 +154,7 @@ def compress(
         learning_rate=learning_rate,
         optimizer=optimizer,
         feature_weight=features,
+        augment=augmentations(augment),
         time_budget_s=time_budget,
         seed=seed,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from onnxprune.channels import UNITS, Restriction
 from onnxprune.errors import PatternError, TargetError
@@ -22,6 +22,7 @@ from onnxprune.search import (
     ratio_target,
     read_ratios,
 )
+from onnxprune.training.config import Augmentation
 
 Ratios = str | Path | Mapping[str, float]
 """Shares to remove: a JSON file, or patterns with their shares."""
@@ -150,6 +151,20 @@ def quantisation(
             "many bytes in int8), a latency or MACs"
         )
     return ("int8" if quantize else None), ranges
+
+
+def augmentations(augment: str | Sequence[str]) -> tuple[Augmentation, ...]:
+    """Read the random changes that pictures get.
+
+    Raises:
+        TargetError: One is unknown.
+    """
+    names = (augment,) if isinstance(augment, str) else tuple(augment)
+    known = {kind: kind for kind in get_args(Augmentation)}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise TargetError(f"unknown augmentation '{unknown[0]}'; known are {', '.join(known)}")
+    return tuple(dict.fromkeys(known[name] for name in names))
 
 
 def as_path(path: str | Path | None) -> Path | None:

@@ -106,6 +106,10 @@ def test_every_option_arrives(run: Run, calls: Calls) -> None:
             "int8",
             "--calibration",
             "entropy",
+            "--augment",
+            "flip",
+            "--augment",
+            "shift",
         ),
         *(
             "--keep",
@@ -151,6 +155,7 @@ def test_every_option_arrives(run: Run, calls: Calls) -> None:
             "features": 0.5,
             "quantize": "int8",
             "calibration": "entropy",
+            "augment": ("flip", "shift"),
             "metric": "my.eval:map50",
             "rl_pruner": ("share=0.1", "rounds=2"),
         },

@@ -88,6 +88,8 @@ def test_stages_and_teachers_are_checked(model: Path) -> None:
         onnxprune.compress(model, target_macs="50%", stages=0)
     with pytest.raises(TargetError, match="unknown teacher"):
         onnxprune.compress(model, target_macs="50%", teacher="me")  # type: ignore[arg-type]
+    with pytest.raises(TargetError, match="unknown augmentation 'rotate'"):
+        onnxprune.compress(model, target_macs="50%", augment="rotate")
 
 
 class Cut(BaseException):
