@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from onnxprune.search.candidates import Candidate, Judgement
+from onnxprune.search.candidates import Candidate, Judgement, expected_rewards
 from onnxprune.search.critic import Critic
 from onnxprune.search.environment import Environment
 
@@ -113,14 +113,13 @@ class RlAgent:
 
     def learn(self, judgements: Sequence[Judgement]) -> None:
         """Fit the critic to all structures, and move the policy toward the best actions."""
-        rewards = np.array([j.verdict.reward for j in judgements])
+        rewards = expected_rewards(judgements)
         if len(judgements) >= _ENOUGH_TO_LEARN:
             self._critic = Critic(self._features([j.candidate.counts for j in judgements]), rewards)
-        acted = [j for j in judgements if j.candidate.preference is not None]
-        acted.sort(key=lambda j: -j.verdict.reward)
-        elites = acted[: max(4, round(len(acted) * self._config.elite_share))]
-        actions = np.array([j.candidate.preference for j in elites])
-        weights = np.log(len(elites) + 0.5) - np.log(np.arange(1, len(elites) + 1))
+        order = np.argsort(-rewards, kind="stable")
+        acted = [action for i in order if (action := judgements[i].candidate.preference) is not None]
+        actions = np.array(acted[: max(4, round(len(acted) * self._config.elite_share))])
+        weights = np.log(len(actions) + 0.5) - np.log(np.arange(1, len(actions) + 1))
         weights /= weights.sum()
         spread = weights @ (actions - self.mean) ** 2
         rate = self._config.rate

@@ -52,7 +52,7 @@ class Judgement:
         index: Position among all that were judged.
         round: Round in which it was judged; 0 holds the plain allocations.
         candidate: The candidate.
-        verdict: Of the last look taken at it.
+        verdicts: Of each look taken at it.
         cost: What it costs of the budget, predicted.
         elapsed_s: Seconds since the search began.
     """
@@ -60,9 +60,14 @@ class Judgement:
     index: int
     round: int
     candidate: Candidate
-    verdict: Verdict
+    verdicts: tuple[Verdict, ...]
     cost: float
     elapsed_s: float
+
+    @property
+    def verdict(self) -> Verdict:
+        """Of the last look."""
+        return self.verdicts[-1]
 
 
 class Judge(Protocol):
@@ -79,7 +84,9 @@ class Judge(Protocol):
         """Evaluate it on all samples with everything that the final network gets before it is trained."""
 
 
-def successive_halving(judge: Judge, candidates: Sequence[Candidate], best: float = np.inf) -> list[Verdict]:
+def successive_halving(
+    judge: Judge, candidates: Sequence[Candidate], best: Sequence[float] = ()
+) -> list[tuple[Verdict, ...]]:
     """Judge candidates on few samples, and those that are worth it on more.
 
     After each look the better half goes on, and so does whatever is not yet worse than the best known.
@@ -87,18 +94,33 @@ def successive_halving(judge: Judge, candidates: Sequence[Candidate], best: floa
     Args:
         judge: The judge.
         candidates: What to judge.
-        best: The best reward known; infinite: none that others could be compared with.
+        best: Reward of the best known at each look; empty: none that others could be compared with.
 
     Returns:
-        The last verdict on each, in the order of the candidates. (Jamieson and Talwalkar, arXiv 1502.07943.)
+        The verdicts on each, look by look, in the order of the candidates. (Jamieson and Talwalkar, arXiv 1502.07943.)
     """
-    verdicts: dict[int, Verdict] = {}
+    verdicts: list[list[Verdict]] = [[] for _ in candidates]
     alive = list(range(len(candidates)))
     for look, samples in enumerate(judge.looks):
         for position in alive:
-            verdicts[position] = judge.judge(candidates[position].counts, samples)
-        if look + 1 < len(judge.looks):
-            alive.sort(key=lambda position: -verdicts[position].reward)
-            half = -(-len(alive) // 2)
-            alive = [p for i, p in enumerate(alive) if i < half or verdicts[p].reward >= best]
-    return [verdicts[position] for position in range(len(candidates))]
+            verdicts[position].append(judge.judge(candidates[position].counts, samples))
+        limit = best[look] if best else np.inf
+        alive.sort(key=lambda position: -verdicts[position][-1].reward)
+        half = -(-len(alive) // 2)
+        alive = [p for i, p in enumerate(alive) if i < half or verdicts[p][-1].reward >= limit]
+    return [tuple(looks) for looks in verdicts]
+
+
+def expected_rewards(judgements: Sequence[Judgement]) -> np.ndarray:
+    """Say what rewards would be on all samples, shape (judgements,).
+
+    The first samples may be easier or harder than all of them, by more than structures differ. So where the last looks
+    were not taken, what they changed on average for those that got them is added.
+    """
+    looks = max((len(judgement.verdicts) for judgement in judgements), default=0)
+    whole = [j for j in judgements if len(j.verdicts) == looks]
+    gains = [
+        float(np.mean([j.verdicts[-1].reward - j.verdicts[look].reward for j in whole])) if whole else 0.0
+        for look in range(looks)
+    ]
+    return np.array([j.verdict.reward + gains[len(j.verdicts) - 1] for j in judgements])

@@ -94,7 +94,7 @@ def search(
 ) -> SearchOutcome:
     """Look for the structure within the budget that is worth the most.
 
-    The plain allocations are judged first, on all samples, so the outcome is never worse than they are.
+    The plain allocations are judged first, at every look, so the outcome is never worse than they are.
 
     Args:
         environment: The task.
@@ -109,7 +109,7 @@ def search(
     """
     run = _Search(environment, judge, on_judgement or (lambda _: None), clock)
     plain = plain_candidates(environment)
-    run.record(plain, [judge.judge(c.counts, judge.looks[-1]) for c in plain])
+    run.record(plain, [tuple(judge.judge(c.counts, samples) for samples in judge.looks) for c in plain])
     if agent is None or not plain:
         return SearchOutcome(tuple(run.judgements), "exhausted")
     still = 0
@@ -126,7 +126,7 @@ def search(
         before = run.best
         run.round += 1
         run.record(proposed, successive_halving(judge, proposed, before))
-        still = 0 if run.best > before else still + 1
+        still = 0 if run.best[-1] > before[-1] else still + 1
     return SearchOutcome(tuple(run.judgements), "patience")
 
 
@@ -139,7 +139,7 @@ class _Search:
         self.judgements: list[Judgement] = []
         self.seen: set[bytes] = set()
         self.round = 0
-        self.best = float("-inf")
+        self.best: tuple[float, ...] = ()
         self._environment = environment
         self._samples = judge.looks[-1]
         self._on_judgement = on_judgement
@@ -149,13 +149,14 @@ class _Search:
         """Return the seconds since the search began."""
         return self._clock() - self._started
 
-    def record(self, candidates: list[Candidate], verdicts: list[Verdict]) -> None:
+    def record(self, candidates: list[Candidate], verdicts: list[tuple[Verdict, ...]]) -> None:
         """Keep what was judged."""
-        for candidate, verdict in zip(candidates, verdicts, strict=True):
+        for candidate, looks in zip(candidates, verdicts, strict=True):
             self.seen.add(candidate.key)
-            if verdict.samples == self._samples:
-                self.best = max(self.best, verdict.reward)
+            rewards = tuple(verdict.reward for verdict in looks)
+            if looks[-1].samples == self._samples and (not self.best or rewards[-1] > self.best[-1]):
+                self.best = rewards
             cost = self._environment.cost(candidate.counts)
-            judgement = Judgement(len(self.judgements), self.round, candidate, verdict, cost, self.elapsed())
+            judgement = Judgement(len(self.judgements), self.round, candidate, looks, cost, self.elapsed())
             self.judgements.append(judgement)
             self._on_judgement(judgement)

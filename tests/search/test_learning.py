@@ -80,6 +80,18 @@ class Planted:
         return self.judge(counts, self.looks[-1])
 
 
+class Easier(Planted):
+    """A judge whose first samples give other rewards than all of them, of every structure alike."""
+
+    def __init__(self, ease: float) -> None:
+        super().__init__()
+        self._ease = ease
+
+    def judge(self, counts: np.ndarray, samples: int) -> Verdict:
+        found = super().judge(counts, samples)
+        return replace(found, reward=found.reward + (self._ease if samples == self.looks[0] else 0.0))
+
+
 @given(seed=st.integers(0, 10_000), spread=st.floats(0.0, 4.0))
 @settings(max_examples=60, deadline=None, derandomize=True)
 def test_every_action_keeps_the_budget_and_uses_it(environment: Environment, seed: int, spread: float) -> None:
@@ -198,8 +210,24 @@ def test_halving_looks_longer_at_the_better_half() -> None:
     judge = Planted()
     candidates = [Candidate(np.full(LAYERS, n), "test") for n in (4, 30, 8, 28, 16, 2)]
     verdicts = successive_halving(judge, candidates)
-    assert [v.samples for v in verdicts] == [100, 400, 100, 400, 400, 100]
+    assert [looks[-1].samples for looks in verdicts] == [100, 400, 100, 400, 400, 100]
     assert len(judge.asked) == 6 + 3
+
+
+def test_halving_compares_with_the_best_known_look_by_look() -> None:
+    candidates = [Candidate(np.full(LAYERS, n), "test") for n in (4, 30, 8, 28, 16, 2)]
+    first, last = (Planted().judge(np.full(LAYERS, 8), samples).reward for samples in Planted.looks)
+    verdicts = successive_halving(Easier(32.0), candidates, (first + 32.0, last))
+    assert [len(looks) for looks in verdicts] == [1, 2, 2, 2, 2, 1]
+
+
+@pytest.mark.parametrize("ease", [-32.0, 32.0])
+def test_easier_first_samples_change_nothing(environment: Environment, ease: float) -> None:
+    def proposed(judge: Planted) -> list[bytes]:
+        outcome = search(environment, RlAgent(environment, 0), judge, SearchConfig(evaluations=60, patience=60))
+        return [j.candidate.key for j in outcome.judgements]
+
+    assert proposed(Easier(ease)) == proposed(Planted())
 
 
 def test_the_critic_predicts_what_it_saw_and_knows_what_it_did_not() -> None:
