@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import onnx
@@ -12,7 +19,7 @@ from onnxprune.errors import DeviceError
 from onnxprune.latency import LocalDevice, MeasureOptions
 from onnxprune.latency.on_device.binding import Bound, memory_of
 from onnxprune.latency.session import Session
-from tests.latency.models import FEEDS, one_op
+from tests.latency.models import FEEDS, endless, one_op
 
 SHORT = MeasureOptions(sessions=2, warmup=1, min_runs=3, session_ms=0.0)
 
@@ -48,6 +55,43 @@ def test_a_process_that_fails_says_why(tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(one_op("NoSuchOp"))
     with pytest.raises(DeviceError, match=r"the memory of model 'odd' cannot be measured: .*NoSuchOp"):
         LocalDevice().peak_memory("odd", tmp_path / "bad.onnx", FEEDS, SHORT)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="children are looked for in /proc")
+def test_the_process_ends_with_the_one_that_started_it(tmp_path: Path) -> None:
+    (tmp_path / "endless.onnx").write_bytes(endless())
+    script = """
+        from onnxprune.latency import LocalDevice, MeasureOptions
+        from tests.latency.models import FEEDS
+        LocalDevice().peak_memory("m", Path("endless.onnx"), FEEDS, MeasureOptions())
+    """
+    starter = subprocess.Popen(
+        [sys.executable, "-c", "from pathlib import Path" + textwrap.dedent(script)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    child = eventually(lambda: Path(f"/proc/{starter.pid}/task/{starter.pid}/children").read_text().split())[0]
+    starter.kill()
+    starter.wait()
+    assert eventually(lambda: not runs(child))
+
+
+def runs(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+T = TypeVar("T")
+
+
+def eventually(look: Callable[[], T]) -> T:
+    """Look until something is there."""
+    end = time.monotonic() + 60
+    while not (found := look()) and time.monotonic() < end:
+        time.sleep(0.05)
+    return found
 
 
 def test_providers_with_memory_of_their_own_are_bound() -> None:

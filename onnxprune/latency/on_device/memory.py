@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -14,7 +15,11 @@ import numpy as np
 
 # VmHWM and not getrusage where there is a choice: the latter begins with what the parent process had.
 _CHILD = """\
-import json, re, sys
+import json, os, re, sys, threading
+def end_with_parent():
+    os.read(0, 1)
+    os._exit(1)
+threading.Thread(target=end_with_parent, daemon=True).start()
 import numpy as np
 import onnxruntime as ort
 def resident(field):
@@ -86,10 +91,15 @@ def peak_memory(
 
 
 def _answer(command: list[str], limit_s: float) -> dict[str, Any]:
+    # The child ends when its input does: with this process, however that ends.
+    child_end, own_end = os.pipe()
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=limit_s, check=False)
+        done = subprocess.run(command, stdin=child_end, capture_output=True, timeout=limit_s, check=False)
     except subprocess.TimeoutExpired as error:
         raise ChildFailedError(f"it took more than {limit_s:.0f} s") from error
+    finally:
+        os.close(child_end)
+        os.close(own_end)
     # Libraries may print lines of their own.
     for line in done.stdout.decode(errors="replace").splitlines():
         if line.startswith("onnxprune{"):

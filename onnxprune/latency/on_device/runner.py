@@ -11,10 +11,12 @@ import contextlib
 import errno
 import json
 import os
+import queue
 import shutil
 import signal
 import sys
 import tempfile
+import threading
 import types
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -28,11 +30,11 @@ from onnxprune.latency.on_device.breakdown import node_times
 from onnxprune.latency.on_device.content import make_array, write_segment
 from onnxprune.latency.on_device.machine import Watch, facts
 from onnxprune.latency.on_device.memory import ChildFailedError, peak_memory
+from onnxprune.latency.on_device.tidy import FOLDER_PREFIX, remove, sweep
 from onnxprune.latency.on_device.timing import Profiled, layer_ms, nodes_by_provider, profiler_overhead_ms, whole_round
 
-FOLDER_PREFIX = "onnxprune-"
-"""How the name of a runner's folder begins."""
-
+# What is being measured when the input ends may take this long to end.
+_GRACE_S = 1.0
 _ERRORS_ONLY = 3
 _CPU = "CPUExecutionProvider"
 
@@ -190,13 +192,7 @@ class Service:
 
     def _do_sweep(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """End runners whose connection was lost, and remove their folders."""
-        for left in request["left"]:
-            if b"onnxprune runner" in _command(left["pid"]):
-                with contextlib.suppress(OSError):
-                    os.kill(left["pid"], signal.SIGKILL)
-            folder = Path(left["folder"])
-            if folder.parent == self._folder.parent and folder.name.startswith(FOLDER_PREFIX):
-                shutil.rmtree(folder, ignore_errors=True)
+        sweep(request["left"], self._folder.parent)
         return {}
 
     def _model(self, key: str) -> str:
@@ -207,13 +203,6 @@ class Service:
         with tempfile.TemporaryDirectory(dir=self._folder) as folder:
             prefix = Path(folder) / "profile"
             yield Served(request["name"], source, types.SimpleNamespace(**request["options"]), str(prefix))
-
-
-def _command(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
 
 
 def serve(requests: Any, replies: Any, parent: str | None) -> None:
@@ -239,10 +228,13 @@ def serve(requests: Any, replies: Any, parent: str | None) -> None:
     except OSError as error:
         reply({"error": f"{parent or tempfile.gettempdir()}: {error.strerror}", "kind": "space"})
         return
+    lines: Any = queue.SimpleQueue()
+    ended = threading.Event()
+    threading.Thread(target=_read, args=(requests, lines, ended, folder), daemon=True).start()
     try:
         reply({"ready": ort.__version__, "folder": str(folder), "pid": os.getpid()})
         service = Service(folder)
-        for line in requests:
+        for line in iter(lines.get, None):
             try:
                 reply(service.answer(json.loads(line.decode())))
             except RefusedError as error:
@@ -253,10 +245,22 @@ def serve(requests: Any, replies: Any, parent: str | None) -> None:
         # The connection is gone; there is nobody to tell.
         return
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)
+        ended.set()
 
 
-def main(parent: str | None) -> None:
+def _read(requests: Any, lines: Any, ended: Any, folder: Path) -> None:
+    """Pass requests on; when they end, end the process, too, whatever it is at: nobody waits for it."""
+    with contextlib.suppress(OSError):
+        for line in requests:
+            lines.put(line)
+    lines.put(None)
+    if not ended.wait(_GRACE_S):
+        remove(folder)
+        os._exit(0)
+
+
+def main(told: Mapping[str, Any]) -> None:
     """Serve standard input and output; what libraries print goes to standard error."""
 
     def leave(*_: object) -> None:
@@ -265,6 +269,7 @@ def main(parent: str | None) -> None:
     for name in ("SIGTERM", "SIGHUP", "SIGINT"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), leave)
-    replies = os.fdopen(os.dup(1), "wb")
+    # A file of its own: at the end Python would wait for the one that the reading thread holds.
+    requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    serve(sys.stdin.buffer, replies, parent)
+    serve(requests, replies, told["folder"])

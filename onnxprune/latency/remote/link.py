@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from onnxprune.errors import DeviceError
-from onnxprune.latency.remote.process import ConnectionLostError, RunnerProcess
+from onnxprune.latency.remote.process import ConnectionLostError, RunnerProcess, swept
 from onnxprune.latency.remote.ssh import Target
 
 # A request that ends the connection this often is what ends it: the device runs out of memory, say.
 _TRIES = 3
 _PAUSES_S = (0.2, 2.0, 5.0, 15.0, 30.0)
+# Half of it to end the connection, the rest to remove what it left.
+_CLOSE_S = 20.0
 
 
 class Upload:
@@ -97,19 +99,17 @@ class Link:
         self.ask({"do": "keep", "keys": sorted(keys)})
 
     def close(self) -> bool:
-        """End the connection; say whether nothing is left there.
+        """End the connection, in limited time; say whether nothing is left there.
 
         What a lost connection left is removed by one that is made for it.
         """
+        end_s = time.monotonic() + _CLOSE_S
         process, self._process = self._process, None
-        if process is not None and not process.end():
+        if process is not None and not process.end(_CLOSE_S / 2):
             self._left.append(process.left)
-        if not self._left:
-            return True
-        try:
-            return self._new().end()
-        except (DeviceError, ConnectionLostError):
-            return False
+        if self._left and swept(self.target, self._left, max(end_s - time.monotonic(), 0.0)):
+            self._left = []
+        return not self._left
 
     def _put(self, process: RunnerProcess, upload: Upload) -> None:
         if upload.key not in process.present:

@@ -9,15 +9,17 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
 from onnxprune.errors import DeviceError
+from onnxprune.latency.on_device.tidy import SWEPT
 from onnxprune.latency.remote import ssh
 
 _PACKAGE = "onnxprune.latency.on_device"
-_MODULES = ("content", "machine", "timing", "binding", "breakdown", "memory", "runner")
+_MODULES = ("content", "machine", "timing", "binding", "breakdown", "memory", "tidy", "runner")
+_TIDY = ("tidy",)
 # Importing onnxruntime takes many seconds on a small board.
 _START_S = 120.0
 _SEND_S = 120.0
@@ -40,7 +42,7 @@ try:
         exec(compile(text, name, "exec"), module.__dict__)
 except ImportError as error:
     bad("import", str(error))
-module.main(told["folder"])
+module.main(told)
 """
 
 
@@ -71,9 +73,8 @@ class RunnerProcess:
             DeviceError: It does not start there; the message says why and what to do.
         """
         self._target = target
-        code = f"exec({_BOOTSTRAP!r})"
         self._process = subprocess.Popen(
-            ssh.command(target, ssh.remote_python(target, code)),
+            _command(target),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -110,11 +111,11 @@ class RunnerProcess:
         self._send(request)
         return self._answer(limit_s)
 
-    def end(self, wait_s: float = _END_S) -> bool:
+    def end(self, wait_s: float) -> bool:
         """End the input, upon which the runner removes its folder, and wait; say whether it ended by itself."""
         assert self._process.stdin is not None
         # What an interrupted request left is written before the end.
-        with contextlib.suppress(OSError), self._killed_after(_END_S):
+        with contextlib.suppress(OSError), self._killed_after(wait_s):
             self._process.stdin.close()
         return self._exit_code(wait_s) == 0
 
@@ -130,9 +131,8 @@ class RunnerProcess:
         return code
 
     def _begin(self) -> None:
-        modules = [[f"{_PACKAGE}.{name}", _source(name)] for name in _MODULES]
         try:
-            self._send({"modules": modules, "folder": self._target.folder})
+            self._send({"modules": _sources(_MODULES), "folder": self._target.folder})
             ready = self._answer(_START_S)
         except ConnectionLostError:
             code = self._exit_code(_END_S)
@@ -208,5 +208,36 @@ class RunnerProcess:
             self._said.append(line.decode(errors="replace").rstrip())
 
 
-def _source(module: str) -> str:
-    return (resources.files(_PACKAGE) / f"{module}.py").read_text(encoding="utf-8")
+def swept(target: ssh.Target, left: Sequence[Mapping[str, Any]], limit_s: float) -> bool:
+    """Remove what runners left, by a connection that only does this, and say whether that was done.
+
+    Args:
+        target: Where.
+        left: `RunnerProcess.left` of each.
+        limit_s: Seconds that it may take.
+    """
+    request = {"modules": _sources(_TIDY), "folder": target.folder, "left": left}
+    try:
+        done = subprocess.run(
+            _command(target),
+            input=json.dumps(request).encode() + b"\n",
+            capture_output=True,
+            timeout=limit_s,
+            start_new_session=True,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return SWEPT.encode() in done.stdout
+
+
+def _command(target: ssh.Target) -> list[str]:
+    return ssh.command(target, ssh.remote_python(target, f"exec({_BOOTSTRAP!r})"))
+
+
+def _sources(modules: Sequence[str]) -> list[list[str]]:
+    """Return names and texts of modules, in the order in which they are to be made there."""
+    return [
+        [f"{_PACKAGE}.{name}", (resources.files(_PACKAGE) / f"{name}.py").read_text(encoding="utf-8")]
+        for name in modules
+    ]

@@ -18,9 +18,11 @@ import pytest
 from onnxprune.errors import DeviceError
 from onnxprune.graph import load, random_inputs, resolve_input_shapes
 from onnxprune.latency import LayerCosts, LayerSpec, LocalDevice, MeasureOptions, ProfilingTimer, choose, opened
+from onnxprune.latency.remote.process import RunnerProcess
+from onnxprune.latency.remote.recipe import describe_feeds, recipe
 from onnxprune.report import read_report
 from tests.cli.conftest import Run, run
-from tests.latency.models import FEEDS, one_op
+from tests.latency.models import FEEDS, endless, one_op
 from tests.latency.remote.server import Server, needs_sshd
 from tests.report.conftest import small_cnn
 
@@ -265,6 +267,45 @@ def test_what_is_left_of_a_cut_connection_is_removed_in_the_end(server: Server) 
 
     with pytest.raises(KeyboardInterrupt), opened(choose(server.spec(python=python))[0]) as device:
         device.measure({"small": one_op()}, {"small": FEEDS}, SHORT, kill)
+    assert server.left() == []
+
+
+def test_closing_a_link_that_is_dead_does_not_take_long(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnxprune.latency.remote.link._CLOSE_S", 1.5)
+    silent: list[int] = []
+
+    def stop(*_: int) -> None:
+        silent.extend([server.process.pid, *server.children()])
+        for process in silent:
+            os.kill(process, signal.SIGSTOP)
+        silent.append(int(time.monotonic()))
+        raise KeyboardInterrupt
+
+    warned: list[str] = []
+    try:
+        with pytest.raises(KeyboardInterrupt), opened(choose(server.spec())[0], warned.append) as device:
+            device.measure({"small": one_op()}, {"small": FEEDS}, SHORT, stop)
+        # A connection alone would be waited for for 15 s.
+        assert time.monotonic() - silent.pop() < 10
+    finally:
+        for process in silent:
+            os.kill(process, signal.SIGCONT)
+    assert any("a folder onnxprune-* may be left" in note for note in warned)
+    assert server.left() == []
+
+
+def test_a_runner_does_not_finish_what_nobody_waits_for(server: Server) -> None:
+    spec = choose(server.spec())[0]
+    assert spec.target is not None
+    process = RunnerProcess(spec.target)
+    made = recipe("endless", endless())
+    options = {"provider": "CPUExecutionProvider", "provider_options": [], "threads": 1, "binds": False}
+    key, arrays = describe_feeds(FEEDS)
+    for request in [*made.requests(), {"do": "feeds", "key": key, "arrays": arrays}]:
+        process.ask(request, 60)
+    with pytest.raises(DeviceError, match="did not answer within 1 s"):
+        process.ask({"do": "nodes", "name": "m", "model": made.key, "feeds": key, "options": options}, 1)
+    assert process.end(10.0)
     assert server.left() == []
 
 
