@@ -33,6 +33,12 @@ COMMANDS = ("compress", "prune", "plot", "report", "inspect", "bench", "profile"
 _HEADER = re.compile(r"\[+([^\[\]]+)\]+\s*(?:#.*)?")
 _KEY = re.compile(r"""((?:"[^"]*"|'[^']*'|[\w.\s-])+?)\s*=""")
 _PART = re.compile(r""""([^"]*)"|'([^']*)'|([\w-]+)""")
+# Where pydantic's own words are about Python.
+_PLAIN = {"missing": "is missing", "model_type": "must be a table, [NAME] with KEY = VALUE below"}
+_PLAIN |= {"dict_type": _PLAIN["model_type"]}
+_LINE = re.compile(r"\(at line (\d+), ")
+_TWICE = re.compile(r"Cannot declare \((.*)\) twice")
+_QUOTED = re.compile(r"""'([^']*)'|"([^"]*)\"""")
 
 # Closer than difflib's own 0.6, at which 'stages' would be taken for 'test'.
 _CLOSE = 0.7
@@ -85,7 +91,7 @@ class ConfigFile:
         for one in error.errors():
             keys = [part for part in one["loc"] if isinstance(part, str)]
             line = self.line_of(keys)
-            what = f"key '{'.'.join(keys)}': {one['msg']}"
+            what = f"key '{'.'.join(keys)}': {_PLAIN.get(one['type'], one['msg'])}"
             if one["type"] == "extra_forbidden":
                 what = f"unknown key '{'.'.join(keys)}'; {_meant(keys[-1], _known(model, keys[:-1]))}"
             problems.append((line or 0, what if line is None else f"line {line}: {what}"))
@@ -117,8 +123,20 @@ def read_config(path: Path) -> ConfigFile:
     try:
         return ConfigFile(path.absolute(), text, tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
-        # A table written twice is such an error, too.
-        raise ConfigError(f"'{path}' is no valid TOML, or names a device or key twice: {error}") from error
+        raise ConfigError(f"'{path}'{_no_toml(str(error))}") from error
+
+
+def _no_toml(reason: str) -> str:
+    """Say why a text is no TOML; what stands there twice is such an error, too."""
+    line = f": line {found[1]}" if (found := _LINE.search(reason)) else ""
+    if twice := _TWICE.match(reason):
+        keys = [key or other for key, other in _QUOTED.findall(twice[1])]
+        if len(keys) == 2 and keys[0] == "devices":
+            return f"{line}: a second device is called '{keys[1]}'; give one another name"
+        return f"{line}: the table [{'.'.join(keys)}] is there twice; make them one"
+    if reason.startswith("Cannot overwrite a value"):
+        return f"{line}: the key is given twice"
+    return f" is no valid TOML: {reason}"
 
 
 def _parts(dotted: str) -> tuple[str, ...]:

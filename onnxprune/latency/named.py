@@ -7,16 +7,28 @@ spec = "ssh://pi@10.0.0.7?python=~/venv/bin/python&threads=2"
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote, unquote
 
-from pydantic import BaseModel, ConfigDict, JsonValue, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, JsonValue, create_model
+from pydantic_core import PydanticCustomError
 
 from onnxprune.config import COMMANDS, FILE_NAME, ConfigFile, find_config, read_config
 from onnxprune.errors import DeviceError
 
-_CONFIG = "config="
+_CONFIG, _LOCAL = "config=", "local"
+
+
+def _callable(devices: dict[str, Device]) -> dict[str, Device]:
+    """Refuse names that would mean something else on the command line."""
+    for name in devices:
+        if name.partition("?")[0] == _LOCAL or "://" in name:
+            raise PydanticCustomError(
+                "name", "a device cannot be called '{name}', which means something else", {"name": name}
+            )
+    return devices
 
 
 class Device(BaseModel):
@@ -32,7 +44,7 @@ class Devices(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    devices: dict[str, Device] = {}
+    devices: Annotated[dict[str, Device], AfterValidator(_callable)] = {}
 
 
 # What the commands' tables say is checked where the options are known.
@@ -55,17 +67,24 @@ def spec_of(name: str, folder: Path | None = None, file: Path | None = None) -> 
     path = file or find_config(folder)
     if path is None:
         raise DeviceError(
-            f"'{name}' is neither 'local' nor ssh://..., and there is no {FILE_NAME} in "
+            f"'{name}' is neither 'local' nor ssh://...; {_meant(name, ())}there is no {FILE_NAME} in "
             f"'{(folder or Path.cwd()).absolute()}' or above that could name it"
         )
     config = read_config(path)
     devices = config.checked(_File).devices
     if name not in devices:
-        near = difflib.get_close_matches(name, devices, 1)
-        meant = f"did you mean '{near[0]}'? " if near else ""
-        known = ", ".join(devices) or "none"
-        raise DeviceError(f"no device is called '{name}'; {meant}'{path}' names {known}")
+        known = ", ".join(devices) or "no devices"
+        raise DeviceError(f"no device is called '{name}'; {_meant(name, devices)}'{path}' names {known}")
     return _anchored(devices[name].spec, config)
+
+
+def _meant(name: str, devices: Iterable[str]) -> str:
+    """Guess what was to be typed."""
+    if "@" in name:
+        return f"did you mean 'ssh://{name}'? "
+    lower = {device.lower(): device for device in (_LOCAL, *devices)}
+    near = difflib.get_close_matches(name.lower(), lower, 1)
+    return f"did you mean '{lower[near[0]]}'? " if near else ""
 
 
 def _anchored(spec: str, config: ConfigFile) -> str:

@@ -7,6 +7,7 @@ session has kept it.
 
 from __future__ import annotations
 
+import difflib
 import functools
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -47,8 +48,10 @@ def provider_name(provider: str) -> str:
     if provider.endswith("ExecutionProvider"):
         return provider
     if provider.lower() not in PROVIDERS:
+        near = difflib.get_close_matches(provider.lower(), PROVIDERS, 1)
+        meant = f"did you mean '{near[0]}'? " if near else ""
         raise DeviceError(
-            f"unknown provider '{provider}'; known are {', '.join(PROVIDERS)}; working here: {_working_text()}"
+            f"unknown provider '{provider}'; {meant}known are {', '.join(PROVIDERS)}; working here: {_working_text()}"
         )
     return PROVIDERS[provider.lower()]
 

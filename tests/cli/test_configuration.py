@@ -137,7 +137,7 @@ def test_two_targets_in_the_file(run: Run, calls: Calls, folder: Path) -> None:
         ("[compress]\ndevice = 'pi'\n", "line 2: key 'compress.device': no device is called 'pi'"),
         ("[devices.pi]\nspec = 'local'\nthread = 2\n", "line 3: unknown key 'devices.pi.thread'; known are spec"),
         ("devices.pi = {spec = 'local', threads = 2}\n", "line 1: unknown key 'devices.pi.threads'"),
-        ("[devices.pi]\nspec = 'local'\n[devices.pi]\nspec = 'local'\n", "names a device or key twice"),
+        ("[devices.pi]\nspec = 'local'\n[devices.pi]\nspec = 'local'\n", "line 3: a second device is called 'pi'"),
         ("[compress\n", "is no valid TOML"),
         (
             "[compress]\nthreads = 0\n[prune]\nratio = 2.0\n",

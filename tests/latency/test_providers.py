@@ -30,7 +30,7 @@ def test_the_cpu_works_everywhere() -> None:
 
 
 def test_an_unknown_name_is_refused_with_what_works() -> None:
-    with pytest.raises(DeviceError, match=r"unknown provider 'cud'.*working here: .*cpu"):
+    with pytest.raises(DeviceError, match=r"unknown provider 'cud'; did you mean 'cuda'\? .*working here: .*cpu"):
         provider_name("cud")
 
 

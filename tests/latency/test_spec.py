@@ -103,15 +103,27 @@ def test_a_relative_ssh_configuration_is_relative_to_the_file(folder: Path) -> N
     assert target.config == str(folder / "ci" / "ssh config")
 
 
+def test_names_are_guessed_whatever_their_case(folder: Path) -> None:
+    write(folder, '[devices.Jetson]\nspec = "local"\n')
+    with pytest.raises(DeviceError, match=r"no device is called 'jetson'; did you mean 'Jetson'\? "):
+        read_spec("jetson")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('[devices.pi]\nspec = "local"\n[devices.pi]\nspec = "local"\n', "names a device or key twice"),
+        (
+            '[devices.pi]\nspec = "local"\n[devices.pi]\nspec = "local"\n',
+            "line 3: a second device is called 'pi'; give",
+        ),
+        ('[devices.pi]\nspec = "local"\nspec = "local"\n', "line 3: the key is given twice"),
+        ("[prune]\n[prune]\n", "line 2: the table [prune] is there twice"),
+        ('[devices.local]\nspec = "ssh://pi@host"\n', "key 'devices': a device cannot be called 'local'"),
         ('[devices.pi]\nspec = "local"\nthreads = 2\n', "unknown key 'devices.pi.threads'"),
         ('[device.pi]\nspec = "local"\n', "unknown key 'device'"),
-        ("[devices.pi]\n", "key 'devices.pi.spec': Field required"),
+        ("[devices.pi]\n", "key 'devices.pi.spec': is missing"),
         ("[devices.pi]\nspec = 3\n", "key 'devices.pi.spec': Input should be a valid string"),
-        ('[devices]\npi = "local"\n', "key 'devices.pi': "),
+        ('[devices]\npi = "local"\n', "key 'devices.pi': must be a table"),
         ('[devices.pi]\nspec = "other"\n', "'other' is neither local nor ssh://..."),
         ("[devices.pi\n", "is no valid TOML"),
     ],
@@ -122,6 +134,10 @@ def test_a_file_that_cannot_be_meant(folder: Path, text: str, message: str) -> N
         read_spec("pi")
 
 
-def test_a_name_without_a_file(folder: Path) -> None:
-    with pytest.raises(DeviceError, match=r"'pi' is neither 'local' nor ssh://..., and there is no onnxprune.toml in"):
-        read_spec("pi")
+@pytest.mark.parametrize(
+    ("name", "meant"), [("pi", ""), ("lokal", "did you mean 'local'? "), ("pi@host", "did you mean 'ssh://pi@host'? ")]
+)
+def test_a_name_without_a_file(folder: Path, name: str, meant: str) -> None:
+    message = f"'{name}' is neither 'local' nor ssh://...; {meant}there is no onnxprune.toml in"
+    with pytest.raises(DeviceError, match=re.escape(message)):
+        read_spec(name)

@@ -272,4 +272,4 @@ def main(told: Mapping[str, Any]) -> None:
     # A file of its own: at the end Python would wait for the one that the reading thread holds.
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    serve(requests, replies, told["folder"])
+    serve(requests, replies, str(Path(told["folder"]).expanduser()) if told["folder"] else None)

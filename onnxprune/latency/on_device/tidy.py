@@ -48,7 +48,7 @@ def remove(folder: Path) -> None:
 
 def main(told: Mapping[str, Any]) -> None:
     """Sweep what the other side tells of."""
-    sweep(told["left"], Path(told["folder"] or tempfile.gettempdir()).resolve())
+    sweep(told["left"], Path(told["folder"] or tempfile.gettempdir()).expanduser().resolve())
     os.write(1, SWEPT.encode())
 
 

@@ -209,7 +209,8 @@ class SshDevice:
                 f"'{python} -m pip install --upgrade onnxruntime', or name another Python with ?python=PATH"
             )
         return {
-            "provider": f"{where}: {version} there has no provider '{options.provider}'; it has {reason}",
+            "provider": f"{where}: {version} there has no provider '{options.provider}'; it has {reason}; take "
+            "one of those, or install an onnxruntime there that was built with it",
             "dropped": f"{where}: {provider} does not start there for model '{error.name}' (its libraries or "
             f"its hardware are missing, or it refuses an option); what is left is {reason}",
             "load": f"{where}: {version} cannot load model '{error.name}' on {provider} there: {reason}",

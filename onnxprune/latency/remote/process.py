@@ -151,7 +151,9 @@ class RunnerProcess:
             python = error.name or self._target.python
             return DeviceError(
                 f"{where}: '{python}' there lacks what measuring needs ({error}); install it with "
-                f"'{python} -m pip install numpy onnxruntime', or name another Python with ?python=PATH"
+                f"'{python} -m pip install numpy onnxruntime'; where that is refused, in an environment of its own "
+                "('python3 -m venv ~/venv && ~/venv/bin/pip install numpy onnxruntime'), whose Python is named with "
+                "?python=~/venv/bin/python"
             )
         return DeviceError(f"{where}: cannot make a folder there: {error}; name another with ?folder=PATH")
 

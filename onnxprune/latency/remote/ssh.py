@@ -10,6 +10,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import textwrap
 from dataclasses import dataclass
 
 from onnxprune.errors import DeviceError
@@ -18,6 +19,8 @@ CONNECT_S = 15
 """Seconds that a connection may take to stand."""
 
 _ALIVE_S, _ALIVE_COUNT = 10, 4
+# Of what is passed on of the other side's words.
+_LONGEST = 200
 _NOT_FOUND, _NOT_EXECUTABLE, _SSH_FAILED = 127, 126, 255
 
 
@@ -121,8 +124,20 @@ def failure(target: Target, code: int, said: str) -> DeviceError:
             "it with 'ssh-add'; passwords are not asked for"
         )
     if code == _SSH_FAILED:
-        return DeviceError(f"{where} cannot be reached: {_last_line(said) or 'the connection was closed'}")
-    return DeviceError(f"{where}: Python did not start there (exit code {code}): {_last_line(said)}")
+        said = _last_line(said) or "the connection was closed"
+        return DeviceError(f"{where} cannot be reached: {said}; {_advice(said)} ('{_by_hand(target)}' must work)")
+    return DeviceError(
+        f"{where}: '{target.python}' does not run as a Python there (exit code {code}): {_last_line(said)}; give "
+        "?python=/path/to/python"
+    )
+
+
+def _advice(said: str) -> str:
+    if "resolve hostname" in said:
+        return "is the name right?"
+    if "refused" in said:
+        return "is the port right, and does an SSH server run there?"
+    return "is it switched on, in this network, and the address right?"
 
 
 def _key_failure(target: Target, said: str) -> DeviceError:
@@ -171,4 +186,4 @@ def _host_key(target: Target) -> str:
 
 def _last_line(said: str) -> str:
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    return lines[-1] if lines else ""
+    return textwrap.shorten(lines[-1], _LONGEST) if lines else ""

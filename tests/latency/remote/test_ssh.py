@@ -18,7 +18,7 @@ import pytest
 from onnxprune.errors import DeviceError
 from onnxprune.graph import load, random_inputs, resolve_input_shapes
 from onnxprune.latency import LayerCosts, LayerSpec, LocalDevice, MeasureOptions, ProfilingTimer, choose, opened
-from onnxprune.latency.remote.process import RunnerProcess
+from onnxprune.latency.remote.process import RunnerProcess, swept
 from onnxprune.latency.remote.recipe import describe_feeds, recipe
 from onnxprune.report import read_report
 from tests.cli.conftest import Run, run
@@ -110,13 +110,19 @@ def test_a_host_that_does_not_answer(server: Server) -> None:
     server.stop()
     message = refusal(server.spec())
     assert "cannot be reached: " in message
-    assert "Connection refused" in message
+    assert "Connection refused; is the port right, and does an SSH server run there? ('ssh -F " in message
 
 
 def test_no_python_there(server: Server) -> None:
     message = refusal(server.spec(python="/nowhere/python3"))
     assert "there is no Python called '/nowhere/python3' there" in message
     assert "?python=/path/to/python" in message
+
+
+def test_a_program_that_is_no_python(server: Server) -> None:
+    message = refusal(server.spec(python="/bin/ls"))
+    assert "'/bin/ls' does not run as a Python there (exit code 2): " in message
+    assert len(message) < 500
 
 
 def test_no_onnxruntime_there(server: Server) -> None:
@@ -126,7 +132,7 @@ def test_no_onnxruntime_there(server: Server) -> None:
     python = server.script("python", f'PYTHONPATH={package} exec {sys.executable} "$@"')
     message = refusal(server.spec(python=python))
     assert "lacks what measuring needs (No module named onnxruntime)" in message
-    assert "-m pip install numpy onnxruntime" in message
+    assert "-m pip install numpy onnxruntime'; where that is refused, in an environment of its own" in message
 
 
 def test_a_python_that_is_too_old(server: Server) -> None:
@@ -146,11 +152,23 @@ def test_a_folder_that_is_not_there(server: Server) -> None:
     assert "?folder=PATH" in message
 
 
+def test_a_folder_below_the_home_there(server: Server) -> None:
+    python = server.script("python", f'HOME={server.folder} exec {sys.executable} "$@"')
+    measure(server.spec(folder="~/remote", python=python))
+    assert server.left() == []
+    # What is killed is swept from there, too.
+    (server.remote / "onnxprune-left").mkdir()
+    target = choose(server.spec(folder="~/remote", python=python))[0].target
+    assert target is not None
+    assert swept(target, [{"pid": 0, "folder": str(server.remote / "onnxprune-left")}], 60)
+    assert server.left() == []
+
+
 def test_a_model_and_a_provider_that_do_not_run_there_are_named(server: Server) -> None:
     with opened(choose(server.spec())[0]) as device:
         with pytest.raises(DeviceError, match=r"onnxruntime [\d.]+ cannot load model 'odd' on CPU.* there: .*NoSuchOp"):
             device.measure({"odd": one_op("NoSuchOp")}, {"odd": FEEDS}, SHORT)
-        with pytest.raises(DeviceError, match=r"there has no provider 'coreml'; it has .*CPUExecutionProvider"):
+        with pytest.raises(DeviceError, match=r"no provider 'coreml'; it has .*CPUExecutionProvider; take"):
             device.measure({"a": one_op()}, {"a": FEEDS}, MeasureOptions(provider="coreml"))
         with pytest.raises(DeviceError, match="cannot run model 'a'"):
             device.measure({"a": one_op()}, {"a": {"x": np.ones((1, 5), np.float32)}}, SHORT)
