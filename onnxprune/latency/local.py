@@ -16,12 +16,13 @@ from onnxprune.latency.inside import NodeProfile, PeakMemory
 from onnxprune.latency.interleaved import measure_rounds
 from onnxprune.latency.layer_costs import LayerCosts, ProfilingTimer
 from onnxprune.latency.on_device.breakdown import node_times
+from onnxprune.latency.on_device.loaded import providers_of
 from onnxprune.latency.on_device.machine import Watch
 from onnxprune.latency.on_device.memory import ChildFailedError, peak_memory
 from onnxprune.latency.on_device.timing import Runner, nodes_by_provider, whole_round
 from onnxprune.latency.options import MeasureOptions
 from onnxprune.latency.providers import PROVIDERS, fallback_note, require_provider
-from onnxprune.latency.session import Session, providers_of
+from onnxprune.latency.session import Session
 from onnxprune.latency.stats import LatencyStats
 
 
@@ -103,7 +104,7 @@ class LocalDevice:
         """Return the memory of a fresh process; see `Device.peak_memory`."""
         require_provider(options.provider)
         try:
-            return PeakMemory(**peak_memory(source, feeds, options, providers_of(options)))
+            return PeakMemory(**peak_memory(source, feeds, options, providers_of(options.full_provider, options)))
         except ChildFailedError as error:
             raise DeviceError(f"the memory of model '{name}' cannot be measured: {error}") from error
 

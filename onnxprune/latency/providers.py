@@ -35,6 +35,8 @@ PROVIDERS = {
 """onnxruntime's name for each short name."""
 
 _DEFAULT_SEVERITY, _FATAL = 2, 4
+# Closer than difflib's own 0.6, at which 'gpu' would be taken for 'webgpu'.
+_CLOSE = 0.7
 # Operators that a note names.
 _NAMED = 5
 
@@ -48,7 +50,7 @@ def provider_name(provider: str) -> str:
     if provider.endswith("ExecutionProvider"):
         return provider
     if provider.lower() not in PROVIDERS:
-        near = difflib.get_close_matches(provider.lower(), PROVIDERS, 1)
+        near = difflib.get_close_matches(provider.lower(), PROVIDERS, 1, _CLOSE)
         meant = f"did you mean '{near[0]}'? " if near else ""
         raise DeviceError(
             f"unknown provider '{provider}'; {meant}known are {', '.join(PROVIDERS)}; working here: {_working_text()}"

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 from onnxprune.errors import DeviceError
 from onnxprune.latency.device import Feeds, ModelSource
-from onnxprune.latency.on_device.binding import Bound
+from onnxprune.latency.on_device.loaded import Loaded
 from onnxprune.latency.options import MeasureOptions
-from onnxprune.latency.providers import PROVIDERS, require_provider
+from onnxprune.latency.providers import require_provider
 
-_ERRORS_ONLY = 3
 _TOO_NEW = {
     "IR version": r"model IR version: (\d+), max supported IR version: (\d+)",
     "opset": r"Opset (\d+) is under development.* till opset (\d+)",
@@ -34,24 +32,16 @@ class Session:
         Raises:
             DeviceError: The provider does not work, or it cannot load the model.
         """
-        import onnxruntime as ort
-
         self.name = name
-        self._options = options
-        self._bound: Bound | None = None
         self._provider = require_provider(options.provider)
         if isinstance(source, Path) and not source.is_file():
             raise DeviceError(f"model '{name}' cannot be measured: there is no file '{source}'")
         try:
-            self._session: Any = ort.InferenceSession(
-                source if isinstance(source, bytes) else str(source),
-                _session_options(options, profile),
-                providers=providers_of(options),
-                enable_fallback=0,
-            )
+            prefix = None if profile is None else str(profile)
+            self._loaded = Loaded(source if isinstance(source, bytes) else str(source), self._provider, options, prefix)
         except Exception as error:
             raise self._failed("load", error) from error
-        if self._provider not in self._session.get_providers():
+        if self._provider not in self._loaded.providers:
             raise DeviceError(f"onnxruntime dropped the provider '{options.provider}' for model '{name}'")
 
     def run(self, feeds: Feeds) -> None:
@@ -61,26 +51,17 @@ class Session:
             DeviceError: The model does not run on these inputs.
         """
         try:
-            if self._options.binds:
-                self._on_device(feeds).run()
-            else:
-                self._session.run(None, feeds)
+            self._loaded.run(feeds)
         except Exception as error:
             raise self._failed("run", error) from error
 
     def copies_ms(self, feeds: Feeds) -> list[float]:
         """Return what copies of the inputs to the provider's memory and of the outputs back take, in milliseconds."""
-        return self._on_device(feeds).copies_ms()
+        return self._loaded.copies_ms(feeds)
 
     def end_profile(self) -> Path:
         """Stop profiling and return the file that was written."""
-        return Path(self._session.end_profiling())
-
-    def _on_device(self, feeds: Feeds) -> Bound:
-        if self._bound is None or self._bound.feeds is not feeds:
-            number = int(dict(self._options.provider_options).get("device_id", "0"))
-            self._bound = Bound(self._session, feeds, self._provider, number)
-        return self._bound
+        return Path(self._loaded.end_profile())
 
     def _failed(self, what: str, error: Exception) -> DeviceError:
         reason = plain_reason(str(error))
@@ -108,23 +89,3 @@ def newer_than_known(reason: str) -> str | None:
         if found is not None:
             return f"{what} {found[1]}; it knows up to {found[2]}"
     return None
-
-
-def providers_of(options: MeasureOptions) -> list[tuple[str, dict[str, str]]]:
-    """Return the providers of a session, in order, with their options: the one asked for, and the CPU."""
-    provider = options.full_provider
-    behind: list[tuple[str, dict[str, str]]] = [] if provider == PROVIDERS["cpu"] else [(PROVIDERS["cpu"], {})]
-    return [(provider, dict(options.provider_options)), *behind]
-
-
-def _session_options(options: MeasureOptions, profile: Path | None) -> Any:
-    import onnxruntime as ort
-
-    result = ort.SessionOptions()
-    result.log_severity_level = _ERRORS_ONLY
-    result.intra_op_num_threads = options.threads
-    result.inter_op_num_threads = 1
-    if profile is not None:
-        result.enable_profiling = True
-        result.profile_file_prefix = str(profile)
-    return result

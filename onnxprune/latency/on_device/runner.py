@@ -25,9 +25,9 @@ from typing import Any
 
 import numpy as np
 
-from onnxprune.latency.on_device.binding import Bound
 from onnxprune.latency.on_device.breakdown import node_times
 from onnxprune.latency.on_device.content import make_array, write_segment
+from onnxprune.latency.on_device.loaded import Loaded, providers_of
 from onnxprune.latency.on_device.machine import Watch, facts
 from onnxprune.latency.on_device.memory import ChildFailedError, peak_memory
 from onnxprune.latency.on_device.tidy import FOLDER_PREFIX, remove, sweep
@@ -35,7 +35,6 @@ from onnxprune.latency.on_device.timing import Profiled, layer_ms, nodes_by_prov
 
 # What is being measured when the input ends may take this long to end.
 _GRACE_S = 1.0
-_ERRORS_ONLY = 3
 _CPU = "CPUExecutionProvider"
 
 
@@ -53,54 +52,30 @@ class Served:
     def __init__(self, name: str, source: Any, options: Any, profile: str | None = None) -> None:
         import onnxruntime as ort
 
-        self._name, self._options = name, options
-        self._bound: Bound | None = None
+        self._name = name
         if options.provider not in ort.get_available_providers():
             raise RefusedError("provider", ", ".join(ort.get_available_providers()), name)
-        settings = ort.SessionOptions()
-        settings.log_severity_level = _ERRORS_ONLY
-        settings.intra_op_num_threads = options.threads
-        settings.inter_op_num_threads = 1
-        if profile is not None:
-            settings.enable_profiling = True
-            settings.profile_file_prefix = profile
         try:
-            self._session: Any = ort.InferenceSession(
-                source, settings, providers=_providers(options), enable_fallback=0
-            )
+            self._loaded = Loaded(source, options.provider, options, profile)
         except Exception as error:
-            raise RefusedError("load", str(error), self._name) from error
-        if options.provider not in self._session.get_providers():
-            raise RefusedError("dropped", ", ".join(self._session.get_providers()), name)
+            raise RefusedError("load", str(error), name) from error
+        if options.provider not in self._loaded.providers:
+            raise RefusedError("dropped", ", ".join(self._loaded.providers), name)
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> None:
         """Run once."""
         try:
-            if self._options.binds:
-                self._on_device(feeds).run()
-            else:
-                self._session.run(None, feeds)
+            self._loaded.run(feeds)
         except Exception as error:
             raise RefusedError("run", str(error), self._name) from error
 
     def copies_ms(self, feeds: Mapping[str, np.ndarray]) -> list[float]:
         """Return the times of copies there and back."""
-        return self._on_device(feeds).copies_ms()
-
-    def _on_device(self, feeds: Mapping[str, np.ndarray]) -> Bound:
-        if self._bound is None or self._bound.feeds is not feeds:
-            number = int(dict(self._options.provider_options).get("device_id", 0))
-            self._bound = Bound(self._session, feeds, self._options.provider, number)
-        return self._bound
+        return self._loaded.copies_ms(feeds)
 
     def end_profile(self) -> object:
         """Stop profiling and return the file."""
-        return self._session.end_profiling()
-
-
-def _providers(options: Any) -> list[Any]:
-    wanted = (options.provider, dict(options.provider_options))
-    return [wanted, (_CPU, {})][: 1 + (options.provider != _CPU)]
+        return self._loaded.end_profile()
 
 
 class Service:
@@ -169,7 +144,9 @@ class Service:
         feeds = self._feeds[request["feeds"]]
         try:
             model, limit_s = self._model(request["model"]), request["limit_s"]
-            return peak_memory(model, feeds, options, _providers(options), folder=self._folder, limit_s=limit_s)
+            return peak_memory(
+                model, feeds, options, providers_of(options.provider, options), folder=self._folder, limit_s=limit_s
+            )
         except ChildFailedError as error:
             raise RefusedError("memory-child", str(error), request["name"]) from error
 

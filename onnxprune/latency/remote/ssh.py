@@ -125,7 +125,7 @@ def failure(target: Target, code: int, said: str) -> DeviceError:
         )
     if code == _SSH_FAILED:
         said = _last_line(said) or "the connection was closed"
-        return DeviceError(f"{where} cannot be reached: {said}; {_advice(said)} ('{_by_hand(target)}' must work)")
+        return DeviceError(f"{where} cannot be reached: {said}; {_advice(said)}'{_by_hand(target)}' must work by hand")
     return DeviceError(
         f"{where}: '{target.python}' does not run as a Python there (exit code {code}): {_last_line(said)}; give "
         "?python=/path/to/python"
@@ -134,10 +134,12 @@ def failure(target: Target, code: int, said: str) -> DeviceError:
 
 def _advice(said: str) -> str:
     if "resolve hostname" in said:
-        return "is the name right?"
+        return "is the name right? "
     if "refused" in said:
-        return "is the port right, and does an SSH server run there?"
-    return "is it switched on, in this network, and the address right?"
+        return "is the port right, and does an SSH server run there? "
+    if "timed out" in said or "route" in said or "unreachable" in said:
+        return "is it switched on, in this network, and the address right? "
+    return ""
 
 
 def _key_failure(target: Target, said: str) -> DeviceError:

@@ -110,7 +110,7 @@ def test_a_host_that_does_not_answer(server: Server) -> None:
     server.stop()
     message = refusal(server.spec())
     assert "cannot be reached: " in message
-    assert "Connection refused; is the port right, and does an SSH server run there? ('ssh -F " in message
+    assert "Connection refused; is the port right, and does an SSH server run there? 'ssh -F " in message
 
 
 def test_no_python_there(server: Server) -> None:
