@@ -119,10 +119,7 @@ def failure(target: Target, code: int, said: str) -> DeviceError:
     if "Host key verification failed" in said or "host key is known" in said:
         return _key_failure(target, said)
     if "Permission denied" in said:
-        return DeviceError(
-            f"{where}: it accepts none of the keys ({_last_line(said)}); put yours there with 'ssh-copy-id', or load "
-            "it with 'ssh-add'; passwords are not asked for"
-        )
+        return _denied(where, said)
     if code == _SSH_FAILED:
         said = _last_line(said) or "the connection was closed"
         return DeviceError(f"{where} cannot be reached: {said}; {_advice(said)}'{_by_hand(target)}' must work by hand")
@@ -132,11 +129,26 @@ def failure(target: Target, code: int, said: str) -> DeviceError:
     )
 
 
+def _denied(where: str, said: str) -> DeviceError:
+    if "UNPROTECTED PRIVATE KEY" in said:
+        key = re.search(r"Permissions \S+ for '(.+)' are too open", said)
+        return DeviceError(
+            f"{where}: ssh does not use a key that others can read; let only yourself read it: "
+            f"chmod 600 {shlex.quote(key[1]) if key else 'KEY'}"
+        )
+    return DeviceError(
+        f"{where}: it accepts none of the keys ({_last_line(said)}); put yours there with 'ssh-copy-id', or load "
+        "it with 'ssh-add'; passwords are not asked for"
+    )
+
+
 def _advice(said: str) -> str:
     if "resolve hostname" in said:
         return "is the name right? "
     if "refused" in said:
         return "is the port right, and does an SSH server run there? "
+    if "No user exists" in said:
+        return "ssh runs only as a user of /etc/passwd, so in a container as one that it has (root, say); "
     if "timed out" in said or "route" in said or "unreachable" in said:
         return "is it switched on, in this network, and the address right? "
     return ""

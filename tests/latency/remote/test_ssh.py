@@ -106,6 +106,13 @@ def test_a_key_that_is_not_accepted(server: Server) -> None:
     assert "it accepts none of the keys" in refusal(server.spec())
 
 
+def test_a_key_that_others_can_read(server: Server) -> None:
+    (server.folder / "user").chmod(0o644)
+    assert f"that others can read; let only yourself read it: chmod 600 {server.folder / 'user'}" in refusal(
+        server.spec()
+    )
+
+
 def test_a_host_that_does_not_answer(server: Server) -> None:
     server.stop()
     message = refusal(server.spec())
