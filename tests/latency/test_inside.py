@@ -68,7 +68,7 @@ def test_the_process_ends_with_the_one_that_started_it(tmp_path: Path) -> None:
     starter = subprocess.Popen(
         [sys.executable, "-c", "from pathlib import Path" + textwrap.dedent(script)],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path)},
     )
     child = eventually(lambda: Path(f"/proc/{starter.pid}/task/{starter.pid}/children").read_text().split())[0]
     starter.kill()
