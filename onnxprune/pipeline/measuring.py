@@ -135,13 +135,15 @@ def measure_steadily(
 
 def noise_note(bench: Bench, stats: Iterable[LatencyStats]) -> str | None:
     """Say how far sessions differ, where that is too much to trust the last per cent; None where it is not."""
+    stats = tuple(stats)
     spread = max(one.spread for one in stats)
     if spread <= BUSY_SPREAD:
         return None
+    either_side = max(map(_uncertainty, stats)) / 2
     return (
-        f"sessions on '{bench.device.name}' differ by {spread:.0%} of p50, so the figures are good to a few per cent "
-        "only; stop what else runs there, let it cool, or fix its clock, and measure the result again with "
-        "'onnxprune bench'"
+        f"sessions on '{bench.device.name}' differ by {spread:.0%} of p50, which is known to within "
+        f"{either_side:.0%} either side only; stop what else runs there, let it cool, or fix its clock, and measure "
+        "the result again with 'onnxprune bench'"
     )
 
 

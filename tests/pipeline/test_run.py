@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -102,7 +103,12 @@ def test_a_device_that_is_too_noisy_is_refused_with_its_spread(model: Path) -> N
         run(model, Settings(target=parse_latency("50%"), device=device))
     # Where no latency is asked for, the figures are doubted only.
     report = run(model, Settings(target=parse_count("50%", "macs"), device=device, round_to=1)).report
-    assert any(warning.startswith("sessions on 'fake' differ by ") for warning in report.warnings)
+    (doubt,) = [warning for warning in report.warnings if warning.startswith("sessions on 'fake' differ by ")]
+    assert report.after.latency is not None
+    low, high = report.after.latency.ci95_ms
+    told = re.search(r"known to within (\d+)% either side only", doubt)
+    assert told is not None
+    assert int(told[1]) >= round((high - low) / report.after.latency.p50_ms * 50) > 5
 
 
 def test_out_of_reach_writes_nothing(model: Path) -> None:
