@@ -183,12 +183,16 @@ class Planner:
             beginning=self._beginning,
             on_judgement=on_judgement,
             on_probe=self._on_probe,
+            on_confirmation=self._on_confirmation,
             known=self.outcome,
         )
         return plan
 
     def _on_probe(self, probe: Probe) -> None:
         self._observer.advance(0, note=f"{probe.measured:.3g} ms")
+
+    def _on_confirmation(self, number: int, count: int) -> None:
+        self._observer.advance(0, note=f"healing and judging finalist {number}/{count}")
 
 
 class _Progress:

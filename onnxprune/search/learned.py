@@ -38,6 +38,8 @@ _FINALISTS, _TRIES = 6, 3
 _CLOSE_ENOUGH = 0.965
 _ROOM_SHARES = (1.0, 0.6, 1.0)
 
+OnConfirmation = Callable[[int, int], None]
+
 
 @dataclass(frozen=True)
 class Task:
@@ -69,6 +71,7 @@ def learn_plan(
     beginning: Beginning | None = None,
     on_judgement: OnJudgement | None = None,
     on_probe: Callable[[Probe], None] | None = None,
+    on_confirmation: OnConfirmation | None = None,
     known: SearchOutcome | None = None,
 ) -> tuple[Plan, SearchOutcome]:
     """Search for the structure that is worth the most among those that meet a target.
@@ -81,6 +84,8 @@ def learn_plan(
         beginning: What that is, where it is not the original as it is; for latency targets.
         on_judgement: Called after each judgement.
         on_probe: Called after each measurement of a latency.
+        on_confirmation: Called before each finalist is healed to the end and judged, with its number and how many there
+            are.
         known: What a search under a latency close to the target found; its finalists are fitted to the target, and
             nothing is searched again. None: search.
 
@@ -88,7 +93,7 @@ def learn_plan(
         TargetOutOfReachError: No structure meets it; the message says the lowest that can.
     """
     if task.target.kind != "latency":
-        return _learn_exact(task, judge, on_judgement)
+        return _learn_exact(task, judge, on_judgement, on_confirmation)
     assert evaluator is not None
     assert original_ms is not None
     plain = find_plan(
@@ -112,16 +117,21 @@ def learn_plan(
         met = finals.meet(judgement)
         if met is not None:
             plans.append(make_plan(task.problem, met[1], met[2], original_ms, ()))
-    best = finals.grown(_confirmed(judge, plans))
+    best = finals.grown(_confirmed(judge, plans, on_confirmation))
     return replace(best, probes=(*plain.probes, *finals.probes)), outcome
 
 
-def _confirmed(judge: Judge, plans: Sequence[Plan]) -> Plan:
+def _confirmed(judge: Judge, plans: Sequence[Plan], on_confirmation: OnConfirmation | None) -> Plan:
     """Return the plan that is worth the most once it is healed as the final network is."""
-    distinct = {plan.counts.tobytes(): plan for plan in plans}
+    distinct = list({plan.counts.tobytes(): plan for plan in plans}.values())
     if len(distinct) == 1:
-        return plans[0]
-    return max(distinct.values(), key=lambda plan: judge.confirm(plan.counts).reward)
+        return distinct[0]
+    rewards = []
+    for number, plan in enumerate(distinct, start=1):
+        if on_confirmation is not None:
+            on_confirmation(number, len(distinct))
+        rewards.append(judge.confirm(plan.counts).reward)
+    return distinct[int(np.argmax(rewards))]
 
 
 def make_agent(task: Task, environment: Environment) -> Agent:
@@ -129,7 +139,9 @@ def make_agent(task: Task, environment: Environment) -> Agent:
     return RlAgent(environment, task.seed) if task.agent == "rl" else RandomAgent(environment, task.seed)
 
 
-def _learn_exact(task: Task, judge: Judge, on_judgement: OnJudgement | None) -> tuple[Plan, SearchOutcome]:
+def _learn_exact(
+    task: Task, judge: Judge, on_judgement: OnJudgement | None, on_confirmation: OnConfirmation | None
+) -> tuple[Plan, SearchOutcome]:
     """Search under a budget that needs no measurement: MACs, parameters, bytes, channels."""
     problem, target = task.problem, task.target
     original = exact(problem, target, full_counts(problem.channels))
@@ -147,7 +159,7 @@ def _learn_exact(task: Task, judge: Judge, on_judgement: OnJudgement | None) -> 
         raise out_of_reach(target, limit, exact(problem, target, problem.admissible.smallest), original)
     finalists = [judgement.candidate.counts for judgement in outcome.finalists(_FINALISTS)]
     plans = [make_plan(task.problem, counts, exact(problem, target, counts), original, ()) for counts in finalists]
-    return _confirmed(judge, plans), outcome
+    return _confirmed(judge, plans, on_confirmation), outcome
 
 
 class _Finals:
