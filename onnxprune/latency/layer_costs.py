@@ -169,8 +169,11 @@ class LayerCosts:
         Where input and output channels are tied, both change.
         """
         # Points by key, not by layer: a table holds those of many networks.
-        counts = range(1, spec.channels_out + 1)
-        keys = ((count, _key(spec.at(count if spec.tied else spec.channels_in, count))) for count in counts)
+        if spec.tied:
+            layers = [spec.along(count) for count in range(spec.width, spec.channels_in + 1, spec.width)]
+        else:
+            layers = [spec.at(spec.channels_in, count) for count in range(1, spec.channels_out + 1)]
+        keys = ((layer.channels_out, _key(layer)) for layer in layers)
         return [(count, self._points[key]) for count, key in keys if key in self._points]
 
     def save(self) -> None:
@@ -194,11 +197,14 @@ class LayerCosts:
 
         Args:
             spec: The layer.
-            axis: "in" or "out"; both are the same for layers whose axes are tied.
+            axis: "in" or "out"; one follows from the other for layers whose axes are tied.
 
         Returns:
             The step, in channels.
         """
+        if spec.tied and axis == "out":
+            width_in, width_out = spec.widths
+            return self.granule(spec, "in") // width_in * width_out
         typical = _typical(spec, axis)
         if (typical, axis) not in self._granules:
             count, unit = _count_and_unit(typical, axis)
@@ -207,7 +213,7 @@ class LayerCosts:
 
     def _at(self, spec: LayerSpec, axis: Axis, count: int) -> float:
         if spec.tied:
-            return self.cost_ms(spec.at(count, count))
+            return self.cost_ms(spec.along(count))
         if axis == "out":
             return self.cost_ms(spec.at(spec.channels_in, count))
         return self.cost_ms(spec.at(count, spec.channels_out))
@@ -237,6 +243,8 @@ def _key(spec: LayerSpec) -> str:
     if spec.dtype == "float32":
         # As in the tables from before there were others.
         del fields["dtype"]
+    if not spec.width_out:
+        del fields["width_out"]
     return json.dumps(fields, separators=(",", ":"))
 
 
@@ -262,7 +270,7 @@ def _typical(spec: LayerSpec, axis: Axis) -> LayerSpec:
     count, unit = _count_and_unit(spec, axis)
     count = min(count, max(_PROBED_CHANNELS // unit, 4) * unit)
     if spec.tied:
-        return spec.at(count, count)
+        return spec.along(count)
     if axis == "out":
         return spec.at(_power(spec.channels_in // unit) * unit, count)
     return spec.at(count, _power(spec.channels_out // unit) * unit)

@@ -37,7 +37,8 @@ class LayerSpec:
         batch: Samples; for "MatMul" the rows.
         size: Input size in space, e.g. (56, 56); empty for "MatMul".
         groups: Groups of a convolution, where they are fixed; 1 for a plain one.
-        width: Channels per group, where groups are removed whole (1: depthwise); 0 where `groups` counts.
+        width: Input channels per group, where groups are removed whole (1: depthwise); 0 where `groups` counts.
+        width_out: Output channels per group, where these are not as many; 0 where they are.
         kernel: Kernel size.
         strides: Strides.
         pads: Padding, begins then ends.
@@ -52,6 +53,7 @@ class LayerSpec:
     size: tuple[int, ...] = ()
     groups: int = 1
     width: int = 0
+    width_out: int = 0
     kernel: tuple[int, ...] = ()
     strides: tuple[int, ...] = ()
     pads: tuple[int, ...] = ()
@@ -63,9 +65,19 @@ class LayerSpec:
         """Whether input and output channels change together, as in a depthwise convolution."""
         return self.width > 0
 
+    @property
+    def widths(self) -> tuple[int, int]:
+        """Input and output channels per group of a tied layer."""
+        return self.width, self.width_out or self.width
+
     def at(self, channels_in: int, channels_out: int) -> LayerSpec:
         """Return the layer with other channel counts."""
         return replace(self, channels_in=channels_in, channels_out=channels_out)
+
+    def along(self, channels_in: int) -> LayerSpec:
+        """Return a tied layer with so many input channels, and the output channels that go with them."""
+        width_in, width_out = self.widths
+        return self.at(channels_in, channels_in // width_in * width_out)
 
 
 CHAIN_NODES = 64

@@ -35,7 +35,7 @@ class Line:
 
     Attributes:
         spec: The layer at the line's upper end; its counts are whole granules.
-        axis: The axis; both change where they are tied.
+        axis: The axis; where both are tied, "in", and the other changes with it.
         granule: The step of its counts.
     """
 
@@ -75,7 +75,7 @@ class Line:
     def at(self, count: int) -> LayerSpec:
         """Return the layer at a count of the axis."""
         if self.spec.tied:
-            return self.spec.at(count, count)
+            return self.spec.along(count)
         if self.axis == "in":
             return self.spec.at(count, self.spec.channels_out)
         return self.spec.at(self.spec.channels_in, count)
@@ -83,9 +83,11 @@ class Line:
 
 def lines(spec: LayerSpec, granule_in: int, granule_out: int) -> tuple[Line, ...]:
     """Return a layer's lines: input and output channels, or the one of both where they are tied."""
-    whole = spec.at(_up(spec.channels_in, granule_in), _up(spec.channels_out, granule_out))
-    line_in = Line(whole, "in", granule_in)
-    return (line_in,) if spec.tied else (line_in, Line(whole, "out", granule_out))
+    up_in = _up(spec.channels_in, granule_in)
+    if spec.tied:
+        return (Line(spec.along(up_in), "in", granule_in),)
+    whole = spec.at(up_in, _up(spec.channels_out, granule_out))
+    return Line(whole, "in", granule_in), Line(whole, "out", granule_out)
 
 
 def grid_of(both: tuple[Line, ...]) -> list[LayerSpec]:

@@ -171,8 +171,8 @@ def _stairs(
     full_ms = table.cost_ms(spec) if table.knows(spec) else None
     half_ms = None
     if lines:
-        half = max(spec.channels_out // 2, 1)
-        half_ms = found.cost_ms(table)(half if spec.tied else spec.channels_in, half)
+        half_in = max(spec.channels_in // 2, 1) if spec.tied else spec.channels_in
+        half_ms = found.cost_ms(table)(half_in, max(spec.channels_out // 2, 1))
     return LayerStairs(
         name=next(name for name, other in named.items() if other == spec),
         copies=profiler.copies(spec),

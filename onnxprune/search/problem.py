@@ -144,7 +144,7 @@ def layer_spec(
     groups = node.attributes.get_int("group", 1)
     c_in, c_out = shapes[x][1], shapes[y][1]
     # Where the weight's inner axis is fixed, whole groups go, and input and output channels together.
-    whole = groups > 1 and c_in == c_out and channels.axis(weight, 1) is None
+    whole = groups > 1 and channels.axis(weight, 1) is None
     return LayerSpec(
         "Conv" if node.op_type == "Conv" else "ConvTranspose",
         c_in,
@@ -153,6 +153,7 @@ def layer_spec(
         size=shapes[x][2:],
         groups=1 if whole else groups,
         width=c_in // groups if whole else 0,
+        width_out=c_out // groups if whole and c_in != c_out else 0,
         kernel=shapes[weight][2:],
         strides=tuple(node.attributes.get_ints("strides", ())),
         pads=tuple(node.attributes.get_ints("pads", ())),

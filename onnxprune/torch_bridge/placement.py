@@ -55,7 +55,8 @@ def _read_host_constants(graph: ir.Graph, node: ir.Node, constants: dict[ir.Valu
         if node.domain == DOMAIN and is_setting(node, position):
             continue
         if value not in constants:
-            attribute = ir.AttrTensor("value", value.const_value)
+            # A large one lies in the model's file, where onnx2torch does not look for it.
+            attribute = ir.AttrTensor("value", ir.tensor(value.const_value.numpy(), name=value.name))
             source = ir.Node(DOMAIN, "HostConstant", [], [attribute], num_outputs=1, name=f"{value.name}.host")
             source.outputs[0].name = f"{value.name}.host"
             graph.insert_before(graph[0], source)

@@ -144,6 +144,18 @@ def test_a_misaligned_original_is_priced_as_measured_until_it_is_pruned(tmp_path
     assert surface(64, 96) == pytest.approx(blocks_ms(spec.at(64, 96)))
 
 
+def test_a_layer_with_more_outputs_than_inputs_a_group_is_one_line(tmp_path: Path) -> None:
+    def tied_ms(spec: LayerSpec) -> float:
+        assert spec.channels_out == 2 * spec.channels_in
+        return -(-spec.channels_in // 16) * 0.1
+
+    spec = LayerSpec("Conv", 96, 192, size=(14, 14), kernel=(3, 3), pads=(1, 1, 1, 1), width=1, width_out=2)
+    costs = LayerCosts(FakeLayerTimer(tied_ms), tmp_path)
+    assert (costs.granule(spec, "in"), costs.granule(spec, "out")) == (16, 32)
+    assert costs.surface(spec, 16, 32)(40, 80) == pytest.approx(0.3)
+    assert (192, pytest.approx(0.6)) in costs.measured_counts(spec)
+
+
 @pytest.mark.parametrize(
     "spec",
     [
@@ -152,6 +164,7 @@ def test_a_misaligned_original_is_priced_as_measured_until_it_is_pruned(tmp_path
         LayerSpec("Conv", 24, 48, size=(6, 6), kernel=(1, 1), groups=4),
         LayerSpec("Conv", 24, 24, size=(9,), kernel=(3,), dilations=(2,), width=8),
         LayerSpec("ConvTranspose", 8, 5, size=(6, 6), kernel=(2, 2), strides=(2, 2)),
+        LayerSpec("Conv", 24, 48, size=(6, 6), kernel=(3, 3), width=1, width_out=2),
         LayerSpec("ConvTranspose", 8, 8, size=(6, 6), kernel=(2, 2), width=1),
         LayerSpec("MatMul", 10, 7, batch=3),
     ],

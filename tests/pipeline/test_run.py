@@ -78,6 +78,23 @@ def test_a_latency_target_is_met_and_not_far_undercut(model: Path, target: str, 
     assert report.search
 
 
+def test_groups_with_more_outputs_than_inputs_go_whole(tmp_path: Path) -> None:
+    proto = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["": 17]>
+        net (float[1, 3, 16, 16] x) => (float[1, 5, 16, 16] y) {
+            a = Conv(x, first)
+            b = Conv<group = 48, kernel_shape = [3, 3], pads = [1, 1, 1, 1]>(a, each)
+            y = Conv(b, last)
+        }""")
+    rng = np.random.default_rng(0)
+    for name, shape in (("first", (48, 3, 1, 1)), ("each", (96, 1, 3, 3)), ("last", (5, 96, 1, 1))):
+        array = rng.standard_normal(shape).astype(np.float32)
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    onnx.save(proto, tmp_path / "net.onnx")
+    report = onnxprune.prune(tmp_path / "net.onnx", ratio=0.3).report
+    assert report.after.macs < 0.8 * report.before.macs
+
+
 def test_a_target_met_already_changes_nothing(model: Path) -> None:
     result = run(model, Settings(target=parse_latency("1000ms"), device=FakeDevice(by_macs)))
     assert result.report.after.macs == result.report.before.macs

@@ -13,7 +13,7 @@ from onnx2torch.node_converters.registry import add_converter
 from torch import nn
 
 from onnxprune.errors import ConversionError
-from onnxprune.graph import load
+from onnxprune.graph import load, save
 from onnxprune.torch_bridge import compare, read_weights, to_torch
 
 
@@ -62,6 +62,21 @@ def test_a_shared_initializer_is_one_parameter():
     assert list(module.weight_names.values()) == ["w"]
     assert len(list(module.parameters())) == 1
     assert compare(module, model, {"x": array(1, 3, 5, 5)}).relative < 1e-5
+
+
+def test_a_large_table_of_integers_is_read_from_the_models_file(tmp_path):
+    table = np.random.default_rng(0).integers(1, 17, 5000)
+    model = parse(
+        """agraph (float[2, 16] x, int64[5000] table, int64[1] one) => (float[2, 5000] y) {
+            i = Sub (table, one)
+            y = Gather <axis = 1> (x, i)
+        }""",
+        table=table,
+        one=np.array([1]),
+    )
+    save(model, tmp_path / "model.onnx")
+    loaded = load(tmp_path / "model.onnx")
+    assert compare(to_torch(loaded), loaded, {"x": array(2, 16)}).relative == 0
 
 
 def test_an_initializer_that_is_computed_with_first_is_trained_itself():
