@@ -21,11 +21,14 @@ _PARAMETERS = {
     "ConvTranspose": (1, 2),
     "Einsum": (0, 1, 2),
     "Gemm": (0, 1, 2),
+    "GRU": (1, 2, 3),
     "GroupNormalization": (1, 2),
     "InstanceNormalization": (1, 2),
+    "LSTM": (1, 2, 3),
     "LayerNormalization": (1, 2),
     "MatMul": (0, 1),
     "PRelu": (1,),
+    "RNN": (1, 2, 3),
 }
 # The rank that a bias has at least when it is added to such an operator's result.
 _BIASED = {"MatMul": 1, "Conv": 3, "ConvTranspose": 3}

@@ -39,6 +39,38 @@ def _gemm(opset):
         yield Case([array(3, 5), weights(5, 4)], {"alpha": 3.0})
 
 
+def _recurrence(directions: int, gates: int, hidden: int = 5, channels: int = 4) -> list:
+    shapes = ((gates * hidden, channels), (gates * hidden, hidden), (2 * gates * hidden,))
+    return [weights(directions, *shape, seed=seed) for seed, shape in enumerate(shapes)]
+
+
+SEQUENCE = array(6, 2, 4)
+
+
+@cases("LSTM")
+def _lstm(opset):
+    yield Case([SEQUENCE, *_recurrence(1, 4)], {"hidden_size": 5}, outputs=3)
+    yield Case([SEQUENCE, *_recurrence(1, 4)[:2]], {"hidden_size": 5, "direction": "reverse"}, outputs=2)
+    states = [None, array(2, 2, 5), array(2, 2, 5, seed=1)]
+    both = {"hidden_size": 5, "direction": "bidirectional"}
+    yield Case([SEQUENCE, *_recurrence(2, 4), *states], both, outputs=3)
+
+
+@cases("GRU")
+def _gru(opset):
+    usual = {"hidden_size": 5, "linear_before_reset": 1}
+    yield Case([SEQUENCE, *_recurrence(1, 3)], usual, outputs=2)
+    yield Case([SEQUENCE, *_recurrence(1, 3), None, array(1, 2, 5)], usual | {"direction": "reverse"}, outputs=2)
+    yield Case([SEQUENCE, *_recurrence(2, 3)], usual | {"direction": "bidirectional"})
+
+
+@cases("RNN")
+def _rnn(opset):
+    yield Case([SEQUENCE, *_recurrence(1, 1)], {"hidden_size": 5}, outputs=2)
+    both = {"hidden_size": 5, "direction": "bidirectional", "activations": ["Relu", "Relu"]}
+    yield Case([SEQUENCE, *_recurrence(2, 1)], both, outputs=2)
+
+
 @cases("MatMul")
 def _matmul(opset):
     yield Case([array(2, 3, 5), weights(5, 4)])
