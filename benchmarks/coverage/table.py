@@ -17,8 +17,8 @@ accumulates that removable channels take part in. *Left*: MACs, and latency (onn
 original), after `onnxprune prune --ratio 0.3 --importance l2`. *Error*: largest difference between the pruned network
 and the original with these channels silenced. *Trains*: converted to PyTorch, one step, weights that got a gradient.
 The other tools remove 30 % too (benchmarks/coverage/peers.py): share of the latency that is left, or why there is no
-result. Where a cell or a network is missing, it was not run yet. The shares below are of those that ended: what "took
-more than" its time limit (240 or 600 s, on a core that was shared with other work) counts as failed, not as pruned.
+result. Where a cell or a network is missing, it was not run yet. What "took more than" its time limit (600 s, on a core
+that was shared with other work) counts as failed. Rows were made over several commits, as the tool grew.
 """
 
 
@@ -31,29 +31,37 @@ def write(results: dict[str, Any], path: Path) -> None:
 
 
 def summary(ours: dict[str, Any], peers: dict[str, Any]) -> list[str]:
-    """Count what came out."""
-    loaded = {key: row for key, row in ours.items() if "coverage" in row}
-    pruned = [row for row in loaded.values() if "verified_error" in row]
+    """Count what came out, for each exporter, and beside the other tools."""
+    exporters = sorted({key.rsplit(" ", 1)[1] for key in ours}, reverse=True)
+    lines = []
+    for exporter in exporters:
+        files = {key: row for key, row in ours.items() if key.endswith(f" {exporter}")}
+        lines += ["", f"As the {exporter} exporter writes them:", "", *counted(files)]
+    both = [key for key in peers if "verified_error" in ours.get(key, {})]
+    if both:
+        counts = {tool: sum(good(peers[key].get(tool, {})) for key in both) for tool in TOOLS}
+        mine = sum(ours[key]["verified_error"] <= TOLERANCE and ours[key]["latency"] < FASTER for key in both)
+        listed = ", ".join(f"{tool} {count}" for tool, count in counts.items())
+        lines += ["", f"Beside the other tools, on {len(both)} files that all were given:", ""]
+        lines += [f"- Right and faster: onnxprune {mine}, {listed}.", *grouping(ours, peers, both)]
+    return lines
+
+
+def counted(ours: dict[str, Any]) -> list[str]:
+    """Count what came out of our rows."""
+    loaded = [row for row in ours.values() if "coverage" in row]
+    pruned = [row for row in loaded if "verified_error" in row]
     right = sum(row["verified_error"] <= TOLERANCE for row in pruned)
     trains = sum(bool(row.get("trained")) for row in pruned)
-    lines = [
-        f"- {len({key.rsplit(' ', 1)[0] for key in loaded})} networks, {len(loaded)} files; "
-        f"{sum('export_failed' in row for row in ours.values())} could not be exported, "
+    return [
+        f"- {len(loaded)} networks; {sum('export_failed' in row for row in ours.values())} could not be exported, "
         f"{sum('failed' in row for row in ours.values())} failed here.",
-        f"- {share(sum(row['coverage'] > COVERED for row in loaded.values()), len(loaded))} have more than "
+        f"- {share(sum(row['coverage'] > COVERED for row in loaded), len(loaded))} have more than "
         f"{COVERED:.0%} of their MACs prunable.",
         f"- {share(right, len(pruned))} of the pruned are proved right, "
         f"{share(sum(row['latency'] < FASTER for row in pruned), len(pruned))} became faster.",
         f"- {share(trains, len(pruned))} convert to PyTorch and train.",
     ]
-    both = [key for key in peers if "verified_error" in ours.get(key, {}) and "failed" not in peers[key]]
-    if both:
-        counts = {tool: sum(good(peers[key].get(tool, {})) for key in both) for tool in TOOLS}
-        mine = sum(ours[key]["verified_error"] <= TOLERANCE and ours[key]["latency"] < FASTER for key in both)
-        listed = ", ".join(f"{tool} {count}" for tool, count in counts.items())
-        lines.append(f"- Right and faster, of {len(both)} files that all tools were given: onnxprune {mine}, {listed}.")
-        lines += grouping(ours, peers, both)
-    return lines
 
 
 def grouping(ours: dict[str, Any], peers: dict[str, Any], both: list[str]) -> list[str]:
