@@ -322,6 +322,29 @@ ROWS: dict[str, Row] = {
     ),
     "SpaceToDepth": Row("a = SpaceToDepth<blocksize = 2>(h)", read=32),
     "Attention": Row("a = Attention(h, h, h)", opset=23),
+    "Attention among positions": Row(
+        "t = Transpose<perm = [0, 2, 1, 3]>(h)\nb = Attention(t, t, t)\na = Transpose<perm = [0, 2, 1, 3]>(b)",
+        units=0,
+        opset=23,
+    ),
+    "Attention of positions": Row(
+        "t = Transpose<perm = [0, 2, 1, 3]>(h)\nb = Attention(t, k, k)\na = Transpose<perm = [0, 2, 1, 3]>(b)",
+        constants={"k": (2, 6, 5, 6)},
+        opset=23,
+    ),
+    "Attention of positions in order": Row(
+        "t = Transpose<perm = [0, 2, 1, 3]>(h)\nb = Attention<is_causal = 1>(t, k, k)\n"
+        "a = Transpose<perm = [0, 2, 1, 3]>(b)",
+        units=0,
+        constants={"k": (2, 6, 5, 6)},
+        opset=23,
+    ),
+    "Attention of masked positions": Row(
+        "t = Transpose<perm = [0, 2, 1, 3]>(h)\nb = Attention(t, k, k, m)\na = Transpose<perm = [0, 2, 1, 3]>(b)",
+        units=0,
+        constants={"k": (2, 6, 5, 6), "m": (8, 5)},
+        opset=23,
+    ),
     "Einsum": Row('b = Einsum<equation = "nchw->nc">(h)\ny = MatMul(b, w)', constants={"w": (8, 5)}),
     "Einsum that sums over channels": Row(
         'b = Einsum<equation = "nchw->nhw">(h)\na = Unsqueeze(b, u)', constants={"u": ints(1)}, read=1

@@ -6,6 +6,7 @@ import math
 
 import onnx_ir as ir
 
+from onnxprune.channels import hints
 from onnxprune.channels.labels import Axes, Labels, dims
 from onnxprune.channels.map import Axis
 from onnxprune.channels.ops.rules import named
@@ -28,9 +29,10 @@ def attention(node: ir.Node, labels: Labels) -> None:
     queries, keys, values = (_split(node, labels, index, size or []) for index, size in enumerate(sizes))
     entries = labels.tie(queries[3], keys[3], f"{named(node)} multiplies them with fixed entries")
     labels.contract(node, _QUERIES, len(dims(node.inputs[0])) - 1)  # type: ignore[arg-type]
+    positions = _positions(node, labels, (queries[2], keys[2], values[2]))
     heads = _tied_heads(node, labels, [queries[1], keys[1], values[1]], sizes)
     labels.attention[str(node.name)] = [axis for axis in (heads, entries, values[3]) if axis is not None]
-    out: Axes = (queries[0], heads, queries[2], values[3])
+    out: Axes = (queries[0], heads, positions, values[3])
     if len(dims(node.outputs[0])) == 3:
         batch, head_count, length, _ = sizes[_QUERIES] or [None] * 4
         width = (sizes[_VALUES] or [None] * 4)[3]
@@ -78,6 +80,19 @@ def _tied_heads(node: ir.Node, labels: Labels, heads: list[Axis], sizes: list[li
     if mask is not None and len(dims(mask)) == 4 and dims(mask)[1] != 1:
         tied = labels.tie(tied, labels.of(mask)[1], reason)
     return tied
+
+
+def _positions(node: ir.Node, labels: Labels, axes: tuple[Axis, Axis, Axis]) -> Axis:
+    """Fix the positions of keys and values, and those of queries where a mask counts them; they pass else."""
+    queries, *weighed = axes
+    for axis in weighed:
+        labels.pin(axis, f"{named(node)} weighs them by a Softmax")
+    masked = len(node.inputs) > _MASK and node.inputs[_MASK] is not None
+    causal = node.attributes.get_int("is_causal", 0) > 0
+    if masked or causal:
+        labels.pin(queries, f"{named(node)} has a mask for their positions", hints.POSITIONS)
+        return None
+    return queries
 
 
 def _product(a: int | str | None, b: int | str | None) -> int | None:
