@@ -232,7 +232,8 @@ def _training_s(trial: Trial, data: DataSplits, training: DistillConfig) -> floa
 
     run(1)
     one_s, three_s = seconds(lambda: run(1)), seconds(lambda: run(3))
-    step_s = max(three_s - one_s, 0.0) / (2 * _STEPS)
+    # Short trainings can take as long as longer ones where others use the machine.
+    step_s = (three_s - one_s) / (2 * _STEPS) if three_s > one_s else one_s / _STEPS
     steps = len(data.train) // batch
     epochs = sum(one.planned_epochs(steps) for one in stage_trainings(training, trial.stages) if one is not None)
     macs_of = trial.problem.paper.macs_of
