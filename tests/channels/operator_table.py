@@ -249,6 +249,14 @@ ROWS: dict[str, Row] = {
     "Gather one": Row(
         "b = Gather<axis = 1>(h, i)\na = Unsqueeze(b, u)", units=7, constants={"i": np.int64(3), "u": ints(1)}, read=1
     ),
+    "Gather by what channels hold": Row(
+        "i = Cast<to = 7>(h)\nb = Gather(v, i)\na = Cast<to = 1>(b)", units=0, constants={"v": ints(5, 3)}
+    ),
+    "GatherND by what channels hold": Row(
+        "i = Cast<to = 7>(h)\nj = Unsqueeze(i, u)\nb = GatherND(v, j)\na = Cast<to = 1>(b)",
+        units=0,
+        constants={"v": ints(5, 3), "u": ints(4)},
+    ),
     "GatherND": Row(
         "t = Transpose<perm = [2, 3, 0, 1]>(h)\nb = GatherND(t, i)\na = Transpose<perm = [2, 3, 0, 1]>(b)",
         constants={"i": np.array([[[0, 1], [5, 2]], [[3, 3], [1, 0]], [[2, 4], [4, 4]]], np.int64)},

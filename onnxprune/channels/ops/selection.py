@@ -142,6 +142,8 @@ def gather(node: ir.Node, labels: Labels) -> None:
     index_rank = len(dims(indices))
     picked: tuple[Axis, ...] = (None,) * index_rank
     labelled = axes[axis]
+    if not indices.is_initializer():
+        labels.pin_all([indices], f"{named(node)} picks by them")
     if labelled is not None:
         constant = known is not None and all(e is not None for e in known.flat)
         if constant and index_rank == 1:
@@ -184,9 +186,11 @@ def gather_nd(node: ir.Node, labels: Labels) -> None:
     pointed = tuples[-1] if tuples else None
     if not isinstance(pointed, int):
         labels.pin_all([data], f"{named(node)} picks them by indices that are not known beforehand", hints.SIZES)
-        labels.set(node.outputs[0], ())
+        labels.set(node.outputs[0], (None,) * len(dims(node.outputs[0])))
         return
     behind = shared + pointed
+    if not indices.is_initializer():
+        labels.pin_all([indices], f"{named(node)} picks by them")
     for axis in axes[:behind]:
         labels.pin(axis, f"{named(node)} picks them by indices")
     for position, axis in enumerate(axes):
