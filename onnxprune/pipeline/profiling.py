@@ -87,7 +87,7 @@ def profiled(network: Network, bench: Bench, budget_s: float | None = None) -> P
     """
     observer = bench.observer
     named = layer_specs(network.model, network.shapes, network.channels)
-    table = bench.device.layer_costs(bench.options)
+    table = bench.costs
     observer.stage("measuring the model")
     start = time.perf_counter()
     original_ms = measure_original(network, bench)
