@@ -26,7 +26,8 @@ METHODS = (
     "rl without labels",
 )
 _KEY = re.compile(
-    r"(?P<network>\S+) (?P<budget>latency|macs) (?P<share>[\d.]+)x (?P<method>.+) seed (?P<seed>\d+)(?P<recipe> by .+)?"
+    r"(?P<network>\S+) (?P<budget>latency|macs) (?P<share>[\d.]+)x (?P<method>.+) seed (?P<seed>\d+)"
+    r"(?P<epochs> \d+ epochs)?(?P<recipe> by .+)?"
 )
 _PEERS = METHODS[:5]
 _ALONE = "predicted from layers alone"
@@ -40,7 +41,7 @@ def read_runs() -> Runs:
     for key, record in json.loads((RESULTS / "allocation.json").read_text()).items():
         match = _KEY.fullmatch(key)
         assert match is not None, key
-        place = match["network"], match["budget"], match["share"]
+        place = match["network"], match["budget"] + (match["epochs"] or ""), match["share"]
         recipes[place][match["method"]][match["recipe"]].append(record)
     return {
         place: defaultdict(list, {method: max(found.values(), key=_accuracy) for method, found in methods.items()})

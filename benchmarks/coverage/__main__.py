@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -72,6 +73,8 @@ def in_a_process(name: str, exporter: str, what: str) -> dict[str, Any]:
     except subprocess.TimeoutExpired:
         return {"failed": f"took more than {LIMIT_S} s"}
     lines = done.stdout.strip().splitlines()
+    if done.returncode == -signal.SIGKILL:
+        return {"failed": "killed: this machine's memory is full"}
     if done.returncode != 0 or not lines:
         return {"failed": (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1][:300]}
     record: dict[str, Any] = json.loads(lines[-1])
