@@ -12,7 +12,11 @@ import pytest
 from onnxprune.channels import analyse, hints, prune, verify
 from onnxprune.channels.registry import known_operators
 from onnxprune.graph import load
-from tests.channels.operator_table import ROWS, build
+from tests.channels.operator_table import ROWS as OPERATORS
+from tests.channels.operator_table import build
+from tests.channels.recurrence_table import RECURRENCES
+
+ROWS = OPERATORS | RECURRENCES
 
 # What this onnxruntime has no kernel for: analysed, but not verified.
 NOT_RUN = {"Swish", "RMSNormalization", "RNN by batches"}
