@@ -57,7 +57,7 @@ def run_one(name: str, exporter: str, what: str) -> dict[str, Any]:
         makers = {
             "onnxsim": lambda: peers.onnxsim(source, result),
             "onnx2torch + torch-pruning": lambda: peers.through_onnx2torch(source, inputs, result),
-            "torch-pruning": lambda: peers.torch_pruning(network, inputs, result),
+            "torch-pruning": lambda: peers.torch_pruning(network, inputs, source, result),
         }
         try:
             return makers[what]() | peers.judge(source, result)

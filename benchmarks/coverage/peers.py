@@ -21,8 +21,11 @@ from benchmarks.coverage.ours import SHARE, latency_ratio
 from onnxprune.graph import graph_cost, load, save
 
 
-def torch_pruning(network: nn.Module, inputs: tuple[Tensor, ...], path: Path) -> dict[str, Any]:
-    """Prune a PyTorch network and export it; the seconds that finding its groups takes are returned too."""
+def torch_pruning(network: nn.Module, inputs: tuple[Tensor, ...], source: Path, path: Path) -> dict[str, Any]:
+    """Prune a PyTorch network and export it with the input names of the source file.
+
+    The seconds that finding its groups takes are returned too.
+    """
     import torch_pruning as tp
 
     before = [tuple(o.shape) for o in outputs_of(network, inputs)]
@@ -41,7 +44,8 @@ def torch_pruning(network: nn.Module, inputs: tuple[Tensor, ...], path: Path) ->
     after = [tuple(o.shape) for o in outputs_of(network, inputs)]
     if after != before:
         raise RuntimeError(f"wrong: outputs of shape {after} instead of {before}")
-    torch.onnx.export(network, inputs, str(path), opset_version=17, dynamo=False)
+    names = [value.name for value in onnx.load(source, load_external_data=False).graph.input]
+    torch.onnx.export(network, inputs, str(path), input_names=names, opset_version=17, dynamo=False)
     return {"grouping_s": round(seconds, 3), "groups": groups}
 
 
@@ -59,7 +63,7 @@ def through_onnx2torch(source: Path, inputs: tuple[Tensor, ...], path: Path) -> 
 
     clean = path.with_suffix(".clean.onnx")
     save(load(source), clean)
-    return torch_pruning(convert(str(clean)).eval(), inputs, path)
+    return torch_pruning(convert(str(clean)).eval(), inputs, source, path)
 
 
 def judge(source: Path, result: Path) -> dict[str, Any]:
