@@ -1,6 +1,6 @@
 """Which networks can be pruned, are proved right, become faster and can be trained: ours and other tools.
 
-    python -m benchmarks.coverage [--only PART_OF_A_NAME ...] [--exporters torchscript dynamo] [--what ours peers]
+    python -m benchmarks.coverage [--only PART_OF_A_NAME ...] [--exporters torchscript dynamo] [--what ours ...]
 
 Every network runs in a process of its own, and so does every other tool on it, with a time limit; what is in the
 results already is not run again. `python -m benchmarks.coverage --table` writes docs/COVERAGE.md. Needs the packages of
@@ -21,6 +21,7 @@ from typing import Any
 RESULTS = Path("benchmarks/results/coverage.json")
 EXPORTERS = ("torchscript", "dynamo")
 TOOLS = ("torch-pruning", "onnxsim", "onnx2torch + torch-pruning")
+STEPS = ("ours", "peers", "analysis")
 LIMIT_S = 600
 
 
@@ -54,6 +55,8 @@ def run_one(name: str, exporter: str, what: str) -> dict[str, Any]:
             return {"export_failed": f"{type(error).__name__}: {str(error)[:200]}"}
         if what == "ours":
             return ours.check(source, folder)
+        if what == "analysis":
+            return peers.analysis(network, inputs, source)
         makers = {
             "onnxsim": lambda: peers.onnxsim(source, result),
             "onnx2torch + torch-pruning": lambda: peers.through_onnx2torch(source, inputs, result),
@@ -86,7 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="*", default=[""])
     parser.add_argument("--exporters", nargs="*", default=EXPORTERS, choices=EXPORTERS)
-    parser.add_argument("--what", nargs="*", default=("ours", "peers"), choices=("ours", "peers"))
+    parser.add_argument("--what", nargs="*", default=STEPS, choices=STEPS)
     parser.add_argument("--one", nargs=3, metavar=("NAME", "EXPORTER", "WHAT"))
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
@@ -111,7 +114,8 @@ def record_missing(name: str, exporter: str, what: str) -> None:
     """Run one network, unless its result is there."""
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     key = f"{name} {exporter} {what}"
-    if key in results:
+    grouped = "grouping_s" in results.get(f"{name} {exporter} peers", {}).get("torch-pruning", {})
+    if key in results or (what == "analysis" and not grouped):
         return
     if what == "peers":
         results[key] = {tool: in_a_process(name, exporter, tool) for tool in TOOLS}
