@@ -44,7 +44,7 @@ OURS: dict[str, dict[str, Any]] = {
     "rl without labels": {"allocation": "rl"},
 }
 METHODS = (*OURS, "torch-pruning")
-EPOCHS = 4
+SAMPLES, EPOCHS = 10_000, 4
 _BISECTIONS = 7
 
 
@@ -77,7 +77,8 @@ class Job:
     @property
     def recipe(self) -> str:
         """What results of another recipe than the default are marked with."""
-        length = "" if self.epochs == EPOCHS else f" {self.epochs} epochs"
+        length = "" if self.samples == SAMPLES else f" {self.samples} images"
+        length += "" if self.epochs == EPOCHS else f" {self.epochs} epochs"
         return length + ("" if self.learning_rate is None else f" by {self.optimizer} {self.learning_rate:g}")
 
     def training_images(self) -> dict[str, np.ndarray]:
@@ -283,7 +284,7 @@ def main() -> None:
     parser.add_argument("--budget", default="latency", choices=("latency", "macs"))
     parser.add_argument("--shares", nargs="*", type=float, default=(0.5, 0.33))
     parser.add_argument("--seeds", type=int, nargs="*", default=(0, 1, 2))
-    parser.add_argument("--samples", type=int, default=10_000)
+    parser.add_argument("--samples", type=int, default=SAMPLES)
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--optimizer", default="adamw", choices=("adamw", "sgd"))
     parser.add_argument("--learning-rate", type=float)

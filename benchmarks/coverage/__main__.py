@@ -77,7 +77,7 @@ def in_a_process(name: str, exporter: str, what: str) -> dict[str, Any]:
         return {"failed": f"took more than {LIMIT_S} s"}
     lines = done.stdout.strip().splitlines()
     if done.returncode == -signal.SIGKILL:
-        return {"failed": "killed: this machine's memory is full"}
+        return {"failed": "killed by the system, as when memory is full"}
     if done.returncode != 0 or not lines:
         return {"failed": (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1][:300]}
     record: dict[str, Any] = json.loads(lines[-1])

@@ -18,7 +18,8 @@ import onnxruntime as ort
 import torch
 from torch import Tensor, nn
 
-from benchmarks.coverage.ours import SHARE, latency_ratio, permitted
+from benchmarks.coverage.ours import SHARE, latency_ratio
+from onnxprune.channels import permitted
 from onnxprune.graph import graph_cost, load, save
 
 Result = TypeVar("Result")

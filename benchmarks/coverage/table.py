@@ -19,7 +19,9 @@ and the original with these channels silenced. *Trains*: converted to PyTorch, o
 The other tools remove 30 % too (benchmarks/coverage/peers.py), and none is told about the architecture: share of the
 latency that is left, or why there is no result. That theirs is right is not checked beyond the outputs' shapes. Where a
 cell or a network is missing, it was not run yet. What "took more than" its time limit (600 s, on a core that was shared
-with other work) counts as failed. Rows were made over several commits, as the tool grew.
+with other work) counts as failed, and so does what was killed for memory ("exit code -9": 24 GB, shared too) or found
+no more ("MemoryError": 12 or 16 GB): nine cells, none of them ours. Rows were made over several
+commits, as the tool grew.
 """
 
 
