@@ -59,13 +59,17 @@ def count_groups(network: nn.Module, inputs: tuple[Tensor, ...]) -> int:
 
 
 def analysis(network: nn.Module, inputs: tuple[Tensor, ...], source: Path) -> dict[str, Any]:
-    """Time Torch-Pruning's graph and groups, and our loading and analysis of the file, in turns; the least of three."""
-    rounds = [
-        (seconds_of(lambda: permitted(load(source)))[0], seconds_of(lambda: count_groups(network, inputs))[0])
-        for _ in range(3)
-    ]
-    ours, theirs = (round(min(seconds), 4) for seconds in zip(*rounds, strict=True))
-    return {"ours_s": ours, "torch-pruning_s": theirs}
+    """Time Torch-Pruning's graph and groups, and our reading and analysis of the file, in turns; the least of three.
+
+    Torch-Pruning starts from a network in memory, as our analysis does once the file is read.
+    """
+    rounds = []
+    for _ in range(3):
+        reading, model = seconds_of(lambda: load(source))
+        analysing = seconds_of(lambda model=model: permitted(model))[0]
+        rounds.append((reading + analysing, analysing, seconds_of(lambda: count_groups(network, inputs))[0]))
+    whole, alone, theirs = (round(min(seconds), 4) for seconds in zip(*rounds, strict=True))
+    return {"ours_s": whole, "analysis_s": alone, "torch-pruning_s": theirs}
 
 
 def seconds_of(work: Callable[[], Result]) -> tuple[float, Result]:

@@ -69,11 +69,13 @@ def counted(ours: dict[str, Any]) -> list[str]:
 
 def grouping(results: dict[str, Any]) -> str:
     """Compare the time that finding the groups takes."""
-    pairs = [(row["ours_s"], row["torch-pruning_s"]) for key, row in results.items() if key.endswith(" analysis")]
-    quicker = sum(mine < theirs for mine, theirs in pairs)
+    timed = [row for key, row in results.items() if key.endswith(" analysis")]
+    alone = sum(row["analysis_s"] < row["torch-pruning_s"] for row in timed)
+    whole = sum(row["ours_s"] < row["torch-pruning_s"] for row in timed)
     return (
-        f"- Loading the file and its analysis are quicker than Torch-Pruning's graph and groups on {quicker} of the "
-        f"{len(pairs)} networks that it takes (in turns in one process, the least of three)."
+        f"- The analysis of the network is quicker than Torch-Pruning's graph and groups on {alone} of the {len(timed)} "
+        f"networks that it takes, reading and checking the file and its analysis together on {whole} (in turns in one "
+        "process, the least of three; Torch-Pruning's network is in memory before)."
     )
 
 

@@ -93,19 +93,28 @@ def _check_versions(model: ir.Model, path: Path) -> None:
 
 def _check_external_data(model: ir.Model, path: Path) -> None:
     folder = path.resolve().parent
+    sizes: dict[str, int] = {}
     for value in model.graph.initializers.values():
         tensor = value.const_value
         if not isinstance(tensor, ir.ExternalTensor):
             continue
         where = f"external data of tensor '{value.name}' of '{path}'"
-        data = (folder / tensor.location).resolve()
-        if not data.is_relative_to(folder):
-            raise ModelFileError(f"{where} points outside the model's folder ('{tensor.location}'); refused")
-        if not data.is_file():
-            raise ModelFileError(f"{where} is missing: no file '{data}'. Keep it beside the model")
+        location = str(tensor.location)
+        if location not in sizes:
+            sizes[location] = _external_size(folder, location, where)
         end = (tensor.offset or 0) + (tensor.length or tensor.nbytes)
-        if data.stat().st_size < end or (tensor.length is not None and tensor.length < tensor.nbytes):
-            raise ModelFileError(f"{where} is truncated: '{data}' is shorter than the {end} bytes it needs")
+        if sizes[location] < end or (tensor.length is not None and tensor.length < tensor.nbytes):
+            raise ModelFileError(f"{where} is truncated: '{folder / location}' is shorter than the {end} bytes it needs")
+
+
+def _external_size(folder: Path, location: str, where: str) -> int:
+    """Return the bytes of a file of weights, after checking that it lies in the model's folder."""
+    data = (folder / location).resolve()
+    if not data.is_relative_to(folder):
+        raise ModelFileError(f"{where} points outside the model's folder ('{location}'); refused")
+    if not data.is_file():
+        raise ModelFileError(f"{where} is missing: no file '{data}'. Keep it beside the model")
+    return data.stat().st_size
 
 
 def _check_weights(model: ir.Model, path: Path) -> None:
