@@ -20,7 +20,7 @@ The other tools remove 30 % too (benchmarks/coverage/peers.py), and none is told
 latency that is left, or why there is no result. That theirs is right is not checked beyond the outputs' shapes. Where a
 cell or a network is missing, it was not run yet. What "took more than" its time limit (600 s, on a core that was shared
 with other work) counts as failed, and so does what was killed for memory ("exit code -9": 24 GB, shared too) or found
-no more ("MemoryError": 12 or 16 GB): nine cells, none of them ours. Rows were made over several
+no more ("MemoryError": 12 to 16 GB): ten cells, none of them ours. Rows were made over several
 commits, as the tool grew.
 """
 
@@ -73,7 +73,7 @@ def grouping(results: dict[str, Any]) -> str:
     alone = sum(row["analysis_s"] < row["torch-pruning_s"] for row in timed)
     whole = sum(row["ours_s"] < row["torch-pruning_s"] for row in timed)
     return (
-        f"- The analysis of the network is quicker than Torch-Pruning's graph and groups on {alone} of the {len(timed)} "
+        f"- The analysis is quicker than Torch-Pruning's graph and groups on {alone} of the {len(timed)} "
         f"networks that it takes, reading and checking the file and its analysis together on {whole} (in turns in one "
         "process, the least of three; Torch-Pruning's network is in memory before)."
     )

@@ -104,7 +104,9 @@ def _check_external_data(model: ir.Model, path: Path) -> None:
             sizes[location] = _external_size(folder, location, where)
         end = (tensor.offset or 0) + (tensor.length or tensor.nbytes)
         if sizes[location] < end or (tensor.length is not None and tensor.length < tensor.nbytes):
-            raise ModelFileError(f"{where} is truncated: '{folder / location}' is shorter than the {end} bytes it needs")
+            raise ModelFileError(
+                f"{where} is truncated: '{folder / location}' is shorter than the {end} bytes it needs"
+            )
 
 
 def _external_size(folder: Path, location: str, where: str) -> int:

@@ -18,6 +18,7 @@ from onnxprune.healing.moments import (
     Samples,
     collect_moments,
     heal_weights,
+    solving_macs,
     wanted_positions,
 )
 from onnxprune.healing.solve import correction
@@ -37,5 +38,6 @@ __all__ = [
     "positions_of",
     "requantised",
     "solvable_layers",
+    "solving_macs",
     "wanted_positions",
 ]

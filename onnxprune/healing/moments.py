@@ -96,6 +96,14 @@ def wanted_positions(inputs: int) -> int:
     return int(np.clip(_POSITIONS_PER_INPUT * inputs, _FEWEST_POSITIONS, _MOST_POSITIONS))
 
 
+def solving_macs(model: ir.Model) -> float:
+    """Return the MACs of solving every layer once: n positions of k inputs take n k^2 / 2 + k^3 / 3."""
+    inputs = np.array([_inputs(model, layer) for layer in solvable_layers(model)], dtype=float)
+    inputs = inputs[inputs <= MOST_INPUTS]
+    positions = np.array([wanted_positions(int(count)) for count in inputs])
+    return float((positions * inputs**2 / 2 + inputs**3 / 3).sum())
+
+
 def _run_moments(model: ir.Model, layers: list[Layer], batches: Sequence[Samples], seed: int) -> dict[str, Moment]:
     names = list(dict.fromkeys(name for layer in layers for name in (layer.source, layer.target)))
     values_of = open_values(model, names)

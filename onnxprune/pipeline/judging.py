@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from onnxprune.channels import prune
 from onnxprune.graph import graph_cost, is_quantised, to_bytes, twin_of
-from onnxprune.healing import Samples, collect_moments, heal_weights, healed_as_floats
+from onnxprune.healing import Samples, collect_moments, heal_weights, healed_as_floats, solving_macs
 from onnxprune.latency import predictor
 from onnxprune.pipeline.prepare import Network, runnable
 from onnxprune.search import Verdict, keep_mask
@@ -35,6 +35,8 @@ _LOOK_MACS, _LOOK_SAMPLES = 5e11, (256, 2048)
 _HEALING_MACS, _HEALING_SAMPLES = 3e11, (64, 512)
 # The final network's ranges of activations are taken on all of these; a candidate's on few, which rank it as well.
 _RANGE_SAMPLES = 64
+# Solved on these, structures rank as they do solved on all.
+_DRAFT_SAMPLES = 128
 _BATCH = 64
 # PyTorch holds some activations of two networks at once.
 _FINAL_BYTES = 1 << 30
@@ -48,9 +50,10 @@ class Subjects:
         network: The original.
         scores: Importance of every unit, shape (units,).
         data: The evaluation samples, never of the test part.
-        heal: How candidates are healed; None: not at all.
+        heal: How candidates are healed first; None: not at all.
         original: What candidates are compared with, where that is not `network`.
         finish: What the final network gets beyond `heal`, before any training; None: nothing.
+        draft: What candidates get beyond `heal` when they are judged; None: nothing.
     """
 
     network: Network
@@ -59,6 +62,7 @@ class Subjects:
     heal: Heal | None
     original: Network | None = None
     finish: Heal | None = None
+    draft: Heal | None = None
 
 
 def candidate_healer(network: Network, data: Dataset, seed: int) -> Heal:
@@ -78,7 +82,7 @@ def candidate_healer(network: Network, data: Dataset, seed: int) -> Heal:
 
     if twin is None:
         return heal
-    few = batches[: max(_RANGE_SAMPLES // batch_size(network), 1)]
+    few = few_batches(network, batches)
     return lambda pruned, keep: healed_as_floats(pruned, lambda floats: heal(floats, keep), few)
 
 
@@ -86,6 +90,11 @@ def healing_batches(network: Network, data: Dataset, seed: int) -> Sequence[Samp
     """Draw the samples that weights are solved on, and that scales of integers follow."""
     samples = data.subset(healing_samples(network), seed)
     return list(samples.batches(batch_size(network), drop_last=True))
+
+
+def few_batches(network: Network, batches: Sequence[Samples]) -> Sequence[Samples]:
+    """Return as many of the batches as a candidate's ranges of activations are taken on."""
+    return batches[: max(_RANGE_SAMPLES // batch_size(network), 1)]
 
 
 class HealedJudge:
@@ -132,8 +141,12 @@ class HealedJudge:
         """Open a candidate, or find it open from its first look."""
         key = counts.tobytes()
         if key not in self._open:
-            keep = keep_mask(self._subjects.network.channels, self._subjects.scores, counts)
-            self._open[key] = self._predict(self._healed(keep))
+            keep, draft = (
+                keep_mask(self._subjects.network.channels, self._subjects.scores, counts),
+                self._subjects.draft,
+            )
+            healed = self._healed(keep)
+            self._open[key] = self._predict(healed if draft is None else draft(healed, keep))
             if len(self._open) > self._most_open:
                 self._open.popitem(last=False)
         return self._open[key]
@@ -161,6 +174,17 @@ def evaluation_samples(network: Network) -> int:
 def healing_samples(network: Network) -> int:
     """Say on how many samples weights are solved."""
     return _samples(network, _HEALING_MACS, _HEALING_SAMPLES)
+
+
+def draft_samples(network: Network) -> int | None:
+    """Say on how many samples candidates are healed as the final network is; None where that costs more than judging.
+
+    Layers that make up for what the layers before them have changed save far more of some structures than of others: of
+    a ResNet-56, two of 84 % and 86 % before that had 87 % and 93 % after it.
+    """
+    running = 2 * _DRAFT_SAMPLES * _sample_macs(network)
+    judging = evaluation_samples(network) * _sample_macs(network)
+    return _DRAFT_SAMPLES if solving_macs(network.model) + running <= judging else None
 
 
 def final_samples(network: Network) -> int:

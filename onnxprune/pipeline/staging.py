@@ -32,7 +32,7 @@ from onnxprune.pipeline.stages import (
     stage_targets,
 )
 from onnxprune.pipeline.structure import Structure, find_structure
-from onnxprune.pipeline.training import Lesson, Trained, final_healer, heal, train
+from onnxprune.pipeline.training import Lesson, Trained, draft_healer, final_healer, heal, train
 from onnxprune.progress import Observer
 from onnxprune.search import (
     UNITS,
@@ -206,8 +206,9 @@ class Staging:
             heals = self.settings.heal
             heal_candidate = candidate_healer(network, data.train, seed) if heals else None
             finish = final_healer(network, data.train, seed) if heals else None
+            draft = draft_healer(network, data.train, seed) if heals else None
             evaluation = data.val.subset(evaluation_samples(network), seed)
-            return HealedJudge(Subjects(network, scores, evaluation, heal_candidate, self._network, finish))
+            return HealedJudge(Subjects(network, scores, evaluation, heal_candidate, self._network, finish, draft))
 
         return RecordedJudge(make, self._directory.journal, stage.number, clock)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +14,14 @@ from onnxprune.errors import ConversionError
 from onnxprune.graph import in_float32, is_quantised, load, random_inputs, save, twin_of
 from onnxprune.healing import healed_as_floats, solvable_layers
 from onnxprune.pipeline.directory import StageFiles
-from onnxprune.pipeline.judging import Heal, candidate_healer, final_samples, healing_batches
+from onnxprune.pipeline.judging import (
+    Heal,
+    candidate_healer,
+    draft_samples,
+    few_batches,
+    final_samples,
+    healing_batches,
+)
 from onnxprune.pipeline.prepare import Network
 from onnxprune.pipeline.structure import Structure
 from onnxprune.progress import Observer
@@ -20,6 +29,7 @@ from onnxprune.training import Dataset, DataSplits, DistillConfig, EpochRecord, 
 
 if TYPE_CHECKING:
     from onnxprune.torch_bridge import OnnxModule
+    from onnxprune.training import Matcher
 
 # Rounding differs between PyTorch's and onnxruntime's kernels; anything beyond this is a wrong conversion.
 EXPORT_TOLERANCE = 1e-3
@@ -203,51 +213,72 @@ def _matched(lesson: Lesson, pruned: ir.Model, seed: int, observer: Observer) ->
     return student, own
 
 
+def _matcher(network: Network, own: OnnxModule, data: Dataset, seed: int, most: int | None = None) -> Matcher:
+    """Note what the layers of a network give, so that those of pruned ones can be solved again in order."""
+    from onnxprune.training import Matcher, Refit, kept_rows
+
+    whole = np.ones(network.channels.unit_count, dtype=bool)
+    layers = kept_rows(network.model, network.channels, whole, own)
+    parameters = {initializer: name for name, initializer in own.weight_names.items()}
+    found = (layer for layer in solvable_layers(network.model) if layer.weight in parameters)
+    refit = Refit({parameters[layer.weight]: layer for layer in found}, seed)
+    samples = data.subset(min(final_samples(network), most or sys.maxsize), seed)
+    return Matcher(own, layers, samples, batch_size=len(samples), refit=refit)
+
+
 def _match(
     student: OnnxModule, own: OnnxModule, network: Network, keep: np.ndarray, *, data: Dataset, seed: int
 ) -> None:
     """Solve the student's layers again, in the order they run, and give its channels the original's statistics."""
-    from onnxprune.training import Refit, kept_rows, match_statistics
+    from onnxprune.training import kept_rows
 
     kept = kept_rows(network.model, network.channels, keep, own)
-    parameters = {initializer: name for name, initializer in own.weight_names.items()}
-    found = (layer for layer in solvable_layers(network.model) if layer.weight in parameters)
-    refit = Refit({parameters[layer.weight]: layer for layer in found}, seed)
-    samples = data.subset(final_samples(network), seed)
-    match_statistics(student, own, kept, samples, batch_size=len(samples), refit=refit)
+    _matcher(network, own, data, seed).correct(student, kept)
 
 
-def final_healer(network: Network, data: Dataset, seed: int) -> Heal | None:
+def final_healer(network: Network, data: Dataset, seed: int, most: int | None = None) -> Heal | None:
     """Return what finishes the healing of a candidate, as the final network gets it.
 
     Args:
         network: The network that is pruned.
         data: Calibration samples are drawn of these; labels are not used.
         seed: Seed of the samples and positions.
+        most: Samples, at most; None: as many as the final network gets.
 
     Returns:
         The healing; None of an int8 network that stands for no float one, which has none.
     """
     if not is_quantised(network.model):
-        return _finisher(network, data, seed)
+        return _finisher(network, data, seed, most)
     twin = twin_of(network.model)
     if twin is None:
         return None
-    finish = _finisher(replace(network, model=twin.model), data, seed)
+    finish = _finisher(replace(network, model=twin.model), data, seed, most)
     batches = healing_batches(network, data, seed)
+    if most is not None:
+        batches = few_batches(network, batches)
     return lambda pruned, keep: healed_as_floats(pruned, lambda floats: finish(floats, keep), batches)
 
 
-def _finisher(network: Network, data: Dataset, seed: int) -> Heal:
-    from onnxprune.torch_bridge import to_torch, write_weights
+def draft_healer(network: Network, data: Dataset, seed: int) -> Heal | None:
+    """Return the same on fewer samples, for candidates that are judged; None where that costs more than judging."""
+    samples = draft_samples(network)
+    return None if samples is None else final_healer(network, data, seed, samples)
 
-    originals: list[OnnxModule] = []
+
+def _finisher(network: Network, data: Dataset, seed: int, most: int | None) -> Heal:
+    from onnxprune.torch_bridge import to_torch, write_weights
+    from onnxprune.training import kept_rows
+
+    @cache
+    def original() -> tuple[OnnxModule, Matcher]:
+        own = to_torch(in_float32(network.model))
+        return own, _matcher(network, own, data, seed, most)
 
     def finish(pruned: ir.Model, keep: np.ndarray) -> ir.Model:
-        if not originals:
-            originals.append(to_torch(in_float32(network.model)))
+        own, matcher = original()
         student = to_torch(in_float32(pruned))
-        _match(student, originals[0], network, keep, data=data, seed=seed)
+        matcher.correct(student, kept_rows(network.model, network.channels, keep, own))
         return write_weights(student, pruned)
 
     return finish

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from onnxprune.training.batchnorm import reestimate_batchnorm
     from onnxprune.training.devices import module_predict
     from onnxprune.training.distillation import distil
-    from onnxprune.training.matching import kept_rows, match_statistics
+    from onnxprune.training.matching import Matcher, kept_rows, match_statistics
     from onnxprune.training.refit import Refit
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "DistillConfig",
     "Divergence",
     "EpochRecord",
+    "Matcher",
     "MetricFunction",
     "Metrics",
     "OnEpoch",
@@ -61,6 +62,7 @@ __all__ = [
 ]
 
 _NEED_TORCH = {
+    "Matcher": "matching",
     "kept_rows": "matching",
     "match_statistics": "matching",
     "Refit": "refit",

@@ -16,12 +16,13 @@ from onnxprune.pipeline.judging import (
     Subjects,
     batch_size,
     candidate_healer,
+    draft_samples,
     evaluation_samples,
     reward,
     search_length,
 )
 from onnxprune.pipeline.prepare import Network, read_network
-from onnxprune.pipeline.training import final_healer
+from onnxprune.pipeline.training import draft_healer, final_healer
 from onnxprune.search import full_counts
 from onnxprune.training import DataSplits, Metrics, open_data
 from tests.formats.conversion import quantise
@@ -33,6 +34,22 @@ from tests.residual import residual_cnn
 def network(tmp_path: Path) -> Network:
     onnx.save(small_cnn(), tmp_path / "cnn.onnx")
     return read_network(tmp_path / "cnn.onnx", None, 1)
+
+
+def wide_cnn() -> onnx.ModelProto:
+    """A network of few positions, whose layers take longer to solve than to run."""
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        net (float[n, 256, 4, 4] x) => (float[n, 256, 1, 1] y) {
+            a = Conv <pads = [1, 1, 1, 1]> (x, w1, b1)
+            b = Relu (a)
+            c = Conv <pads = [1, 1, 1, 1]> (b, w2, b2)
+            y = GlobalAveragePool (c)
+        }"""
+    )
+    for name, shape in {"w1": (256, 256, 3, 3), "b1": (256,), "w2": (256, 256, 3, 3), "b2": (256,)}.items():
+        model.graph.initializer.append(numpy_helper.from_array(np.full(shape, 0.01, np.float32), name))
+    return model
 
 
 def samples(network: Network) -> DataSplits:
@@ -69,6 +86,20 @@ def test_confirmation_heals_to_the_end(tmp_path: Path) -> None:
     both = HealedJudge(replace(light._subjects, heal=lambda pruned, keep: finish(heal(pruned, keep), keep)))
     assert light.confirm(counts) == light.judge(counts, light.looks[-1])
     assert whole.confirm(counts) == both.judge(counts, both.looks[-1]) != light.confirm(counts)
+
+
+def test_candidates_are_healed_in_order_too_but_on_fewer_samples(tmp_path: Path) -> None:
+    onnx.save(residual_cnn(), tmp_path / "residual.onnx")
+    network, counts = read_network(tmp_path / "residual.onnx", None, 1), np.array([8, 4, 4])
+    data, light = samples(network), judge(network)
+    heal, finish = light._subjects.heal, final_healer(network, data.train, 0)
+    draft, few = draft_healer(network, data.train, 0), final_healer(network, data.train, 0, 128)
+    subject = HealedJudge(replace(light._subjects, draft=draft, finish=finish))
+    wanted = HealedJudge(replace(light._subjects, heal=lambda pruned, keep: few(heal(pruned, keep), keep)))
+    whole = HealedJudge(replace(light._subjects, finish=finish))
+    look = subject.looks[-1]
+    assert subject.judge(counts, look) == wanted.judge(counts, look) != light.judge(counts, look)
+    assert subject.confirm(counts) == whole.confirm(counts)
 
 
 def test_candidates_of_an_int8_network_are_worth_what_those_of_the_float_one_are(tmp_path: Path) -> None:
@@ -114,5 +145,8 @@ def test_large_networks_get_fewer_samples_and_shorter_searches(tmp_path: Path, n
     large = read_network(tmp_path / "large.onnx", None, 1)
     assert (evaluation_samples(network), search_length(network), batch_size(network)) == (2048, 160, 64)
     assert evaluation_samples(large) < 2048
+    assert draft_samples(network) is not None
+    onnx.save(wide_cnn(), tmp_path / "wide.onnx")
+    assert draft_samples(read_network(tmp_path / "wide.onnx", None, 1)) is None
     assert search_length(large) < 160
     assert batch_size(large) == 1
