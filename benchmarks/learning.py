@@ -25,6 +25,7 @@ from onnxprune.pipeline.judging import HealedJudge, Subjects, candidate_healer, 
 from onnxprune.pipeline.measuring import Bench, LatencyEvaluator, measure_original
 from onnxprune.pipeline.planning import Choice, make_problem
 from onnxprune.pipeline.prepare import read_network
+from onnxprune.pipeline.training import draft_healer
 from onnxprune.progress import SilentObserver
 from onnxprune.search import (
     Environment,
@@ -57,7 +58,9 @@ def prepare(options: Any) -> tuple[Environment, HealedJudge, HealedJudge]:
     limit = options.share * problem.cost.total(full_counts(network.channels))
     heal = candidate_healer(network, data.train, 0)
     seen = data.val.subset(evaluation_samples(network), 0)
-    judges = [HealedJudge(Subjects(network, scores, part, heal)) for part in (seen, data.test.subset(2000, 0))]
+    draft = draft_healer(network, data.train, 0)
+    unseen = data.test.subset(2000, 0)
+    judges = [HealedJudge(Subjects(network, scores, part, heal, draft=draft)) for part in (seen, unseen)]
     return Environment(problem, problem.cost, limit), judges[0], judges[1]
 
 
@@ -68,13 +71,14 @@ def run(environment: Environment, judges: tuple[HealedJudge, HealedJudge], name:
     outcome = search(environment, agent, judges[0], SearchConfig(evaluations=count, patience=count))
     best = outcome.best
     unseen = judges[1].judge(best.candidate.counts, judges[1].looks[-1])
+    plain = [j for j in outcome.judgements if j.round == 0]
     rewards = [j.verdict.reward for j in outcome.judgements if j.verdict.samples == judges[0].looks[-1]]
     return {
         "agent": name,
         "seed": seed,
         "evaluations": len(outcome.judgements),
         "seconds": round(time.monotonic() - started, 1),
-        "start": {j.candidate.source: round(j.verdict.reward, 3) for j in outcome.judgements if j.round == 0},
+        "start": {j.candidate.source: round(j.verdict.reward, 3) for j in reversed(plain)},
         "best_reward": round(best.verdict.reward, 3),
         "best_metric": round(best.verdict.metric, 3),
         "unseen_metric": round(unseen.metric, 3),

@@ -7,7 +7,8 @@
 
 One run writes `NAME.onnx`, and `train.npz`, `val.npz`, `test.npz` and `preprocess.json` of its data in a folder of the
 data's name. The validation part (5,000 images, drawn with seed 0) is trained on by no network and chooses nothing here.
-Each takes under an hour on two cores.
+Each takes under an hour on two cores. For a network from elsewhere that has seen all training images, `--parts-only
+--unseen` draws the validation part of the test images instead, and writes the folder DATA-unseen.
 """
 
 from __future__ import annotations
@@ -169,17 +170,18 @@ def read_fashion(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
     return images, read_idx(folder / f"{part}-labels-idx1-ubyte.gz").astype(np.int64)
 
 
-def write_parts(dataset: str, data: Path, out: Path) -> None:
-    """Write the data as .npz, its validation part drawn of the training images."""
+def write_parts(dataset: str, data: Path, out: Path, unseen: bool) -> None:
+    """Write the data as .npz, its validation part drawn of the training images, or of the test images."""
     if dataset == "cifar10":
         train, test, settings = read_folder(data / "train"), read_folder(data / "test"), CIFAR
     else:
         train, test, settings = read_fashion(data, "train"), read_fashion(data, "t10k"), FASHION
-    order = np.random.default_rng(0).permutation(len(train[1]))
-    parts = {"val": order[:VALIDATION], "train": order[VALIDATION:]}
-    for name, index in parts.items():
-        np.savez_compressed(out / f"{name}.npz", x=train[0][index], y=train[1][index])
-    np.savez_compressed(out / "test.npz", x=test[0], y=test[1])
+    whole, rest = (test, "test") if unseen else (train, "train")
+    order = np.random.default_rng(0).permutation(len(whole[1]))
+    parts = {"train": train, "test": test}
+    parts |= {name: (whole[0][i], whole[1][i]) for name, i in (("val", order[:VALIDATION]), (rest, order[VALIDATION:]))}
+    for name, (x, y) in parts.items():
+        np.savez_compressed(out / f"{name}.npz", x=x, y=y)
     (out / "preprocess.json").write_text(json.dumps(settings, indent=2) + "\n")
 
 
@@ -262,11 +264,12 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--parts-only", action="store_true", help="write the data, and train nothing")
+    parser.add_argument("--unseen", action="store_true", help="with --parts-only: validate on test images")
     options = parser.parse_args()
-    parts = options.out / DATASETS[options.network]
+    parts = options.out / (DATASETS[options.network] + "-unseen" * options.unseen)
     if not (parts / "preprocess.json").exists():
         parts.mkdir(parents=True, exist_ok=True)
-        write_parts(DATASETS[options.network], options.data, parts)
+        write_parts(DATASETS[options.network], options.data, parts, options.unseen)
     if options.parts_only:
         return
     torch.manual_seed(options.seed)

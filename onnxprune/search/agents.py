@@ -20,6 +20,8 @@ from onnxprune.search.environment import Environment
 
 _DRAWS_PER_ACTION = 400
 _ENOUGH_TO_LEARN = 8
+# Weight on the logarithm of how many layers a group is the sum of.
+_SUM_WEIGHTS = (0.0, 0.25, 0.5)
 
 
 @dataclass(frozen=True)
@@ -144,10 +146,17 @@ class RlAgent:
 
 
 def plain_candidates(environment: Environment) -> list[Candidate]:
-    """Return the plain allocations within the budget: the global ranking, where `rl` starts, and equal shares."""
-    start = np.zeros(environment.groups)
-    found = [("global", environment.act(start), start), ("uniform", environment.uniform(), None)]
-    candidates = [Candidate(counts, source, action) for source, counts, action in found if counts is not None]
+    """Return the plain allocations within the budget: the global ranking, where `rl` starts, and equal shares.
+
+    The ranking is tried with more weight, too, on groups that many layers add up to, such as a residual stream: one
+    channel less is one less for all of them, which the share of the group's importance that goes does not tell.
+    """
+    sums = np.log([len(group.producers) for group in environment.problem.channels.groups])
+    actions = [weight * sums for weight in _SUM_WEIGHTS]
+    found = [(environment.act(action), action) for action in actions]
+    candidates = [Candidate(counts, "global", action) for counts, action in found if counts is not None]
+    uniform = environment.uniform()
+    candidates += [] if uniform is None else [Candidate(uniform, "uniform", None)]
     return list({candidate.key: candidate for candidate in reversed(candidates)}.values())[::-1]
 
 
