@@ -20,6 +20,19 @@ TORCHVISION = {
     "mobilenet_v3_small": SIDE, "mobilenet_v3_large": SIDE, "regnet_x_400mf": SIDE, "regnet_y_400mf": SIDE,
     "resnet18": SIDE, "resnet50": SIDE, "resnext50_32x4d": SIDE, "wide_resnet50_2": SIDE, "shufflenet_v2_x1_0": SIDE,
     "squeezenet1_1": SIDE, "swin_t": 224, "swin_v2_t": 256, "vgg11": 224, "vgg11_bn": 224, "vit_b_16": 224,
+    # The other sizes of the same families.
+    "convnext_small": SIDE, "convnext_base": SIDE, "convnext_large": SIDE, "densenet161": SIDE, "densenet169": SIDE,
+    "densenet201": SIDE, "efficientnet_b1": SIDE, "efficientnet_b2": SIDE, "efficientnet_b3": SIDE,
+    "efficientnet_b4": SIDE, "efficientnet_b5": SIDE, "efficientnet_b6": SIDE, "efficientnet_b7": SIDE,
+    "efficientnet_v2_m": SIDE, "efficientnet_v2_l": SIDE, "mnasnet0_75": SIDE, "mnasnet1_0": SIDE, "mnasnet1_3": SIDE,
+    "regnet_x_800mf": SIDE, "regnet_x_1_6gf": SIDE, "regnet_x_3_2gf": SIDE, "regnet_x_8gf": SIDE,
+    "regnet_x_16gf": SIDE, "regnet_x_32gf": SIDE, "regnet_y_800mf": SIDE, "regnet_y_1_6gf": SIDE,
+    "regnet_y_3_2gf": SIDE, "regnet_y_8gf": SIDE, "regnet_y_16gf": SIDE, "regnet_y_32gf": SIDE,
+    "regnet_y_128gf": SIDE, "resnet34": SIDE, "resnet101": SIDE, "resnet152": SIDE, "resnext101_32x8d": SIDE,
+    "resnext101_64x4d": SIDE, "wide_resnet101_2": SIDE, "shufflenet_v2_x0_5": SIDE, "shufflenet_v2_x1_5": SIDE,
+    "shufflenet_v2_x2_0": SIDE, "squeezenet1_0": SIDE, "swin_s": 224, "swin_b": 224, "swin_v2_s": 256,
+    "swin_v2_b": 256, "vgg13": 224, "vgg13_bn": 224, "vgg16": 224, "vgg16_bn": 224, "vgg19": 224, "vgg19_bn": 224,
+    "vit_b_32": 224, "vit_l_16": 224, "vit_l_32": 224, "vit_h_14": 224,
 }  # fmt: skip
 SEGMENTATION = ("fcn_resnet50", "deeplabv3_mobilenet_v3_large", "lraspp_mobilenet_v3_large")
 BACKBONES = ("resnet50 fpn", "mobilenet_v3_large fpn", "ssd300_vgg16 backbone", "ssdlite320_mobilenet backbone")

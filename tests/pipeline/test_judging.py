@@ -113,8 +113,10 @@ def test_candidates_of_an_int8_network_are_worth_what_those_of_the_float_one_are
     for form in ("float", "int8"):
         network = read_network(tmp_path / f"{form}.onnx", None, 1)
         light, data = judge(network), samples(network)
-        whole = HealedJudge(replace(light._subjects, finish=final_healer(network, data.train, 0)))
-        found[form] = [light.judge(counts, light.looks[-1]).reward, whole.confirm(counts).reward]
+        finish, draft = final_healer(network, data.train, 0), draft_healer(network, data.train, 0)
+        whole = HealedJudge(replace(light._subjects, finish=finish, draft=draft))
+        verdicts = [subject.judge(counts, light.looks[-1]) for subject in (light, whole)]
+        found[form] = [verdict.reward for verdict in (*verdicts, whole.confirm(counts))]
     assert found["int8"] == pytest.approx(found["float"], abs=0.5)
 
 
