@@ -221,7 +221,8 @@ data_options = together(
         "--val",
         metavar="SOURCE",
         show_default="a tenth of --data",
-        help="Validation part, used to choose the best epoch.",
+        help="Validation part, which candidates and the best epoch are chosen on; best of data that the network has not "
+        "been trained on.",
     ),
     option(
         "Data",
