@@ -221,8 +221,8 @@ data_options = together(
         "--val",
         metavar="SOURCE",
         show_default="a tenth of --data",
-        help="Validation part, which candidates and the best epoch are chosen on; best of data that the network has not "
-        "been trained on.",
+        help="Validation part, which candidates and the best epoch are chosen on; best of data that the network has "
+        "not been trained on.",
     ),
     option(
         "Data",

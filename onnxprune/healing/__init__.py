@@ -21,7 +21,7 @@ from onnxprune.healing.moments import (
     solving_macs,
     wanted_positions,
 )
-from onnxprune.healing.solve import correction
+from onnxprune.healing.solve import correction, product
 
 __all__ = [
     "MOST_INPUTS",
@@ -36,6 +36,7 @@ __all__ = [
     "open_values",
     "patches",
     "positions_of",
+    "product",
     "requantised",
     "solvable_layers",
     "solving_macs",

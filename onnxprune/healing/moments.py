@@ -14,7 +14,7 @@ from onnxprune.channels import ChannelMap
 from onnxprune.graph import concrete_shapes, in_float32, input_specs, real_values, store_real_values
 from onnxprune.healing.activations import open_values
 from onnxprune.healing.layers import Layer, kept_part, patches, positions_of, runs_of, solvable_layers
-from onnxprune.healing.solve import RIDGE, correction
+from onnxprune.healing.solve import RIDGE, correction, product
 
 _FLOAT = 4
 _RUN_BYTES = 256 << 20
@@ -159,7 +159,7 @@ def heal_weights(
             if len(stay) == 0:
                 _shift_constant(healed, moment, lost @ moment.mean[gone], kept.rows)
             continue
-        cross = lost @ moment.covariance[np.ix_(gone, stay)]
+        cross = product(lost, moment.covariance[np.ix_(gone, stay)])
         added = correction(moment.covariance[np.ix_(stay, stay)], cross, ridge)
         if added is None:
             continue

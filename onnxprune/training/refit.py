@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from onnxprune.healing import MOST_INPUTS, SolvableLayer, correction, patches, positions_of, wanted_positions
+from onnxprune.healing import MOST_INPUTS, SolvableLayer, correction, patches, positions_of, product, wanted_positions
 
 _CHUNK = 4_096
 
@@ -65,7 +65,7 @@ class Refit:
         positions, wanted = self._wanted[name]
         wanted = wanted[:, rows]
         x_mean, gram, cross = _moments(layer, x.detach().cpu().numpy(), positions, wanted)
-        added = correction(gram, cross - matrix @ gram)
+        added = correction(gram, cross - product(matrix, gram))
         if added is None:
             return False
         matrix += added
@@ -87,13 +87,13 @@ def _moments(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return E[x], Cov[x, x] and Cov[y, x] over the positions, a part of them at a time."""
     count = len(positions[0])
-    total, square, product = 0.0, 0.0, 0.0
+    total, square, joint = (np.zeros(()) for _ in range(3))
     for start in range(0, count, _CHUNK):
         part = slice(start, start + _CHUNK)
         read = patches(layer, x, tuple(place[part] for place in positions))
         total = total + read.sum(axis=0, dtype=np.float64)
-        square = square + read.T @ read
-        product = product + y[part].T @ read
-    x_mean, y_mean = np.asarray(total) / count, y.mean(axis=0, dtype=np.float64)
-    gram, cross = np.asarray(square) / count, np.asarray(product) / count
+        square = square + product(read.T, read)
+        joint = joint + product(y[part].T, read)
+    x_mean, y_mean = total / count, y.mean(axis=0, dtype=np.float64)
+    gram, cross = square / count, joint / count
     return x_mean, gram - np.outer(x_mean, x_mean), cross - np.outer(y_mean, x_mean)
