@@ -152,12 +152,16 @@ def plain_candidates(environment: Environment) -> list[Candidate]:
     channel less is one less for all of them, which the share of the group's importance that goes does not tell.
     """
     sums = np.log([len(group.producers) for group in environment.problem.channels.groups])
-    actions = [weight * sums for weight in _SUM_WEIGHTS]
-    found = [(environment.act(action), action) for action in actions]
-    candidates = [Candidate(counts, "global", action) for counts, action in found if counts is not None]
-    uniform = environment.uniform()
-    candidates += [] if uniform is None else [Candidate(uniform, "uniform", None)]
-    return list({candidate.key: candidate for candidate in reversed(candidates)}.values())[::-1]
+    found: list[tuple[np.ndarray | None, str, np.ndarray | None]] = [
+        (environment.act(weight * sums), "global", weight * sums) for weight in _SUM_WEIGHTS
+    ]
+    found.insert(1, (environment.uniform(), "uniform", None))
+    unique: dict[bytes, Candidate] = {}
+    for counts, source, action in found:
+        if counts is not None:
+            candidate = Candidate(counts, source, action)
+            unique.setdefault(candidate.key, candidate)
+    return list(unique.values())
 
 
 def _distinct(environment: Environment, draw: object, count: int, seen: set[bytes], source: str) -> list[Candidate]:
