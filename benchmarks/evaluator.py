@@ -21,7 +21,7 @@ from onnxprune.channels import prune
 from onnxprune.graph import to_bytes
 from onnxprune.latency import predictor
 from onnxprune.pipeline.prepare import read_network
-from onnxprune.search import keep_mask
+from onnxprune.search import full_counts, keep_mask
 from onnxprune.training import load_preprocess, open_data
 
 _BATCH, _ROUNDS = 64, 5
@@ -47,10 +47,8 @@ def compare(options: argparse.Namespace) -> dict[str, float]:
     images = next(parts.train.batches(samples)).inputs[0]
     batches = [np.ascontiguousarray(images[start : start + _BATCH]) for start in range(0, samples, _BATCH)]
     predict = predictor(to_bytes(pruned))
-    other = environment.act(np.linspace(-1, 1, environment.groups))
-    assert other is not None
-    # The first candidate waits for PyTorch to be imported.
-    judge.judge(other, samples)
+    # The first candidate waits for PyTorch to be imported and for the original's layers to be noted.
+    judge.judge(full_counts(problem.channels), samples)
     whole = seconds(lambda: judge.judge(counts, samples))
     ratios, plain = [], []
     for _ in range(_ROUNDS):

@@ -141,11 +141,8 @@ class HealedJudge:
         """Open a candidate, or find it open from its first look."""
         key = counts.tobytes()
         if key not in self._open:
-            keep, draft = (
-                keep_mask(self._subjects.network.channels, self._subjects.scores, counts),
-                self._subjects.draft,
-            )
-            healed = self._healed(keep)
+            keep = keep_mask(self._subjects.network.channels, self._subjects.scores, counts)
+            healed, draft = self._healed(keep), self._subjects.draft
             self._open[key] = self._predict(healed if draft is None else draft(healed, keep))
             if len(self._open) > self._most_open:
                 self._open.popitem(last=False)
@@ -187,11 +184,12 @@ def draft_samples(network: Network) -> int | None:
     return _DRAFT_SAMPLES if solving_macs(network.model) + running <= judging else None
 
 
-def final_samples(network: Network) -> int:
-    """Say how many samples the final healing runs at once: as many as the activations' memory allows."""
+def final_samples(network: Network, most: int | None = None) -> int:
+    """Say how many samples the final healing runs at once: as many as memory allows their activations, or `most`."""
     if network.fixed_batch is not None:
         return network.fixed_batch
-    return int(np.clip(_FINAL_BYTES // _sample_bytes(network), 1, healing_samples(network)))
+    samples = int(np.clip(_FINAL_BYTES // _sample_bytes(network), 1, healing_samples(network)))
+    return samples if most is None else min(samples, most)
 
 
 def batch_size(network: Network) -> int:

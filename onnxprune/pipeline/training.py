@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
@@ -222,7 +221,7 @@ def _matcher(network: Network, own: OnnxModule, data: Dataset, seed: int, most: 
     parameters = {initializer: name for name, initializer in own.weight_names.items()}
     found = (layer for layer in solvable_layers(network.model) if layer.weight in parameters)
     refit = Refit({parameters[layer.weight]: layer for layer in found}, seed)
-    samples = data.subset(min(final_samples(network), most or sys.maxsize), seed)
+    samples = data.subset(final_samples(network, most), seed)
     return Matcher(own, layers, samples, batch_size=len(samples), refit=refit)
 
 

@@ -152,3 +152,19 @@ def test_large_networks_get_fewer_samples_and_shorter_searches(tmp_path: Path, n
     assert draft_samples(read_network(tmp_path / "wide.onnx", None, 1)) is None
     assert search_length(large) < 160
     assert batch_size(large) == 1
+
+
+def test_a_candidate_of_a_fixed_batch_is_healed_on_whole_batches(tmp_path: Path) -> None:
+    model = residual_cnn()
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 200
+    # A batch that stands in the graph, too: the network runs no other.
+    model.graph.initializer.append(numpy_helper.from_array(np.array([200, 8]), "rows"))
+    flat = next(node for node in model.graph.node if node.op_type == "Flatten")
+    flat.op_type, flat.input[:] = "Reshape", [flat.input[0], "rows"]
+    onnx.save(model, tmp_path / "fixed.onnx")
+    network = read_network(tmp_path / "fixed.onnx", None, 1)
+    data = samples(network)
+    subject = replace(judge(network)._subjects, draft=draft_healer(network, data.train, 0))
+    healed = HealedJudge(subject)
+    assert healed.judge(np.array([8, 4, 4]), healed.looks[-1]).samples == healed.looks[-1]

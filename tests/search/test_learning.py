@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -33,6 +34,7 @@ from onnxprune.search.agents import Agent, plain_candidates
 from onnxprune.search.candidates import successive_halving
 from onnxprune.search.costs import macs_cost
 from onnxprune.search.critic import Critic
+from tests.residual import residual_cnn
 
 LAYERS = 8
 
@@ -118,6 +120,20 @@ def test_plain_allocations_come_first_and_bound_the_outcome(environment: Environ
     assert outcome.best.verdict.reward >= max(j.verdict.reward for j in outcome.judgements[:2])
     assert len(outcome.judgements) == 20
     assert len(judge.asked) == len(set(judge.asked))
+
+
+def test_a_ranking_that_keeps_more_of_sums_is_among_the_first(tmp_path: Path) -> None:
+    onnx.save(residual_cnn(), tmp_path / "residual.onnx")
+    model = load(tmp_path / "residual.onnx")
+    channels = analyse(model)
+    scores = np.random.default_rng(1).uniform(0.5, 1.5, channels.unit_count)
+    problem = paper_problem(Subject(model, channels, concrete_shapes(model, resolve_input_shapes(model)), scores), 1)
+    budget = macs_cost(problem.paper, len(channels.groups))
+    task = Environment(problem, budget, 0.5 * budget.total(np.array([group.size for group in channels.groups])))
+    stream = max(channels.groups, key=lambda group: len(group.producers)).index
+    plain, _, *others = plain_candidates(task)
+    assert max(other.counts[stream] for other in others) > plain.counts[stream]
+    assert all(task.cost(candidate.counts) <= task.limit for candidate in others)
 
 
 def final(environment: Environment, make: Callable[[Environment, int], Agent], seed: int) -> SearchOutcome:
