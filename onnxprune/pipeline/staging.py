@@ -41,6 +41,7 @@ from onnxprune.search import (
     Judgement,
     Problem,
     calibrated,
+    in_reach,
     limit_of,
     original_cost,
     with_kept,
@@ -89,13 +90,13 @@ class Staging:
         scores = self.scores(network, 1)
         self._measure_original()
         problem = make_problem(network, scores, self.choice, self._bench, self.start_ms)
-        self.problem = self._calibrated(self._opened(self.settings.limits.on(problem)))
-        exactly = original_cost(self.problem, target)
+        exactly = original_cost(problem, target)
         original, start = (self.original_ms, self.start_ms) if target.kind == "latency" else (exactly, exactly)
+        limit = limit_of(target, original)
+        self.problem = self._calibrated(self._opened(self._limited(problem, limit)))
         self._note_network(original)
         everything = np.ones(network.channels.unit_count, dtype=bool)
         first = Stage(1, target, network, everything, start, self.settings.training)
-        limit = limit_of(target, original)
         if self.choice.allocation == "rl-pruner":
             return run_published(self, first, limit)
         wanted = self.settings.stages if self.choice.counts is None else 1
@@ -111,6 +112,14 @@ class Staging:
         start = measured_start(self._network, self.settings, self.choice, self._bench, batches)
         self.original_ms, self.start_ms, self.quantiser = start.original_ms, start.start_ms, start.quantiser
         self._bench, self.choice, self.settings = start.bench, start.choice, start.settings
+
+    def _limited(self, problem: Problem, limit: float) -> Problem:
+        """Keep to the user's limits, and let more go where efficient counts alone do not reach the target."""
+        limits, choice = self.settings.limits, self.choice
+        problem = limits.on(problem)
+        if choice.round_to is not None or choice.counts is not None:
+            return problem
+        return limits.on(in_reach(problem, choice.target, limit))
 
     def _opened(self, problem: Problem) -> Problem:
         """Let branches go whole, where that can be judged and was not ruled out."""

@@ -82,6 +82,15 @@ class Admissible:
             )
         )
 
+    def down_to(self, least: np.ndarray) -> Admissible:
+        """Allow, below the smallest count of each group, eighths of it, down to these counts, shape (groups,)."""
+        return Admissible(
+            tuple(
+                (*allowed, *range(allowed[-1] - (step := max(allowed[-1] // 8, 1)), int(limit) - 1, -step))
+                for allowed, limit in zip(self.counts, least, strict=True)
+            )
+        )
+
     def nearest(self, group: int, count: float) -> int:
         """Return the admissible count closest to `count`, the larger one of two; something stays of each group."""
         return min(self.counts[group], key=lambda c: (c == 0, abs(c - count), -c))

@@ -10,7 +10,7 @@ import numpy as np
 
 from onnxprune.channels import ChannelMap
 from onnxprune.errors import TargetOutOfReachError
-from onnxprune.search.allocation import CostModel, Problem, fill, global_path, uniform_path
+from onnxprune.search.allocation import CostModel, Problem, fill, global_path, multiples, uniform_path
 from onnxprune.search.costs import ShareCost, bytes_cost, macs_cost, parameters_cost
 from onnxprune.search.reach import Probe, reach
 from onnxprune.search.sizes import full_counts, keep_mask
@@ -118,6 +118,25 @@ def find_plan(
     if allocation == "global" and achieved < limit * _NEAR:
         return _filled(problem, target, plan, limit, evaluator)
     return plan
+
+
+def in_reach(problem: Problem, target: Target, limit: float) -> Problem:
+    """Allow counts that layers are not efficient at, where without them a target cannot be reached.
+
+    What a layer is efficient at is measured, and a measurement that was disturbed may leave it a single count.
+
+    Args:
+        problem: The network, with the counts that its layers are efficient at.
+        target: What to reach.
+        limit: The same, in the target's unit.
+    """
+    least = problem.admissible.smallest
+    lowest = problem.cost.total(least) if target.kind == "latency" else exact(problem, target, least)
+    if lowest <= limit:
+        return problem
+    channels = problem.channels
+    every = multiples(channels, [1] * len(channels.groups))
+    return replace(problem, admissible=problem.admissible.down_to(every.smallest))
 
 
 def make_plan(

@@ -16,7 +16,7 @@ from onnxprune.channels import analyse, prune
 from onnxprune.errors import TargetOutOfReachError
 from onnxprune.graph import concrete_shapes, graph_cost, load, resolve_input_shapes
 from onnxprune.latency import LayerSpec
-from onnxprune.search import Subject, find_plan, full_counts, keep_mask, latency_problem, paper_problem
+from onnxprune.search import Subject, find_plan, full_counts, in_reach, keep_mask, latency_problem, paper_problem
 from onnxprune.search.allocation import global_path, multiples, uniform_path
 from onnxprune.search.costs import ProductCost
 from onnxprune.search.reach import reach
@@ -210,6 +210,40 @@ class Staircase64(Staircase):
 
     def granule(self, spec: LayerSpec, axis: str) -> int:  # noqa: ARG002
         return 64
+
+
+@pytest.mark.parametrize(("text", "wider"), [("40%", False), ("5%", True)])
+def test_less_efficient_counts_are_allowed_where_the_target_needs_them(
+    subject: Subject, text: str, wider: bool
+) -> None:
+    device = Staircase(subject)
+    original = device.latency_ms(np.ones(subject.channels.unit_count, dtype=bool))
+    problem = latency_problem(subject, device, original)
+    target = parse_latency(text)
+    allowed = in_reach(problem, target, target.resolve(original)).admissible
+    assert (allowed != problem.admissible) == wider
+    for group, few, many in zip(subject.channels.groups, problem.admissible.counts, allowed.counts, strict=True):
+        assert many[: len(few)] == few
+        assert list(many) == sorted(set(many), reverse=True)
+        assert many[-1] >= 0.1 * group.size
+
+
+def test_a_measurement_that_was_disturbed_does_not_refuse_a_ratio(subject: Subject) -> None:
+    class Disturbed(Staircase):
+        """Every count but the full one seems slow."""
+
+        def granule(self, spec: LayerSpec, axis: str) -> int:
+            return spec.channels_in if axis == "in" else spec.channels_out
+
+        def cost_ms(self, spec: LayerSpec) -> float:
+            full = {group.size for group in self.subject.channels.groups}
+            return super().cost_ms(spec) + (100.0 if spec.channels_out < max(full) else 0.0)
+
+    target = ratio_target(0.4)
+    problem = latency_problem(subject, Disturbed(subject), 1e4)
+    with pytest.raises(TargetOutOfReachError):
+        find_plan(problem, target, "global")
+    assert find_plan(in_reach(problem, target, 0.6), target, "global").achieved <= 0.6
 
 
 def test_an_impossible_target_names_the_lowest_possible(subject: Subject) -> None:
