@@ -234,8 +234,8 @@ def main() -> None:
         ),
         "On target": ("Latency of the delivered file over the target, run by run.", target_table(runs)),
         "On target, untrained": (
-            "24 structures judged, nothing trained; one of two cores, other work on the other. ResNet-56 with "
-            "structures fitted by the long measurement, one group's step at a time; the other networks before that.",
+            "24 structures judged, nothing trained; all of one commit, on one of two cores, other work on the other "
+            "for half of them.",
             untrained_table(),
         ),
         "On target, over SSH": (
