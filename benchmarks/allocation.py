@@ -42,6 +42,7 @@ OURS: dict[str, dict[str, Any]] = {
     "global": {"allocation": "global"},
     "rl": {"allocation": "rl"},
     "rl without labels": {"allocation": "rl"},
+    "rl with features": {"allocation": "rl", "features": 1.0},
 }
 METHODS = (*OURS, "torch-pruning")
 SAMPLES, EPOCHS = 10_000, 4

@@ -24,6 +24,7 @@ METHODS = (
     "global",
     "rl",
     "rl without labels",
+    "rl with features",
 )
 _KEY = re.compile(
     r"(?P<network>\S+) (?P<budget>latency|macs) (?P<share>[\d.]+)x (?P<method>.+) seed (?P<seed>\d+)"
@@ -65,7 +66,8 @@ def cell(records: list[dict[str, Any]], field: str) -> str:
 
 def accuracy_table(runs: Runs) -> list[str]:
     """One line a network and target: test accuracy of every method."""
-    lines = [f"| network | target | original | {' | '.join(METHODS)} | rl - best other |", "|---" * 12 + "|"]
+    lines = [f"| network | target | original | {' | '.join(METHODS)} | rl - best other |"]
+    lines.append("|---" * (len(METHODS) + 4) + "|")
     for (network, budget, share), methods in sorted(runs.items()):
         original = next(r["before"] for records in methods.values() for r in records if "before" in r)
         row = [cell(methods.get(method, []), "after") for method in METHODS]
