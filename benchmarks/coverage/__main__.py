@@ -1,10 +1,12 @@
 """Which networks can be pruned, are proved right, become faster and can be trained: ours and other tools.
 
     python -m benchmarks.coverage [--only PART_OF_A_NAME ...] [--exporters torchscript dynamo] [--what ours ...]
+    python -m benchmarks.coverage --files FOLDER/rapidocr_onnxruntime/models/*.onnx
 
-Every network runs in a process of its own, and so does every other tool on it, with a time limit; what is in the
-results already is not run again. `python -m benchmarks.coverage --table` writes docs/COVERAGE.md. Needs the packages of
-the extra `bench`.
+The second runs networks that are shipped as ONNX files (PP-OCR, from the wheel rapidocr-onnxruntime). Every network
+runs in a process of its own, and so does every other tool on it, with a time limit; what is in the results already is
+not run again. `python -m benchmarks.coverage --table` writes docs/COVERAGE.md. Needs the packages of the extra
+`bench`.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path("benchmarks/results/coverage.json")
-EXPORTERS = ("torchscript", "dynamo")
+EXPORTERS, SHIPPED = ("torchscript", "dynamo"), "shipped"
 TOOLS = ("torch-pruning", "onnxsim", "onnx2torch + torch-pruning")
 STEPS = ("ours", "peers", "analysis")
 LIMIT_S = 600
@@ -38,19 +40,21 @@ def export(network: Any, inputs: tuple[Any, ...], exporter: str, path: Path) -> 
 
 
 def run_one(name: str, exporter: str, what: str) -> dict[str, Any]:
-    """Build, export and check one network; in a process of its own."""
+    """Build, export and check one network, or check a shipped file; in a process of its own."""
     import torch
 
     from benchmarks.coverage import networks, ours, peers
 
     torch.set_num_threads(1)
-    subject = next(s for s in networks.subjects() if s.name == name)
-    network, inputs = networks.build(subject)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         source, result = folder / "model.onnx", folder / "peer.onnx"
         try:
-            export(network, inputs, exporter, source)
+            if exporter == SHIPPED:
+                network, inputs = None, networks.fixed_file(Path(name), source)
+            else:
+                network, inputs = networks.build(next(s for s in networks.subjects() if s.name == name))
+                export(network, inputs, exporter, source)
         except Exception as error:
             return {"export_failed": f"{type(error).__name__}: {str(error)[:200]}"}
         if what == "ours":
@@ -60,7 +64,7 @@ def run_one(name: str, exporter: str, what: str) -> dict[str, Any]:
         makers = {
             "onnxsim": lambda: peers.onnxsim(source, result),
             "onnx2torch + torch-pruning": lambda: peers.through_onnx2torch(source, inputs, result),
-            "torch-pruning": lambda: peers.torch_pruning(network, inputs, source, result),
+            "torch-pruning": lambda: peers.torch_pruning(peers.in_pytorch(network), inputs, source, result),
         }
         try:
             return makers[what]() | peers.judge(source, result)
@@ -89,6 +93,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="*", default=[""])
     parser.add_argument("--exporters", nargs="*", default=EXPORTERS, choices=EXPORTERS)
+    parser.add_argument("--files", nargs="*", type=Path, default=())
     parser.add_argument("--what", nargs="*", default=STEPS, choices=STEPS)
     parser.add_argument("--one", nargs=3, metavar=("NAME", "EXPORTER", "WHAT"))
     parser.add_argument("--table", action="store_true")
@@ -101,6 +106,11 @@ def main() -> None:
 
         write(json.loads(RESULTS.read_text()), Path("docs/COVERAGE.md"))
         return
+    if options.files:
+        for what in set(options.what) - {"analysis"}:
+            for path in options.files:
+                record_missing(f"files/{path.stem}", SHIPPED, what, given=str(path))
+        return
     from benchmarks.coverage.networks import subjects
 
     for what in options.what:
@@ -110,17 +120,17 @@ def main() -> None:
                     record_missing(subject.name, exporter, what)
 
 
-def record_missing(name: str, exporter: str, what: str) -> None:
-    """Run one network, unless its result is there."""
+def record_missing(name: str, exporter: str, what: str, given: str | None = None) -> None:
+    """Run one network, `given` where it is a file, unless its result is there."""
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     key = f"{name} {exporter} {what}"
     grouped = "grouping_s" in results.get(f"{name} {exporter} peers", {}).get("torch-pruning", {})
     if key in results or (what == "analysis" and not grouped):
         return
     if what == "peers":
-        results[key] = {tool: in_a_process(name, exporter, tool) for tool in TOOLS}
+        results[key] = {tool: in_a_process(given or name, exporter, tool) for tool in TOOLS}
     else:
-        results[key] = in_a_process(name, exporter, what)
+        results[key] = in_a_process(given or name, exporter, what)
     print(key, results[key], flush=True)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 

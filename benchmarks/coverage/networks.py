@@ -1,6 +1,6 @@
-"""The networks of the coverage benchmark: torchvision, timm, transformers, and files that are shipped in packages.
+"""The networks of the coverage benchmark: torchvision, timm, transformers, and files that are shipped as ONNX.
 
-Each builds a PyTorch module in eval mode with random weights of seed 0, and its example inputs.
+The first three build a PyTorch module in eval mode with random weights of seed 0, and its example inputs.
 """
 
 from __future__ import annotations
@@ -8,8 +8,10 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import onnx
 import torch
 from torch import Tensor, nn
 
@@ -52,6 +54,8 @@ TIMM = {
     "focalnet_tiny_srf": SIDE, "davit_tiny": SIDE, "gcvit_xxtiny": 224, "mambaout_femto": SIDE, "hgnetv2_b0": SIDE,
     "sequencer2d_s": 224, "tresnet_m": SIDE, "regnetz_b16": SIDE,
 }  # fmt: skip
+# Height and width of what is shipped with dynamic ones, by a part of the file's name.
+FILES = {"_cls_": (48, 192), "_det_": (320, 320), "_rec_": (48, 320)}
 TEXT = ("bert", "distilbert", "roberta", "albert", "electra", "mpnet", "deberta")
 
 
@@ -137,6 +141,18 @@ def _backbone(name: str) -> tuple[nn.Module, tuple[Tensor, ...]]:
     if name.startswith("resnet50"):
         return Outputs(fpn.resnet_fpn_backbone(backbone_name="resnet50", weights=None)), _image(SIDE)
     return Outputs(fpn.mobilenet_backbone("mobilenet_v3_large", fpn=True, weights=None)), _image(SIDE)
+
+
+def fixed_file(path: Path, fixed: Path) -> tuple[Tensor, ...]:
+    """Write a shipped file with a fixed input of two pictures, which other tools need, and return such an input."""
+    height, width = next(size for part, size in FILES.items() if part in path.stem)
+    shape = (2, 3, height, width)
+    model = onnx.load(path)
+    # One name may stand for both height and width, so that sizes are set one by one.
+    for dim, size in zip(model.graph.input[0].type.tensor_type.shape.dim, shape, strict=True):
+        dim.dim_value = size
+    onnx.save(model, fixed)
+    return (torch.randn(shape),)
 
 
 def _timm(name: str, side: int) -> tuple[nn.Module, tuple[Tensor, ...]]:

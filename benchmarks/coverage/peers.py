@@ -50,6 +50,13 @@ def torch_pruning(network: nn.Module, inputs: tuple[Tensor, ...], source: Path, 
     return {"grouping_s": round(seconds, 3), "groups": groups}
 
 
+def in_pytorch(network: nn.Module | None) -> nn.Module:
+    """Return the PyTorch network that Torch-Pruning starts from; a shipped file has none."""
+    if network is None:
+        raise RuntimeError("no PyTorch code")
+    return network
+
+
 def count_groups(network: nn.Module, inputs: tuple[Tensor, ...]) -> int:
     """Build Torch-Pruning's graph of a network, and count its groups."""
     import torch_pruning as tp
