@@ -10,7 +10,14 @@ from onnxprune.channels.attention import AttentionUnit
 from onnxprune.channels.branches import Branch, find_branches
 from onnxprune.channels.map import ChannelMap, Contraction, FixedChannels, Group, GroupKind
 from onnxprune.channels.patterns import producer_names, short_name
-from onnxprune.channels.restriction import UNITS, Restriction, nothing_left, permitted, restrict
+from onnxprune.channels.restriction import (
+    UNITS,
+    Restriction,
+    nothing_left,
+    permitted,
+    restrict,
+    with_embedding_hints,
+)
 from onnxprune.channels.surgery import embed, prune
 from onnxprune.channels.verification import Verification, verify
 
@@ -35,4 +42,5 @@ __all__ = [
     "restrict",
     "short_name",
     "verify",
+    "with_embedding_hints",
 ]

@@ -178,12 +178,11 @@ def _kinds(
     labels: Labels, unit_of_label: np.ndarray, unit_count: int, op_types: dict[str, str]
 ) -> Callable[[str, np.ndarray], GroupKind]:
     """Return what says what the units of a group are, given its first producer."""
-    axes_of = {
-        whole: [
-            axis for name, axes in labels.attention.items() if (name in labels.whole_heads) == whole for axis in axes
-        ]
-        for whole in (False, True)
-    }
+    axes_of: dict[bool, list[np.ndarray]] = {True: [], False: []}
+    for name, axes in labels.attention.items():
+        for axis in axes:
+            # Where whole heads were to go and cannot, entries may; they are what they are.
+            axes_of[name in labels.whole_heads and len(axis) == labels.head_splits[name]].append(axis)
     heads, entries = (_marked(axes_of[whole], unit_of_label, unit_count) for whole in (True, False))
     embedded = _marked(labels.embedded, unit_of_label, unit_count)
 

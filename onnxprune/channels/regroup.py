@@ -19,8 +19,8 @@ from onnxprune.channels.labels import Axes, Labels
 from onnxprune.channels.map import Axis
 
 Dims = Sequence[int | str | None]
-# Stand-ins for dynamic sizes: primes no real size is a multiple of, so that products still factor uniquely.
-_PRIMES = (1_000_003, 1_000_033, 1_000_037, 1_000_039, 1_000_081, 1_000_099, 1_000_117, 1_000_121)
+STAND_INS = (1_000_003, 1_000_033, 1_000_037, 1_000_039, 1_000_081, 1_000_099, 1_000_117, 1_000_121)
+"""Stand-ins for dynamic sizes: primes no real size is a multiple of, so that products still factor uniquely."""
 
 
 def regroup(labels: Labels, axes: Axes, before: Dims, after: Dims, what: str, *, free_size: int | None = None) -> Axes:
@@ -70,9 +70,9 @@ def _static_sizes(before: Dims, after: Dims) -> tuple[list[int], list[int]] | No
             continue
         key = dim if dim is not None else ("axis", position)
         if key not in primes:
-            if len(primes) == len(_PRIMES):
+            if len(primes) == len(STAND_INS):
                 return None
-            primes[key] = _PRIMES[len(primes)]
+            primes[key] = STAND_INS[len(primes)]
         ins.append(primes[key])
     outs = [dim if isinstance(dim, int) else primes.get(dim, 0) if dim is not None else 0 for dim in after]
     if outs.count(0) == 1 and 0 not in ins:
@@ -153,7 +153,7 @@ def _fold(labels: Labels, factor_labels: list[Axis], sizes: list[int], factors: 
         if not labelled:
             out.append(None)
             continue
-        dynamic = math.prod(factors[i] for i in span) >= _PRIMES[0]
+        dynamic = math.prod(factors[i] for i in span) >= STAND_INS[0]
         free = max(labelled, key=lambda i: factors[i])
         for i in labelled:
             if i != free or dynamic:

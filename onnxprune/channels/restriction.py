@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
+from onnxprune.channels import hints
 from onnxprune.channels.analysis import analyse
 from onnxprune.channels.attention import AttentionUnit
 from onnxprune.channels.map import Axis, ChannelMap, FixedChannels, Group, GroupKind
@@ -21,7 +22,7 @@ from onnxprune.channels.patterns import named_by, producer_names
 from onnxprune.errors import PatternError
 
 _NAMED_BY_NONE = "no --only pattern names it"
-
+_INSEPARABLE = "they can only go all together, and something must stay"
 
 UNITS: tuple[GroupKind, ...] = ("channels", "mlp", "head-dim", "heads", "embedding")
 """What may go, from what always may to what is only taken where it is asked for."""
@@ -62,13 +63,31 @@ def permitted(model: ir.Model, restriction: Restriction = Restriction()) -> Chan
     return restrict(_of_kinds(channels, units), restriction.keep, restriction.only)
 
 
+def with_embedding_hints(model: ir.Model, channels: ChannelMap) -> ChannelMap:
+    """Say of fixed channels that the width of an embedding holds, and so another axis fixes, what would free them.
+
+    The operator that fixed them, an Add behind a normalisation, does not know; another analysis does.
+    """
+    if not any(entry.hint == hints.TIED for entry in channels.fixed):
+        return channels
+    wider = analyse(model, embedding=True)
+    freed = {node for group in wider.groups if group.kind == "embedding" for node in group.producers}
+    fixed = (
+        replace(entry, hint=hints.EMBEDDING) if entry.hint == hints.TIED and entry.producer in freed else entry
+        for entry in channels.fixed
+    )
+    return replace(channels, fixed=tuple(fixed))
+
+
 def _of_kinds(channels: ChannelMap, units: frozenset[GroupKind]) -> ChannelMap:
-    """Fix the groups whose units are of no kind that may go."""
-    fixed = {
-        group.index: _fixed(channels, group, f"no --unit names what they are ({group.kind})", f"--unit {group.kind}")
-        for group in channels.groups
-        if group.kind not in units
-    }
+    """Fix the groups whose units are of no kind that may go, and those of a single unit, which must stay."""
+    fixed: dict[int, list[FixedChannels]] = {}
+    for group in channels.groups:
+        if group.kind not in units:
+            reason, hint = f"no --unit names what they are ({group.kind})", f"--unit {group.kind}"
+            fixed[group.index] = _fixed(channels, group, reason, hint)
+        elif group.size == 1:
+            fixed[group.index] = _fixed(channels, group, _INSEPARABLE, hints.WHOLE)
     if not fixed:
         return channels
     entries = [entry for each in fixed.values() for entry in each]

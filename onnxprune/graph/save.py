@@ -19,11 +19,13 @@ from onnxprune.graph.stream import write_streamed
 _MAX_INLINE_BYTES = 2**31 - 2**26
 # What a tensor's sizes and lengths take beside an empty one's.
 _BYTES_PER_TENSOR = 16
+# Before it initializers had to be inputs, too, and those of normalised models are none.
+_LEAST_IR_VERSION = 4
 
 
 def to_bytes(model: ir.Model) -> bytes:
     """Serialise a model, weights included; for models below 2 GiB."""
-    data: bytes = ir.serde.serialize_model(inlined(model)).SerializeToString()
+    data: bytes = ir.serde.serialize_model(inlined(_versioned(model))).SerializeToString()
     return data
 
 
@@ -42,7 +44,7 @@ def save(model: ir.Model, path: str | Path) -> None:
     Raises:
         OutputError: The path cannot be written, or the disk is full; nothing is left behind.
     """
-    path = Path(path)
+    path, model = Path(path), _versioned(model)
     weight_bytes = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value)
     if weight_bytes <= _MAX_INLINE_BYTES:
         write_atomically(path, lambda temporary: _write_inline(model, temporary))
@@ -58,7 +60,7 @@ def save_beside(model: ir.Model, path: Path) -> None:
         OutputError: The temporary folder cannot be written, or is full.
     """
     try:
-        ir.save(model, path, external_data=f"{path.name}.data", size_threshold_bytes=1 << 14)
+        ir.save(_versioned(model), path, external_data=f"{path.name}.data", size_threshold_bytes=1 << 14)
     except OSError as error:
         raise OutputError(
             f"cannot write temporary files in '{path.parent}': {_reason(error)}; set TMPDIR to a folder with room"
@@ -72,6 +74,15 @@ def _write_inline(model: ir.Model, temporary: Path) -> None:
 
 def _write_external(model: ir.Model, temporary: Path, data: Path) -> None:
     ir.save(model, temporary, external_data=data.name)
+
+
+def _versioned(model: ir.Model) -> ir.Model:
+    """Return a model of a format version that its initializers are valid in: itself, or a copy that shares weights."""
+    if model.ir_version >= _LEAST_IR_VERSION:
+        return model
+    copy = model.clone()
+    copy.ir_version = _LEAST_IR_VERSION
+    return copy
 
 
 def inlined(model: ir.Model) -> ir.Model:

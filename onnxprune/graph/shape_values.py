@@ -54,7 +54,8 @@ def shape_values(model: ir.Model) -> dict[str, Values]:
     for name, value in model.graph.initializers.items():
         tensor = value.const_value
         if tensor is not None and tensor.size <= _MAX_ENTRIES and tensor.dtype in _SIZE_TYPES:
-            known[name] = tensor.numpy().astype(object)
+            array = tensor.numpy()
+            known[name] = (array.astype(np.float32) if tensor.dtype in _HALVES else array).astype(object)
     for node in model.graph:
         rule = _RULES.get(node.op_type) if node.domain == "" else None
         if rule is None or len(node.outputs) != 1:
@@ -91,7 +92,9 @@ def add_initializer(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
     return value
 
 
-_SIZE_TYPES = {ir.DataType.INT64, ir.DataType.INT32, ir.DataType.FLOAT, ir.DataType.BOOL}
+# Converters to half precision leave a Cast behind scales that must be float32.
+_HALVES = {ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
+_SIZE_TYPES = {ir.DataType.INT64, ir.DataType.INT32, ir.DataType.FLOAT, ir.DataType.BOOL} | _HALVES
 
 
 def _as_array(entries: Values, value: ir.Value, node: ir.Node, index: int) -> np.ndarray | None:

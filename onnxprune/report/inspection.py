@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxprune.channels import ChannelMap, FixedChannels, Restriction, permitted
+from onnxprune.channels import ChannelMap, FixedChannels, Restriction, permitted, with_embedding_hints
 from onnxprune.graph import GraphCost, InputSpec, graph_cost, input_specs, load
 from onnxprune.report.assembly import file_bytes
 from onnxprune.report.coverage import Touched, touched_macs
@@ -108,7 +108,7 @@ def inspect_model(
         ModelError: The file cannot be used, or the size of an input is unknown.
     """
     model = load(path, input_shapes=input_shapes)
-    channels = permitted(model, restriction)
+    channels = with_embedding_hints(model, permitted(model, restriction))
     cost = graph_cost(model, input_shapes)
     macs = touched_macs(channels, cost)
     parameters = Touched(channels)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from onnxprune.channels import analyse, permitted, prune, verify
+from onnxprune.channels import Restriction, analyse, permitted, prune, verify
 from onnxprune.graph import load
 
 WIDTH, HEADS, HIDDEN = 32, 4, 48
@@ -195,6 +195,75 @@ def test_the_operator(form: str, attention: Any, tmp_path: Path) -> None:
     for group in channels.groups:
         keep[group.units[1:3]] = False
     verify(network, channels, keep, prune(network, channels, keep))
+
+
+def test_entries_go_where_heads_of_queries_share_keys_and_values(tmp_path: Path) -> None:
+    model = onnx.parser.parse_model("""
+        <ir_version: 10, opset_import: ["": 23]>
+        net (float[2, 5, 16] x) => (float[2, 5, 7] y) {
+            q = MatMul(x, wq)
+            k = MatMul(x, wk)
+            v = MatMul(x, wv)
+            a = Attention<q_num_heads = 4, kv_num_heads = 2>(q, k, v)
+            y = MatMul(a, wo)
+        }""")
+    rng = np.random.default_rng(0)
+    shapes = {"wq": (16, 24), "wk": (16, 12), "wv": (16, 12), "wo": (24, 7)}
+    model.graph.initializer.extend(
+        onnx.numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32), name)
+        for name, shape in shapes.items()
+    )
+    onnx.save(model, tmp_path / "model.onnx")
+    network = load(tmp_path / "model.onnx")
+    channels = analyse(network)
+    assert [(group.kind, group.size) for group in channels.groups] == [("head-dim", 6), ("head-dim", 6)]
+    keep = np.ones(channels.unit_count, dtype=bool)
+    for group in channels.groups:
+        keep[group.units[1:3]] = False
+    pruned = prune(network, channels, keep)
+    verify(network, channels, keep, pruned)
+    operator = next(node for node in pruned.graph if node.op_type == "Attention")
+    assert (operator.attributes.get_int("q_num_heads"), operator.attributes.get_int("kv_num_heads")) == (4, 2)
+
+
+def test_entries_are_no_heads_where_whole_heads_cannot_go(tmp_path: Path) -> None:
+    model = onnx.parser.parse_model("""
+        <ir_version: 10, opset_import: ["": 17]>
+        net (float[2, 5, 12] x) => (float[2, 5, 4] y) {
+            q = MatMul(x, wq)
+            k = MatMul(x, wk)
+            v = MatMul(x, wv)
+            q1 = Reshape(q, four)
+            k1 = Reshape(k, two)
+            v1 = Reshape(v, two)
+            q2 = Transpose<perm = [0, 2, 1, 3]>(q1)
+            k2 = Transpose<perm = [0, 2, 3, 1]>(k1)
+            v2 = Transpose<perm = [0, 2, 1, 3]>(v1)
+            k3 = Unsqueeze(k2, axis)
+            v3 = Unsqueeze(v2, axis)
+            k4 = Expand(k3, keys)
+            v4 = Expand(v3, values)
+            k5 = Reshape(k4, keys_joined)
+            v5 = Reshape(v4, values_joined)
+            s = MatMul(q2, k5)
+            p = Softmax<axis = -1>(s)
+            a = MatMul(p, v5)
+            b = Transpose<perm = [0, 2, 1, 3]>(a)
+            c = Reshape(b, joined)
+            y = MatMul(c, wo)
+        }""")
+    rng = np.random.default_rng(0)
+    shapes = {"wq": (12, 32), "wk": (12, 16), "wv": (12, 16), "wo": (32, 4)}
+    weights = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    sizes = {"four": [0, 0, 4, 8], "two": [0, 0, 2, 8], "axis": [2], "joined": [0, 0, -1]}
+    sizes |= {"keys": [2, 2, 2, 8, 5], "keys_joined": [2, 4, 8, 5]}
+    sizes |= {"values": [2, 2, 2, 5, 8], "values_joined": [2, 4, 5, 8]}
+    weights |= {name: np.array(size) for name, size in sizes.items()}
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in weights.items())
+    onnx.save(model, tmp_path / "model.onnx")
+    network = load(tmp_path / "model.onnx")
+    assert permitted(network, Restriction(units=("heads",))).unit_count == 0
+    assert {group.kind for group in permitted(network, Restriction(units=("head-dim",))).groups} == {"head-dim"}
 
 
 class Cosine(nn.Module):

@@ -10,7 +10,7 @@ import onnx_ir as ir
 import pytest
 from onnx import numpy_helper
 
-from onnxprune.channels import analyse, hints, prune, verify
+from onnxprune.channels import analyse, hints, prune, verify, with_embedding_hints
 from onnxprune.graph import load
 
 # From the channels `h` to `a`, which have as many; before opset 18 the axes are an attribute.
@@ -60,7 +60,9 @@ def network(body: str, folder: Path) -> ir.Model:
             y = MatMul(a, last)
         }}""")
     rng = np.random.default_rng(0)
-    arrays = {name: rng.standard_normal(shape) for name, shape in {"first": (6, 8), "last": (8, 3)}.items()}
+    arrays = {
+        name: rng.standard_normal(shape) for name, shape in {"first": (6, 8), "inner": (8, 8), "last": (8, 3)}.items()
+    }
     arrays |= {
         "scale": rng.uniform(1, 2, 8),
         "shift": rng.uniform(1, 2, 8),
@@ -79,6 +81,19 @@ def test_channels_are_fixed_and_a_hint_says_what_frees_them(name: str, tmp_path:
     channels = analyse(network(SPELLED[name], tmp_path))
     assert channels.unit_count == 0
     assert channels.fixed[0].hint == hints.EMBEDDING
+
+
+def test_what_joins_a_normalised_stream_says_what_frees_it(tmp_path: Path) -> None:
+    body = """n = LayerNormalization(h, scale, shift)
+        p = MatMul(n, inner)
+        s = Add(n, p)
+        a = LayerNormalization(s, scale, shift)"""
+    model = network(body, tmp_path)
+    channels = with_embedding_hints(model, analyse(model))
+    assert [(entry.channels, entry.hint) for entry in channels.fixed] == [
+        *((8, hints.EMBEDDING),) * 2,
+        (3, hints.CALLER),
+    ]
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -121,6 +121,49 @@ def test_several_inputs_and_outputs(tmp_path: Path) -> None:
     assert [spec.shape for spec in input_specs(pruned)] == [(2, 3, 4, 4)] * 2
 
 
+@pytest.mark.parametrize("mode", ["DCR", "CRD"])
+def test_pixels_are_shuffled_at_any_height_and_width(mode: str, tmp_path: Path) -> None:
+    proto = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["": 17]>
+        net (float[n, 3, height, width] x) => (float[n, 5, height, width] y) {{
+            a = Conv(x, w)
+            b = DepthToSpace<blocksize = 2, mode = "{mode}">(a)
+            c = Conv(b, v)
+            d = SpaceToDepth<blocksize = 2>(c)
+            y = Conv(d, u)
+        }}""")
+    rng = np.random.default_rng(0)
+    for name, shape in {"w": (32, 3, 1, 1), "v": (6, 8, 1, 1), "u": (5, 24, 1, 1)}.items():
+        proto.graph.initializer.append(numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32), name))
+    onnx.save(proto, tmp_path / "net.onnx")
+    model = load(tmp_path / "net.onnx")
+    channels = analyse(model)
+    assert [group.size for group in channels.groups] == [8, 6]
+    keep = np.ones(channels.unit_count, dtype=bool)
+    keep[[1, 4, 9]] = False
+    pruned = prune(model, channels, keep)
+    for size in (4, 6):
+        verify(model, channels, keep, pruned, input_shapes={"x": (2, 3, size, 8)})
+
+
+def test_scales_that_a_converter_to_half_precision_casts_are_read(tmp_path: Path) -> None:
+    proto = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["": 17]>
+        net (float16[2, 3, 4, 4] x) => (float16[2, 5, 8, 8] y) {
+            a = Conv(x, w)
+            scales = Cast<to = 1>(halves)
+            b = Resize(a, , scales)
+            y = Conv(b, z)
+        }""")
+    rng = np.random.default_rng(0)
+    arrays = {name: rng.standard_normal(SHAPES[name]) for name in ("w", "z")} | {"halves": np.array([1, 1, 2, 2])}
+    for name, array in arrays.items():
+        proto.graph.initializer.append(numpy_helper.from_array(array.astype(np.float16), name))
+    onnx.save(proto, tmp_path / "net.onnx")
+    model = load(tmp_path / "net.onnx")
+    channels = analyse(model)
+    assert [group.size for group in channels.groups] == [8]
+    remove_some(model, channels)
+
+
 def test_a_channel_that_is_not_a_number_is_silenced_too(tmp_path: Path) -> None:
     model, channels = network("p = Abs(h)\no = Mul(p, flip)\na = Sqrt(o)", tmp_path)
     keep = np.ones(channels.unit_count, dtype=bool)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from onnxprune.channels import ChannelMap, analyse, find_branches, prune, restrict, short_name, verify
+from onnxprune.channels import ChannelMap, analyse, find_branches, hints, permitted, prune, restrict, short_name, verify
 from onnxprune.errors import PatternError
 from onnxprune.graph import load, to_bytes
 from tests.channels.network_strategy import networks
@@ -54,6 +54,23 @@ def names(channels: ChannelMap) -> list[str]:
 def test_nothing_asked_changes_nothing(residual: ir.Model) -> None:
     channels = analyse(residual)
     assert restrict(channels) is channels
+
+
+def test_a_group_of_one_unit_is_fixed(tmp_path: Path) -> None:
+    proto = onnx.parser.parse_model("""<ir_version: 10, opset_import: ["": 21]>
+        net (float[2, 3, 4, 4] x) => (float[2, 5, 4, 4] y) {
+            a = Conv(x, w)
+            b = GroupNormalization<num_groups = 1>(a, scale, shift)
+            c = Conv(b, v)
+            d = Relu(c)
+            y = Conv(d, z)
+        }""")
+    shapes = {"w": (8, 3, 1, 1), "v": (4, 8, 1, 1), "z": (5, 4, 1, 1), "scale": (8,), "shift": (8,)}
+    for name, shape in shapes.items():
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(shape, np.float32), name))
+    channels = permitted(loaded(proto, tmp_path))
+    assert [group.size for group in channels.groups] == [4]
+    assert [(entry.channels, entry.hint) for entry in channels.fixed] == [(8, hints.WHOLE), (5, hints.CALLER)]
 
 
 def test_keep_fixes_the_whole_group_and_says_why(residual: ir.Model) -> None:

@@ -53,6 +53,20 @@ def test_what_a_file_holds_is_kept(path: Path, tmp_path: Path) -> None:
     onnx.checker.check_model(after, full_check=True)
 
 
+def test_weights_of_the_oldest_format_are_inputs_and_what_is_written_is_valid(tmp_path: Path) -> None:
+    old = convolution()
+    old.ir_version = 3
+    for tensor in old.graph.initializer:
+        old.graph.input.append(helper.make_tensor_value_info(tensor.name, TensorProto.FLOAT, list(tensor.dims)))
+    onnx.checker.check_model(old)
+    onnx.save(old, tmp_path / "old.onnx")
+    model = load(tmp_path / "old.onnx")
+    save(model, tmp_path / "copy.onnx")
+    for written in (onnx.load(tmp_path / "copy.onnx"), onnx.load_from_string(to_bytes(model))):
+        onnx.checker.check_model(written, full_check=True)
+        assert (written.ir_version, [value.name for value in written.graph.input]) == (4, ["x"])
+
+
 def test_large_weights_stay_in_the_file(path: Path) -> None:
     model = load(path)
     weight = model.graph.initializers["weight"].const_value

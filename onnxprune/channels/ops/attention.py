@@ -106,14 +106,11 @@ def attention_sizes(node: ir.Node, removal: Removal) -> None:
     queries = sizes[_QUERIES]
     if queries is None or len(queries) != 4:
         return
-    heads, width = queries[1], queries[3]
+    width = queries[3]
     if isinstance(width, int) and "scale" not in node.attributes:
         node.attributes["scale"] = ir.AttrFloat32("scale", 1 / math.sqrt(width))
-    if "q_num_heads" not in node.attributes or not isinstance(heads, int):
-        return
-    kept = removal.kept(node.inputs[_QUERIES], 2)
-    if kept is None:
-        return
-    left = int(kept.reshape(heads, -1).any(axis=1).sum())
-    for name in ("q_num_heads", "kv_num_heads"):
-        node.attributes[name] = ir.AttrInt64(name, left)
+    for name, index in (("q_num_heads", _QUERIES), ("kv_num_heads", _KEYS)):
+        size, kept = sizes[index], removal.kept(node.inputs[index], 2)
+        if name in node.attributes and size is not None and isinstance(size[1], int) and kept is not None:
+            left = int(kept.reshape(size[1], -1).any(axis=1).sum())
+            node.attributes[name] = ir.AttrInt64(name, left)

@@ -10,7 +10,7 @@ from onnxprune.channels.labels import Labels, dims
 from onnxprune.channels.map import Axis
 from onnxprune.channels.ops.rules import axes_argument, named, patch_sizes, positive
 from onnxprune.channels.registry import Removal, flow, resize
-from onnxprune.channels.regroup import regroup
+from onnxprune.channels.regroup import STAND_INS, regroup
 
 
 @flow("Reshape", "Flatten")
@@ -109,23 +109,24 @@ def pixel_shuffle(node: ir.Node, labels: Labels) -> None:
     """Unfold, permute and fold, as the operators are defined."""
     value = node.inputs[0]
     assert value is not None
-    batch, channels, height, width = dims(value)
+    batch, channels, *positions = dims(value)
     block = node.attributes.get_int("blocksize")
-    if not all(isinstance(d, int) for d in (channels, height, width)):
-        labels.pin_all([value], f"{named(node)} regroups axes of dynamic size", hints.SIZES)
+    if not isinstance(channels, int):
+        labels.pin_all([value], f"{named(node)} regroups channels whose number is not known beforehand", hints.SIZES)
         labels.set(node.outputs[0], (None,) * 4)
         return
-    c, h, w = int(channels), int(height), int(width)  # type: ignore[arg-type]
+    c = channels
+    # Channels move alike whatever the height and width, as long as blocks divide them.
+    h, w = (d if isinstance(d, int) else block * prime for d, prime in zip(positions, STAND_INS[-2:], strict=True))
     if node.op_type == "SpaceToDepth":
         inner: list[int | str | None] = [batch, c, h // block, block, w // block, block]
-        order = [0, 3, 5, 1, 2, 4]
-    elif node.attributes.get_string("mode", "DCR") == "DCR":
-        inner, order = [batch, block, block, c // block**2, h, w], [0, 3, 4, 1, 5, 2]
+        order, after = [0, 3, 5, 1, 2, 4], [batch, c * block**2, h // block, w // block]
     else:
-        inner, order = [batch, c // block**2, block, block, h, w], [0, 1, 4, 2, 5, 3]
+        after = [batch, c // block**2, h * block, w * block]
+        if node.attributes.get_string("mode", "DCR") == "DCR":
+            inner, order = [batch, block, block, c // block**2, h, w], [0, 3, 4, 1, 5, 2]
+        else:
+            inner, order = [batch, c // block**2, block, block, h, w], [0, 1, 4, 2, 5, 3]
     unfolded = regroup(labels, labels.of(value), [batch, c, h, w], inner, named(node))
     permuted = tuple(unfolded[i] for i in order)
-    labels.set(
-        node.outputs[0],
-        regroup(labels, permuted, [inner[i] for i in order], dims(node.outputs[0]), named(node)),
-    )
+    labels.set(node.outputs[0], regroup(labels, permuted, [inner[i] for i in order], after, named(node)))

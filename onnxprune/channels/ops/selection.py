@@ -153,7 +153,7 @@ def gather(node: ir.Node, labels: Labels) -> None:
             assert known is not None
             labels.pin(labelled[np.atleast_1d(known.astype(np.int64))], f"{named(node)} picks it out")
         else:
-            labels.pin(labelled, f"{named(node)} picks them by indices that are not known beforehand", hints.SIZES)
+            labels.pin(labelled, f"{named(node)} picks them by indices that are not known beforehand", hints.INDICES)
     for position, other in enumerate(axes):
         if data.is_initializer() and position != axis and other is not None and len(other) > 1:
             labels.produce(node, data, position)
@@ -185,7 +185,7 @@ def gather_nd(node: ir.Node, labels: Labels) -> None:
     shared = node.attributes.get_int("batch_dims", 0)
     pointed = tuples[-1] if tuples else None
     if not isinstance(pointed, int):
-        labels.pin_all([data], f"{named(node)} picks them by indices that are not known beforehand", hints.SIZES)
+        labels.pin_all([data], f"{named(node)} picks them by indices that are not known beforehand", hints.INDICES)
         labels.set(node.outputs[0], (None,) * len(dims(node.outputs[0])))
         return
     behind = shared + pointed
