@@ -4,9 +4,9 @@
     python -m benchmarks.coverage --files FOLDER/rapidocr_onnxruntime/models/*.onnx
 
 The second runs networks that are shipped as ONNX files (PP-OCR, from the wheel rapidocr-onnxruntime). Every network
-runs in a process of its own, and so does every other tool on it, with a time limit; what is in the results already is
-not run again. `python -m benchmarks.coverage --table` writes docs/COVERAGE.md. Needs the packages of the extra
-`bench`.
+runs in a process of its own, and so does every other tool on it, with a time limit (`--limit`, seconds); what is in the
+results already is not run again. `python -m benchmarks.coverage --table` writes docs/COVERAGE.md. Needs the packages of
+the extra `bench`.
 """
 
 from __future__ import annotations
@@ -72,13 +72,13 @@ def run_one(name: str, exporter: str, what: str) -> dict[str, Any]:
             return {"failed": f"{type(error).__name__}: {str(error)[:160]}"}
 
 
-def in_a_process(name: str, exporter: str, what: str) -> dict[str, Any]:
+def in_a_process(name: str, exporter: str, what: str, limit_s: int) -> dict[str, Any]:
     """Run one network in a process of its own, so that nothing it does ends the benchmark."""
     command = [sys.executable, "-m", "benchmarks.coverage", "--one", name, exporter, what]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=limit_s, check=False)
     except subprocess.TimeoutExpired:
-        return {"failed": f"took more than {LIMIT_S} s"}
+        return {"failed": f"took more than {limit_s} s"}
     lines = done.stdout.strip().splitlines()
     if done.returncode == -signal.SIGKILL:
         return {"failed": "killed by the system, as when memory is full"}
@@ -95,6 +95,7 @@ def main() -> None:
     parser.add_argument("--exporters", nargs="*", default=EXPORTERS, choices=EXPORTERS)
     parser.add_argument("--files", nargs="*", type=Path, default=())
     parser.add_argument("--what", nargs="*", default=STEPS, choices=STEPS)
+    parser.add_argument("--limit", type=int, default=LIMIT_S)
     parser.add_argument("--one", nargs=3, metavar=("NAME", "EXPORTER", "WHAT"))
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
@@ -109,7 +110,7 @@ def main() -> None:
     if options.files:
         for what in set(options.what) - {"analysis"}:
             for path in options.files:
-                record_missing(f"files/{path.stem}", SHIPPED, what, given=str(path))
+                record_missing(f"files/{path.stem}", SHIPPED, what, options.limit, given=str(path))
         return
     from benchmarks.coverage.networks import subjects
 
@@ -117,10 +118,10 @@ def main() -> None:
         for exporter in options.exporters if what == "ours" else options.exporters[:1]:
             for subject in subjects():
                 if any(part in subject.name for part in options.only):
-                    record_missing(subject.name, exporter, what)
+                    record_missing(subject.name, exporter, what, options.limit)
 
 
-def record_missing(name: str, exporter: str, what: str, given: str | None = None) -> None:
+def record_missing(name: str, exporter: str, what: str, limit_s: int, given: str | None = None) -> None:
     """Run one network, `given` where it is a file, unless its result is there."""
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     key = f"{name} {exporter} {what}"
@@ -128,9 +129,9 @@ def record_missing(name: str, exporter: str, what: str, given: str | None = None
     if key in results or (what == "analysis" and not grouped):
         return
     if what == "peers":
-        results[key] = {tool: in_a_process(given or name, exporter, tool) for tool in TOOLS}
+        results[key] = {tool: in_a_process(given or name, exporter, tool, limit_s) for tool in TOOLS}
     else:
-        results[key] = in_a_process(given or name, exporter, what)
+        results[key] = in_a_process(given or name, exporter, what, limit_s)
     print(key, results[key], flush=True)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 
