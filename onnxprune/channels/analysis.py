@@ -10,9 +10,9 @@ import onnx_ir as ir
 import onnxprune.channels.ops  # noqa: F401  (registers the operators' rules)
 from onnxprune.channels import hints
 from onnxprune.channels.attention import AttentionUnit, head_splits
-from onnxprune.channels.labels import Labels, dims
+from onnxprune.channels.flowing import flow_through
+from onnxprune.channels.labels import Labels
 from onnxprune.channels.map import Axis, ChannelMap, FixedChannels, Group, GroupKind
-from onnxprune.channels.registry import flow_of
 from onnxprune.graph.shape_values import shape_values
 
 _HASH_SEED = 0x0DDB1A5E5BAD5EED
@@ -43,7 +43,7 @@ def analyse(model: ir.Model, attention: AttentionUnit = "head-dim", *, embedding
 def _labels(model: ir.Model, labels: Labels) -> Labels:
     """Run labels through a model."""
     for node in model.graph:
-        _flow(node, labels)
+        flow_through(node, labels)
     for value in model.graph.outputs:
         labels.pin_all([value], f"they are the model's output '{value.name}'", hints.CALLER)
     return labels
@@ -57,40 +57,6 @@ def _stuck(labels: Labels) -> frozenset[str]:
         return bool((reason[axis[axis >= 0]] < 0).any())
 
     return frozenset(name for name in labels.head_splits if not any(map(is_free, labels.attention.get(name, ()))))
-
-
-def _flow(node: ir.Node, labels: Labels) -> None:
-    rule = flow_of(node)
-    unknown_rank = [v for v in [*node.inputs[:1], *node.outputs] if v is not None and v.shape is None and v.name]
-    has_subgraph = any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values())
-    if rule is None or unknown_rank or has_subgraph:
-        what = f"{node.domain + ':' if node.domain else ''}{node.op_type} '{node.name}'"
-        if has_subgraph:
-            reason, hint = f"{what} has subgraphs, and what they read stays as it is", hints.SUBGRAPH
-        elif unknown_rank and rule is not None:
-            reason, hint = f"{what} has a tensor of unknown rank, '{unknown_rank[0].name}'", hints.RANK
-        else:
-            reason, hint = f"{what} is an operator the analysis does not know", hints.RULE
-        labels.pin_all([*node.inputs, *_captured(node)], reason, hint)
-        for output in node.outputs:
-            labels.set(output, (None,) * len(dims(output)))
-        return
-    rule(node, labels)
-
-
-def _captured(node: ir.Node) -> Iterable[ir.Value]:
-    """Values of outer graphs that a node's subgraphs read."""
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH:
-            graphs = [attribute.as_graph()]
-        elif attribute.type == ir.AttributeType.GRAPHS:
-            graphs = list(attribute.as_graphs())
-        else:
-            continue
-        for graph in graphs:
-            for inner in graph.all_nodes():
-                yield from (v for v in inner.inputs if v is not None and v.graph is not graph)
-            yield from (v for v in graph.outputs if v.graph is not graph)
 
 
 def _channel_map(labels: Labels, op_types: dict[str, str]) -> ChannelMap:

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from onnxprune.channels import hints
 from onnxprune.channels.map import Axis, Contraction
+from onnxprune.channels.stand_ins import Product
 
 Axes = tuple[Axis, ...]
 FIXED = -1
@@ -47,7 +48,8 @@ class Labels:
         self.attention: dict[str, list[np.ndarray]] = {}
         self.embedding = embedding
         self.embedded: list[np.ndarray] = []
-        self._known = known_values
+        self.products: dict[str, Product] = {}
+        self.known_values = known_values
         self._ties: list[tuple[np.ndarray, np.ndarray]] = []
         self._pins: list[tuple[np.ndarray, int]] = []
 
@@ -79,7 +81,7 @@ class Labels:
 
     def known(self, value: ir.Value | None) -> np.ndarray | None:
         """Return the entries of a small tensor that the graph determines, None entries where dynamic."""
-        return None if value is None else self._known.get(str(value.name))
+        return None if value is None else self.known_values.get(str(value.name))
 
     def known_ints(self, value: ir.Value | None) -> list[int] | None:
         """Return a small tensor as integers, or None unless every entry is known."""

@@ -2,14 +2,16 @@
 
 Both shapes are refined to common factors: (C, H, W) -> (g, C/g * H * W) has the factors g, C/g, H, W. Where an axis
 breaks into several factors, its labels stay free along one of them and are tied along the others, so that whatever is
-removed leaves a box; where factors join, the labels of the one free factor are repeated. This one rule covers
-channel shuffle, grouped normalisation, attention heads, Flatten and PixelShuffle.
+removed leaves a box: along the largest that nothing behind fixes. Where factors join, the labels of the one free factor
+are repeated. This one rule covers channel shuffle, grouped normalisation, attention heads, Flatten and PixelShuffle.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Set
+from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -17,91 +19,63 @@ import numpy as np
 from onnxprune.channels import hints
 from onnxprune.channels.labels import Axes, Labels
 from onnxprune.channels.map import Axis
+from onnxprune.channels.stand_ins import Dims, Segment, is_dynamic, segments
 
-Dims = Sequence[int | str | None]
-STAND_INS = (1_000_003, 1_000_033, 1_000_037, 1_000_039, 1_000_081, 1_000_099, 1_000_117, 1_000_121)
-"""Stand-ins for dynamic sizes: primes no real size is a multiple of, so that products still factor uniquely."""
+Outlook = Callable[[], Set[int]]
+"""Finds the axes after that what follows fixes."""
 
 
-def regroup(labels: Labels, axes: Axes, before: Dims, after: Dims, what: str, *, free_size: int | None = None) -> Axes:
+def regroup(
+    labels: Labels,
+    axes: Axes,
+    before: Dims,
+    after: Dims,
+    what: str,
+    *,
+    free_size: int | None = None,
+    outlook: Outlook = frozenset,
+) -> Axes:
     """Move labels from axes of sizes `before` to axes of sizes `after` with the same entries in the same order.
 
     Args:
         labels: The run's state; ties and pins are recorded there.
         axes: Labels of the axes before.
         before: Sizes before; names or None where dynamic.
-        after: Sizes after; at most one None that no name explains.
+        after: Sizes after, likewise.
         what: The op and its node, for messages.
         free_size: Where an axis breaks up, labels stay free along the factor of this size; None, or none of this size:
-            along the largest.
+            along the largest that can stay free.
+        outlook: Asked for the axes after that are fixed anyway, if that matters.
 
     Returns:
         Labels of the axes after.
     """
-    if all(axis is None for axis in axes):
-        return (None,) * len(after)
-    static = _static_sizes(before, after)
-    if static is None:
-        for axis in axes:
-            labels.pin(axis, f"{what} regroups this axis in a way that is not known beforehand", hints.SIZES)
-        return (None,) * len(after)
     out: list[Axis] = []
-    in_sizes, out_sizes = static
-    for ins, outs in _segments(in_sizes, out_sizes):
-        sizes = in_sizes[ins], out_sizes[outs]
-        factors = _common_factors(*sizes)
-        if factors is None:
-            for axis in axes[ins]:
-                labels.pin(axis, f"{what} regroups {sizes[0]} to {sizes[1]}, which no removal fits")
-            out += [None] * len(sizes[1])
-        else:
-            factor_labels = _unfold(labels, axes[ins], sizes[0], factors, what, free_size=free_size)
-            out += _fold(labels, factor_labels, sizes[1], factors, what)
+    for piece in segments(before, after, labels.products):
+        inner = axes[piece.ins]
+        factors = _common_factors(piece.in_sizes, piece.out_sizes) if piece.out_sizes is not None else None
+        if factors is None or all(axis is None for axis in inner):
+            _pin_piece(labels, inner, piece, what)
+            out += [None] * (piece.outs.stop - piece.outs.start)
+            continue
+        in_spans, out_spans = _spans(piece.in_sizes, factors), _spans(piece.out_sizes or [], factors)
+        first = piece.outs.start
+        choice = _Choice(factors, out_spans, free_size, partial(_behind, first, outlook))
+        factor_labels = _unfold(labels, inner, in_spans, choice, what)
+        out += _fold(labels, factor_labels, out_spans, factors, what)
     return tuple(out)
 
 
-def _static_sizes(before: Dims, after: Dims) -> tuple[list[int], list[int]] | None:
-    """Replace dynamic sizes by distinct primes, the single unexplained one after by what the product leaves."""
-    primes: dict[object, int] = {}
-    ins: list[int] = []
-    for position, dim in enumerate(before):
-        if isinstance(dim, int):
-            ins.append(dim)
-            continue
-        key = dim if dim is not None else ("axis", position)
-        if key not in primes:
-            if len(primes) == len(STAND_INS):
-                return None
-            primes[key] = STAND_INS[len(primes)]
-        ins.append(primes[key])
-    outs = [dim if isinstance(dim, int) else primes.get(dim, 0) if dim is not None else 0 for dim in after]
-    if outs.count(0) == 1 and 0 not in ins:
-        rest = math.prod(s for s in outs if s)
-        lacking = rest // math.gcd(math.prod(ins), rest)
-        if lacking > 1:
-            # Both shapes hold as many entries when the network runs, so it is a dynamic axis that has this factor.
-            unexplained = [i for i, dim in enumerate(before) if not isinstance(dim, int) and dim not in after]
-            if len(unexplained) != 1:
-                return None
-            ins[unexplained[0]] *= lacking
-        outs[outs.index(0)] = math.prod(ins) // rest
-    if 0 in ins or 0 in outs or math.prod(ins) != math.prod(outs):
-        return None
-    return ins, outs
+def _behind(first: int, outlook: Outlook) -> Set[int]:
+    return {axis - first for axis in outlook()}
 
 
-def _segments(ins: list[int], outs: list[int]) -> Iterator[tuple[slice, slice]]:
-    """Cut both shapes where they have the same entries in front: what is before does not touch what is behind."""
-    i = j = 0
-    while i < len(ins) or j < len(outs):
-        start_i, start_j = i, j
-        i, j = min(i + 1, len(ins)), min(j + 1, len(outs))
-        while (a := math.prod(ins[start_i:i])) != (b := math.prod(outs[start_j:j])):
-            if a < b:
-                i += 1
-            else:
-                j += 1
-        yield slice(start_i, i), slice(start_j, j)
+def _pin_piece(labels: Labels, axes: Axes, piece: Segment, what: str) -> None:
+    for axis in axes:
+        if piece.out_sizes is None:
+            labels.pin(axis, f"{what} regroups this axis in a way that is not known beforehand", hints.SIZES)
+        else:
+            labels.pin(axis, f"{what} regroups {piece.in_sizes} to {piece.out_sizes}, which no removal fits")
 
 
 def _common_factors(ins: list[int], outs: list[int]) -> list[int] | None:
@@ -129,31 +103,61 @@ def _spans(sizes: list[int], factors: list[int]) -> list[range]:
     return spans
 
 
-def _unfold(
-    labels: Labels, axes: Axes, sizes: list[int], factors: list[int], what: str, *, free_size: int | None
-) -> list[Axis]:
-    result: list[Axis] = [None] * len(factors)
-    for axis, span in zip(axes, _spans(sizes, factors), strict=True):
+@dataclass(frozen=True)
+class _Choice:
+    """Which factor of an axis stays free.
+
+    Attributes:
+        factors: The common factors of both shapes.
+        out_spans: Which of them each axis after is made of.
+        free_size: The size that is wanted, if any.
+        fixed: Finds the axes after that what follows fixes.
+    """
+
+    factors: list[int]
+    out_spans: list[range]
+    free_size: int | None
+    fixed: Outlook
+
+    def of(self, span: range) -> int:
+        """Choose among the factors of an axis."""
+        if self.free_size in [self.factors[i] for i in span[:-1]]:
+            # Of two factors of the wanted size the last but one is the heads': their width follows.
+            return max(i for i in span[:-1] if self.factors[i] == self.free_size)
+        if len(span) == 1:
+            return span[0]
+        fixed = self.fixed()
+        lost = [i for i, out in enumerate(self.out_spans) if i in fixed or _is_dynamic(self.factors, out)]
+        return max(span, key=lambda i: (all(i not in self.out_spans[axis] for axis in lost), self.factors[i], i))
+
+
+def _is_dynamic(factors: list[int], span: range) -> bool:
+    return any(is_dynamic(factors[i]) for i in span)
+
+
+def _unfold(labels: Labels, axes: Axes, in_spans: list[range], choice: _Choice, what: str) -> list[Axis]:
+    result: list[Axis] = [None] * len(choice.factors)
+    for axis, span in zip(axes, in_spans, strict=True):
         if axis is None or len(span) == 0:
             continue
-        shape = [factors[i] for i in span]
-        # Of two factors of the wanted size the last but one is the heads': their width follows.
-        free = max(range(len(shape)), key=lambda i: (shape[i] == free_size and i < len(shape) - 1, shape[i], i))
-        boxes = np.moveaxis(axis.reshape(shape), free, 0).reshape(shape[free], -1)
+        shape = [choice.factors[i] for i in span]
+        free = choice.of(span)
+        size = choice.factors[free]
+        boxes = np.moveaxis(axis.reshape(shape), free - span.start, 0).reshape(size, -1)
         for column in range(1, boxes.shape[1]):
             labels.tie(boxes[:, 0], boxes[:, column], f"{what} splits an axis with fixed entries")
-        result[span[free]] = boxes[:, 0]
+        result[free] = boxes[:, 0]
     return result
 
 
-def _fold(labels: Labels, factor_labels: list[Axis], sizes: list[int], factors: list[int], what: str) -> Axes:
+def _fold(labels: Labels, factor_labels: list[Axis], out_spans: list[range], factors: list[int], what: str) -> Axes:
     out: list[Axis] = []
-    for span in _spans(sizes, factors):
+    for span in out_spans:
         labelled = [i for i in span if factor_labels[i] is not None]
         if not labelled:
             out.append(None)
             continue
-        dynamic = math.prod(factors[i] for i in span) >= STAND_INS[0]
+        dynamic = _is_dynamic(factors, span)
         free = max(labelled, key=lambda i: factors[i])
         for i in labelled:
             if i != free or dynamic:

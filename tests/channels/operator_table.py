@@ -138,6 +138,17 @@ ROWS: dict[str, Row] = {
     "GroupNormalization 18": Row(
         "a = GroupNormalization<num_groups = 2>(h, g, b)", units=2, constants={"g": (2,), "b": (2,)}
     ),
+    "GroupNormalization as InstanceNormalization": Row(
+        "b = Reshape(h, r)\nd = InstanceNormalization(b, g, k)\na = Reshape(d, r2)",
+        units=2,
+        constants={"r": ints(0, 2, -1), "g": (2,), "k": (2,), "r2": ints(0, 8, 6, 6)},
+    ),
+    "GroupNormalization spelled out": Row(
+        "b = Reshape(h, r)\nm = ReduceMean(b, i)\nd = Sub(b, m)\nq = Mul(d, d)\nv = ReduceMean(q, i)\nf = Sqrt(v)\n"
+        "e = Div(d, f)\na = Reshape(e, r2)",
+        units=2,
+        constants={"r": ints(2, 2, 4, 6, 6), "i": ints(2, 3, 4), "r2": ints(2, 8, 6, 6)},
+    ),
     "GroupNormalization of single channels": Row(
         "a = GroupNormalization<num_groups = 8>(h, g, b)", constants={"g": (8,), "b": (8,)}
     ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import onnx_ir as ir
 
@@ -9,8 +11,10 @@ from onnxprune.channels import hints
 from onnxprune.channels.labels import Labels, dims
 from onnxprune.channels.map import Axis
 from onnxprune.channels.ops.rules import axes_argument, named, patch_sizes, positive
+from onnxprune.channels.outlook import fixed_axes
 from onnxprune.channels.registry import Removal, flow, resize
-from onnxprune.channels.regroup import STAND_INS, regroup
+from onnxprune.channels.regroup import regroup
+from onnxprune.channels.stand_ins import PRIMES
 
 
 @flow("Reshape", "Flatten")
@@ -20,7 +24,9 @@ def reshape(node: ir.Node, labels: Labels) -> None:
     assert value is not None
     heads = labels.head_splits.get(str(node.name))
     free_size = heads if node.name in labels.whole_heads else None
-    axes = regroup(labels, labels.of(value), dims(value), dims(output), named(node), free_size=free_size)
+    outlook = partial(fixed_axes, output, labels) if heads is None else frozenset[int]
+    sizes = dims(value), dims(output)
+    axes = regroup(labels, labels.of(value), *sizes, named(node), free_size=free_size, outlook=outlook)
     if heads is not None:
         labels.attention[str(node.name)] = [axis for axis in axes if axis is not None]
     labels.set(output, axes)
@@ -29,14 +35,31 @@ def reshape(node: ir.Node, labels: Labels) -> None:
 @resize("Reshape", "Expand")
 def target_shape(node: ir.Node, removal: Removal) -> None:
     """Rewrite the entries of the target that name a removed size."""
-    entries = removal.known.get(str(node.inputs[1].name)) if node.inputs[1] is not None else None
+    target = node.inputs[1] if len(node.inputs) > 1 else None
     rank = len(removal.channels.axes.get(str(node.outputs[0].name), ()))
-    if entries is None or rank == 0:
+    if target is None or rank == 0:
         return
+    entries = removal.known.get(str(target.name))
+    if entries is None:
+        # Computed when the network runs, by more than arithmetic on sizes.
+        (length,) = dims(target) or (None,)
+        entries = np.full(length if isinstance(length, int) else rank, None)
     # Expand's target may leave out leading axes.
     offset = rank - len(entries)
     kept = {p: removal.kept(node.outputs[0], p + offset) for p in range(len(entries))}
-    patch_sizes(node, 1, entries, {p: int(mask.sum()) for p, mask in kept.items() if mask is not None})
+    new = {p: int(mask.sum()) for p, mask in kept.items() if mask is not None}
+    if new and node.op_type == "Reshape":
+        new |= _left_over(node, entries)
+    patch_sizes(node, 1, entries, new)
+
+
+def _left_over(node: ir.Node, entries: np.ndarray) -> dict[int, int]:
+    """Let the number of entries say a dynamic size that may have been computed from the removed one."""
+    before = dims(node.inputs[0]) if node.inputs[0] is not None else ()
+    after = dims(node.outputs[0])
+    computed = [p for p, e in enumerate(entries) if e is None and not isinstance(after[p], int)]
+    computed = [p for p in computed if after[p] is None or after[p] not in before]
+    return {computed[0]: -1} if len(computed) == 1 and -1 not in entries else {}
 
 
 @flow("Squeeze")
@@ -117,7 +140,7 @@ def pixel_shuffle(node: ir.Node, labels: Labels) -> None:
         return
     c = channels
     # Channels move alike whatever the height and width, as long as blocks divide them.
-    h, w = (d if isinstance(d, int) else block * prime for d, prime in zip(positions, STAND_INS[-2:], strict=True))
+    h, w = (d if isinstance(d, int) else block * prime for d, prime in zip(positions, PRIMES[-2:], strict=True))
     if node.op_type == "SpaceToDepth":
         inner: list[int | str | None] = [batch, c, h // block, block, w // block, block]
         order, after = [0, 3, 5, 1, 2, 4], [batch, c * block**2, h // block, w // block]

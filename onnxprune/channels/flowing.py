@@ -1,0 +1,51 @@
+"""Run labels through a node: by its operator's rule, or by fixing whatever a node without one reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import onnx_ir as ir
+
+from onnxprune.channels import hints
+from onnxprune.channels.labels import Labels, dims
+from onnxprune.channels.registry import flow_of
+
+
+def flow_through(node: ir.Node, labels: Labels) -> None:
+    """Set the labels of a node's outputs, and tie or fix those of its inputs.
+
+    Args:
+        node: The node; what it reads was made before.
+        labels: The run's state.
+    """
+    rule = flow_of(node)
+    unknown_rank = [v for v in [*node.inputs[:1], *node.outputs] if v is not None and v.shape is None and v.name]
+    has_subgraph = any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values())
+    if rule is None or unknown_rank or has_subgraph:
+        what = f"{node.domain + ':' if node.domain else ''}{node.op_type} '{node.name}'"
+        if has_subgraph:
+            reason, hint = f"{what} has subgraphs, and what they read stays as it is", hints.SUBGRAPH
+        elif unknown_rank and rule is not None:
+            reason, hint = f"{what} has a tensor of unknown rank, '{unknown_rank[0].name}'", hints.RANK
+        else:
+            reason, hint = f"{what} is an operator the analysis does not know", hints.RULE
+        labels.pin_all([*node.inputs, *_captured(node)], reason, hint)
+        for output in node.outputs:
+            labels.set(output, (None,) * len(dims(output)))
+        return
+    rule(node, labels)
+
+
+def _captured(node: ir.Node) -> Iterable[ir.Value]:
+    """Values of outer graphs that a node's subgraphs read."""
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            graphs = [attribute.as_graph()]
+        elif attribute.type == ir.AttributeType.GRAPHS:
+            graphs = list(attribute.as_graphs())
+        else:
+            continue
+        for graph in graphs:
+            for inner in graph.all_nodes():
+                yield from (v for v in inner.inputs if v is not None and v.graph is not graph)
+            yield from (v for v in graph.outputs if v.graph is not graph)

@@ -1,0 +1,77 @@
+"""Sizes that are not known beforehand: what goes is right at any size, whatever the sizes in the graph are made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from onnxprune.channels import analyse, prune, verify
+from onnxprune.graph import load
+
+CONSTANTS = {
+    "w": (32, 3, 3, 3),
+    "v": (32, 32, 3, 3),
+    "z": (5, 32, 1, 1),
+    "g": (4,),
+    "k": (32, 1, 1),
+    "groups": np.array([0, 4, -1]),
+    "four": np.array([4]),
+    "eight": np.array([8]),
+    "channels": np.array([32]),
+    "rest": np.array([-1]),
+}
+SIZES = "n = Shape<start = 0, end = 1>(x)\np = Shape<start = 2, end = 3>(x)\nq = Shape<start = 3>(x)\n"
+# From `h`, 32 channels, to `a`, likewise, and how many units that leaves.
+BODIES = {
+    "GroupNorm": (
+        "b = Reshape(h, groups)\nd = InstanceNormalization(b, g, g)\ne = Shape(h)\nf = Reshape(d, e)\na = Mul(f, k)",
+        4,
+    ),
+    "GroupNorm, its size multiplied": (
+        f"{SIZES}e = Shape(h)\nr = Shape<start = 1>(h)\ns = ReduceProd(r)\nt = Div(s, four)\n"
+        "i = Concat<axis = 0>(n, four, t)\nb = Reshape(h, i)\nd = InstanceNormalization(b, g, g)\na = Reshape(d, e)",
+        4,
+    ),
+    "channel shuffle": (
+        f"{SIZES}i = Concat<axis = 0>(n, four, eight, p, q)\nj = Concat<axis = 0>(n, channels, p, q)\n"
+        "b = Reshape(h, i)\nd = Transpose<perm = [0, 2, 1, 3, 4]>(b)\na = Reshape(d, j)",
+        8,
+    ),
+    "products of pixels": (
+        f"{SIZES}i = Concat<axis = 0>(n, channels, rest)\nj = Concat<axis = 0>(n, channels, p, q)\n"
+        "b = Reshape(h, i)\nt = Transpose<perm = [0, 2, 1]>(b)\nu = MatMul(t, b)\nf = Softmax(u)\n"
+        "d = MatMul(b, f)\na = Reshape(d, j)",
+        32,
+    ),
+}
+
+
+def network(body: str) -> onnx.ModelProto:
+    model = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["": 20]>
+        net (float[N, 3, H, W] x) => (float[N, 5, U, V] y) {{
+            h_ = Conv<pads = [1, 1, 1, 1]>(x, w)
+            h = Relu(h_)
+            {body}
+            y = Conv(a, z)
+        }}""")
+    rng = np.random.default_rng(0)
+    for name, value in CONSTANTS.items():
+        array = rng.standard_normal(value).astype(np.float32) if isinstance(value, tuple) else value
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    return model
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_removal_equals_silencing_at_any_size(name: str, tmp_path: Path) -> None:
+    body, units = BODIES[name]
+    onnx.save(network(body), tmp_path / "net.onnx")
+    model = load(tmp_path / "net.onnx")
+    channels = analyse(model)
+    assert channels.unit_count == units
+    keep = np.arange(units) % 4 != 1
+    pruned = prune(model, channels, keep)
+    for sizes in [(2, 3, 8, 12), (3, 3, 6, 4), (1, 3, 10, 10)]:
+        verify(model, channels, keep, pruned, input_shapes={"x": sizes})
