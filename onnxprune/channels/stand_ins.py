@@ -39,11 +39,6 @@ def is_dynamic(size: int) -> bool:
     return any(size % prime == 0 for prime in PRIMES)
 
 
-def stand_in(size: int | str | None, which: int, multiple: int = 1) -> int:
-    """Return a size, or a multiple of some number that stands for it; `which` counts from the last of them."""
-    return size if isinstance(size, int) else PRIMES[-1 - which] * multiple
-
-
 def segments(before: Dims, after: Dims, products: MutableMapping[str, Product]) -> list[Segment]:
     """Cut two shapes of the same entries, in the same order, into pieces that do not touch each other.
 

@@ -15,6 +15,9 @@ CONSTANTS = {
     "w": (32, 3, 3, 3),
     "v": (32, 32, 3, 3),
     "z": (5, 32, 1, 1),
+    "up": (32, 8, 2, 2),
+    "few": (32, 2, 1, 1),
+    "down": (32, 128, 1, 1),
     "g": (4,),
     "k": (32, 1, 1),
     "groups": np.array([0, 4, -1]),
@@ -40,6 +43,9 @@ BODIES = {
         "b = Reshape(h, i)\nd = Transpose<perm = [0, 2, 1, 3, 4]>(b)\na = Reshape(d, j)",
         8,
     ),
+    "DepthToSpace": ("b = DepthToSpace<blocksize = 2>(h)\na = Conv<strides = [2, 2]>(b, up)", 8 + 32),
+    "DepthToSpace of few channels": ('b = DepthToSpace<blocksize = 4, mode = "CRD">(h)\na = Conv(b, few)', 2 + 32),
+    "SpaceToDepth": ("b = SpaceToDepth<blocksize = 2>(h)\na = Conv(b, down)", 32 + 32),
     "products of pixels": (
         f"{SIZES}i = Concat<axis = 0>(n, channels, rest)\nj = Concat<axis = 0>(n, channels, p, q)\n"
         "b = Reshape(h, i)\nt = Transpose<perm = [0, 2, 1]>(b)\nu = MatMul(t, b)\nf = Softmax(u)\n"

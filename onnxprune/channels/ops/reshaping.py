@@ -150,6 +150,7 @@ def pixel_shuffle(node: ir.Node, labels: Labels) -> None:
             inner, order = [batch, block, block, c // block**2, h, w], [0, 3, 4, 1, 5, 2]
         else:
             inner, order = [batch, c // block**2, block, block, h, w], [0, 1, 4, 2, 5, 3]
-    unfolded = regroup(labels, labels.of(value), [batch, c, h, w], inner, named(node))
+    pixels = frozenset(order[4:] if node.op_type == "SpaceToDepth" else order[2:])
+    unfolded = regroup(labels, labels.of(value), [batch, c, h, w], inner, named(node), outlook=lambda: pixels)
     permuted = tuple(unfolded[i] for i in order)
     labels.set(node.outputs[0], regroup(labels, permuted, [inner[i] for i in order], after, named(node)))
