@@ -31,12 +31,13 @@ def analyse(model: ir.Model, attention: AttentionUnit = "head-dim", *, embedding
     Returns:
         The units, their groups and slices, and what is fixed and why.
     """
-    splits, known = head_splits(model), shape_values(model)
+    splits = head_splits(model)
+    known = shape_values(model), shape_values(model, products=True)
     labels = _labels(
-        model, Labels(known, splits, whole_heads=splits if attention == "heads" else (), embedding=embedding)
+        model, Labels(*known, splits, whole_heads=splits if attention == "heads" else (), embedding=embedding)
     )
     if attention == "either" and (stuck := _stuck(labels)):
-        labels = _labels(model, Labels(known, splits, whole_heads=stuck, embedding=embedding))
+        labels = _labels(model, Labels(*known, splits, whole_heads=stuck, embedding=embedding))
     return _channel_map(labels, {str(node.name): node.op_type for node in model.graph})
 
 

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from onnxprune.channels import hints
 from onnxprune.channels.map import Axis, Contraction
-from onnxprune.channels.stand_ins import Product
+from onnxprune.graph.sizes import Size, expanded
 
 Axes = tuple[Axis, ...]
 FIXED = -1
@@ -25,6 +25,7 @@ class Labels:
     def __init__(
         self,
         known_values: dict[str, np.ndarray],
+        size_values: Mapping[str, np.ndarray],
         head_splits: Mapping[str, int] | None = None,
         *,
         whole_heads: Collection[str] = (),
@@ -34,6 +35,7 @@ class Labels:
 
         Args:
             known_values: Small tensors the graph determines, from `graph.shape_values`.
+            size_values: Likewise, with each dynamic entry as a `Size` where it is one.
             head_splits: Reshape nodes that split channels into heads, and their number of heads.
             whole_heads: Of these nodes, those whose heads go whole.
             embedding: Whether channels may go that a LayerNormalization or a mean takes statistics over.
@@ -48,8 +50,9 @@ class Labels:
         self.attention: dict[str, list[np.ndarray]] = {}
         self.embedding = embedding
         self.embedded: list[np.ndarray] = []
-        self.products: dict[str, Product] = {}
+        self.products: dict[str, Size] = {}
         self.known_values = known_values
+        self.size_values = size_values
         self._ties: list[tuple[np.ndarray, np.ndarray]] = []
         self._pins: list[tuple[np.ndarray, int]] = []
 
@@ -89,6 +92,19 @@ class Labels:
         if entries is None or any(e is None for e in entries.flat):
             return None
         return [int(e) for e in entries.flat]
+
+    def sizes(self, value: ir.Value | None) -> list[Size | None]:
+        """Return the entries of a 1-D tensor of sizes that are dynamic and known as products; None for others."""
+        entries = None if value is None else self.size_values.get(str(value.name))
+        return [] if entries is None else [e if isinstance(e, Size) else None for e in entries.flat]
+
+    def learn(self, dim: int | str | None, size: Size | None) -> None:
+        """Take note of what a dynamic size is made of, if that is news."""
+        if size is None or not isinstance(dim, str) or dim in self.products:
+            return
+        size = expanded(size, self.products)
+        if dim not in size.names:
+            self.products[dim] = size
 
     def tie(self, a: Axis, b: Axis, reason: str) -> Axis:
         """Demand that labels at the same index go together.

@@ -41,7 +41,7 @@ class _Trial(Labels):
     """Labels of a few nodes: what comes from elsewhere is free."""
 
     def __init__(self, labels: Labels) -> None:
-        super().__init__(labels.known_values, labels.head_splits, embedding=labels.embedding)
+        super().__init__(labels.known_values, labels.size_values, labels.head_splits, embedding=labels.embedding)
 
     def of(self, value: ir.Value | None) -> Axes:
         if value is not None and str(value.name) not in self.axes:

@@ -6,14 +6,14 @@ Every dynamic size is a prime that no real size is a multiple of; products of si
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
 
-Dims = Sequence[int | str | None]
-Product = tuple[int, tuple[str, ...]]
-"""A size that is a number times dynamic sizes, which are named."""
+from onnxprune.graph.sizes import Size, named
 
+Dims = Sequence[int | str | None]
 PRIMES = (1_000_003, 1_000_033, 1_000_037, 1_000_039, 1_000_081, 1_000_099, 1_000_117, 1_000_121)
 
 
@@ -39,7 +39,7 @@ def is_dynamic(size: int) -> bool:
     return any(size % prime == 0 for prime in PRIMES)
 
 
-def segments(before: Dims, after: Dims, products: MutableMapping[str, Product]) -> list[Segment]:
+def segments(before: Dims, after: Dims, products: MutableMapping[str, Size]) -> list[Segment]:
     """Cut two shapes of the same entries, in the same order, into pieces that do not touch each other.
 
     Args:
@@ -86,31 +86,43 @@ def _cuts(ins: list[int], outs: list[int]) -> Iterator[tuple[int, int]]:
         yield i, j
 
 
-def _sizes(before: Dims, after: Dims, products: MutableMapping[str, Product]) -> tuple[list[int], list[int]] | None:
+def _sizes(before: Dims, after: Dims, products: MutableMapping[str, Size]) -> tuple[list[int], list[int]] | None:
     """Replace dynamic sizes by numbers; those after that nothing explains are 0, unless the entries' number does."""
-    primes: dict[str, int] = {}
-    names = [dim if dim is not None else f" {position}" for position, dim in enumerate(before)]
-    for name in names:
-        if isinstance(name, str):
-            for part in products.get(name, (1, (name,)))[1]:
-                primes.setdefault(part, PRIMES[len(primes) % len(PRIMES)])
-    if len(primes) > len(PRIMES):
+    known = [_size(dim, f" {position}", products) for position, dim in enumerate(before)]
+    wanted = [_size(dim, "", products) for dim in after]
+    bases = sorted({name for size in known for name in size.names})
+    if len(bases) > len(PRIMES):
         return None
-    ins = [_number(name, products, primes) for name in names]
-    outs = [0 if dim is None else _number(dim, products, primes) for dim in after]
+    scales = _scales([*known, *wanted])
+    numbers = {name: prime * scales.get(name, 1) for name, prime in zip(bases, PRIMES, strict=False)}
+    ins, outs = ([_number(size, numbers) for size in sizes] for sizes in (known, wanted))
     if outs.count(0) == 1 and 0 not in ins:
         unknown = outs.index(0)
         explained = after[unknown]
-        if _explain(before, after, ins, outs) and explained is not None:
-            products[str(explained)] = _product(outs[unknown], primes)
+        if _explain(before, after, ins, outs) and isinstance(explained, str) and None not in before:
+            products[explained] = _product(outs[unknown], numbers, scales)
     return ins, outs
 
 
-def _number(dim: int | str, products: MutableMapping[str, Product], primes: dict[str, int]) -> int:
+def _size(dim: int | str | None, unnamed: str, products: Mapping[str, Size]) -> Size:
     if isinstance(dim, int):
-        return dim
-    factor, names = products.get(dim, (1, (dim,)))
-    return factor * math.prod(primes.get(name, 0) for name in names)
+        return Size(Fraction(dim))
+    name = dim if dim is not None else unnamed
+    return products.get(name, named(name))
+
+
+def _scales(sizes: list[Size]) -> dict[str, int]:
+    """Find what dynamic sizes must be multiples of for all sizes to be whole."""
+    scales: dict[str, int] = {}
+    for size in sizes:
+        for name in size.names[:1]:
+            scales[name] = math.lcm(scales.get(name, 1), size.factor.denominator)
+    return scales
+
+
+def _number(size: Size, numbers: Mapping[str, int]) -> int:
+    """Return what stands for a size, 0 where it has a factor that has no number."""
+    return int(size.factor * math.prod(numbers.get(name, 0) for name in size.names))
 
 
 def _explain(before: Dims, after: Dims, ins: list[int], outs: list[int]) -> bool:
@@ -131,10 +143,12 @@ def _explain(before: Dims, after: Dims, ins: list[int], outs: list[int]) -> bool
     return lacking == 1
 
 
-def _product(size: int, primes: dict[str, int]) -> Product:
-    names = []
-    for name, prime in primes.items():
-        while size % prime == 0:
-            size //= prime
-            names.append(name)
-    return size, tuple(names)
+def _product(number: int, numbers: Mapping[str, int], scales: Mapping[str, int]) -> Size:
+    """Return the size that a number stands for."""
+    size = Size(Fraction(1))
+    for name, stands_for in numbers.items():
+        scale = scales.get(name, 1)
+        while number % (stands_for // scale) == 0:
+            number //= stands_for // scale
+            size *= named(name) / scale
+    return size * number

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from onnxprune.graph.sizes import Size, named
+
 # Larger tensors are weights, not sizes.
 _MAX_ENTRIES = 256
 
@@ -44,11 +46,15 @@ def fold_shape_values(model: ir.Model) -> bool:
     return changed
 
 
-def shape_values(model: ir.Model) -> dict[str, Values]:
+def shape_values(model: ir.Model, *, products: bool = False) -> dict[str, Values]:
     """Evaluate every small tensor that the sizes of the graph determine.
 
+    Args:
+        model: A model with inferred shapes.
+        products: Whether dynamic dimensions are followed as far as they are only multiplied and divided.
+
     Returns:
-        Object arrays by value name; entries that depend on a dynamic dimension are None.
+        Object arrays by value name; entries that depend on a dynamic dimension are None, or a `Size`.
     """
     known: dict[str, Values] = {}
     for name, value in model.graph.initializers.items():
@@ -66,7 +72,7 @@ def shape_values(model: ir.Model) -> dict[str, Values]:
         ):
             continue
         try:
-            result = rule(node, inputs)
+            result = rule(node, inputs) if not products or node.op_type != "Shape" else _named_shape(node)
         except (ValueError, IndexError, TypeError, ZeroDivisionError, OverflowError):
             # A chain that cannot be evaluated stays in the graph as it is.
             continue
@@ -111,13 +117,24 @@ def _as_array(entries: Values, value: ir.Value, node: ir.Node, index: int) -> np
 
 def _elementwise(function: Callable[..., object]) -> Callable[[ir.Node, list[Values]], Values]:
     def apply(*entries: object) -> object:
-        return None if any(e is None for e in entries) else function(*entries)
+        if any(e is None for e in entries):
+            return None
+        if any(isinstance(e, Size) for e in entries):
+            return _of_sizes(function, *entries)
+        return function(*entries)
 
     def rule(node: ir.Node, inputs: list[Values]) -> Values:
         ufunc = np.frompyfunc(apply, len(inputs), 1)
         return np.asarray(ufunc(*inputs), dtype=object)
 
     return rule
+
+
+def _of_sizes(function: Callable[..., object], *entries: object) -> object:
+    if function is int:
+        return entries[0]
+    divides = function is _divide and isinstance(entries[1], int)
+    return function(*entries) if divides or function is operator.mul else None
 
 
 def _divide(a: float, b: float) -> float:
@@ -131,6 +148,16 @@ def _shape(node: ir.Node, inputs: list[Values]) -> Values | None:
     if source is None or source.shape is None:
         return None
     dims = np.array([d if isinstance(d, int) else None for d in source.shape], dtype=object)
+    return dims[node.attributes.get_int("start", 0) : node.attributes.get_int("end", None)]
+
+
+def _named_shape(node: ir.Node) -> Values | None:
+    """Return the shape of what a node reads, with a `Size` for each dynamic dimension that has a name."""
+    source = node.inputs[0]
+    if source is None or source.shape is None:
+        return None
+    dims = np.empty(len(source.shape), dtype=object)
+    dims[:] = [d if isinstance(d, int) else named(d.value) if d.value else None for d in source.shape]
     return dims[node.attributes.get_int("start", 0) : node.attributes.get_int("end", None)]
 
 

@@ -21,6 +21,7 @@ CONSTANTS = {
     "g": (4,),
     "k": (32, 1, 1),
     "groups": np.array([0, 4, -1]),
+    "two": np.array([2]),
     "four": np.array([4]),
     "eight": np.array([8]),
     "channels": np.array([32]),
@@ -46,6 +47,17 @@ BODIES = {
     "DepthToSpace": ("b = DepthToSpace<blocksize = 2>(h)\na = Conv<strides = [2, 2]>(b, up)", 8 + 32),
     "DepthToSpace of few channels": ('b = DepthToSpace<blocksize = 4, mode = "CRD">(h)\na = Conv(b, few)', 2 + 32),
     "SpaceToDepth": ("b = SpaceToDepth<blocksize = 2>(h)\na = Conv(b, down)", 32 + 32),
+    "pixels to channels": (
+        f"{SIZES}k_ = Div(p, two)\nl_ = Div(q, two)\ni = Concat<axis = 0>(n, channels, k_, two, l_, two)\n"
+        "b = Reshape(h, i)\nd = Transpose<perm = [0, 1, 3, 5, 2, 4]>(b)\nj = Concat<axis = 0>(n, rest, k_, l_)\n"
+        "e = Reshape(d, j)\na = Conv(e, down)",
+        32 + 32,
+    ),
+    "channels left over": (
+        f"{SIZES}r = Mul(p, q)\ni = Concat<axis = 0>(n, rest, r)\nj = Concat<axis = 0>(n, rest, p, q)\n"
+        'o = Conv<auto_pad = "SAME_UPPER">(h, v)\nb = Reshape(o, i)\nd = Relu(b)\na = Reshape(d, j)',
+        32 + 32,
+    ),
     "products of pixels": (
         f"{SIZES}i = Concat<axis = 0>(n, channels, rest)\nj = Concat<axis = 0>(n, channels, p, q)\n"
         "b = Reshape(h, i)\nt = Transpose<perm = [0, 2, 1]>(b)\nu = MatMul(t, b)\nf = Softmax(u)\n"

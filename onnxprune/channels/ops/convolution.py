@@ -10,6 +10,8 @@ from onnxprune.channels.labels import Labels, dims
 from onnxprune.channels.map import Axis
 from onnxprune.channels.ops.rules import named, tie_rows
 from onnxprune.channels.registry import Removal, flow, resize
+from onnxprune.channels.stand_ins import Dims
+from onnxprune.graph.sizes import named as named_size
 
 
 @flow("Conv")
@@ -45,7 +47,24 @@ def _convolve(node: ir.Node, labels: Labels, out_axis: int, in_axis: int) -> Non
     if len(node.inputs) > 2 and node.inputs[2] is not None and out is not None:
         labels.tie(out, labels.of(node.inputs[2])[0], reason)
     labels.produce(node, weight, out_axis)
+    if out_axis == 0:
+        _learn_sizes(node, labels, dims(x), sizes)
     labels.set(node.outputs[0], (x_axes[0], out, *(None for _ in x_axes[2:])))
+
+
+def _learn_sizes(node: ir.Node, labels: Labels, read: Dims, weight: Dims) -> None:
+    """Take note of dynamic sizes that a convolution without strides keeps, by its padding."""
+    before, after, kernel = read[2:], dims(node.outputs[0])[2:], weight[2:]
+    count = len(kernel)
+    strides, dilations, pads = (
+        node.attributes.get_ints(name, [default] * length)
+        for name, default, length in (("strides", 1, count), ("dilations", 1, count), ("pads", 0, 2 * count))
+    )
+    same = node.attributes.get_string("auto_pad", "NOTSET").startswith("SAME")
+    for i, (size, old, new) in enumerate(zip(kernel, before, after, strict=True)):
+        lost = dilations[i] * (int(size or 1) - 1) - pads[i] - pads[i + count]
+        if isinstance(old, str) and strides[i] == 1 and (same or lost == 0):
+            labels.learn(new, named_size(old))
 
 
 def _grouped(node: ir.Node, labels: Labels, x: Axis, groups: int, width: int) -> Axis:

@@ -26,6 +26,9 @@ def reshape(node: ir.Node, labels: Labels) -> None:
     free_size = heads if node.name in labels.whole_heads else None
     outlook = partial(fixed_axes, output, labels) if heads is None else frozenset[int]
     sizes = dims(value), dims(output)
+    target = node.inputs[1] if node.op_type == "Reshape" else None
+    for dim, entry in zip(sizes[1], labels.sizes(target) or (None,) * len(sizes[1]), strict=True):
+        labels.learn(dim, entry)
     axes = regroup(labels, labels.of(value), *sizes, named(node), free_size=free_size, outlook=outlook)
     if heads is not None:
         labels.attention[str(node.name)] = [axis for axis in axes if axis is not None]

@@ -1,0 +1,45 @@
+"""Sizes that are products of numbers and dynamic sizes, such as 4 h w."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+
+@dataclass(frozen=True)
+class Size:
+    """A number times dynamic sizes.
+
+    Attributes:
+        factor: The number; a fraction where a size was divided, which must leave no remainder for shapes to fit.
+        names: Names of the dynamic sizes, sorted, each as often as it is a factor.
+    """
+
+    factor: Fraction
+    names: tuple[str, ...] = ()
+
+    def __mul__(self, other: Size | int) -> Size:
+        """Multiply by a number or another size."""
+        if isinstance(other, Size):
+            return Size(self.factor * other.factor, tuple(sorted(self.names + other.names)))
+        return Size(self.factor * other, self.names)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, number: int) -> Size:
+        """Divide by a number."""
+        return Size(self.factor / number, self.names)
+
+
+def named(name: str) -> Size:
+    """Return a dynamic size itself."""
+    return Size(Fraction(1), (name,))
+
+
+def expanded(size: Size, known: Mapping[str, Size]) -> Size:
+    """Replace the names of a size by what they are known to be."""
+    result = Size(size.factor)
+    for name in size.names:
+        result *= known.get(name, named(name))
+    return result
