@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from fractions import Fraction
 
 import numpy as np
 import onnx_ir as ir
 
 from onnxprune.channels import hints
 from onnxprune.channels.map import Axis, Contraction
-from onnxprune.graph.sizes import Size, expanded
+from onnxprune.graph.sizes import Size, expanded, named
 
 Axes = tuple[Axis, ...]
 FIXED = -1
@@ -97,6 +98,13 @@ class Labels:
         """Return the entries of a 1-D tensor of sizes that are dynamic and known as products; None for others."""
         entries = None if value is None else self.size_values.get(str(value.name))
         return [] if entries is None else [e if isinstance(e, Size) else None for e in entries.flat]
+
+    def size(self, axis: Axis, dim: int | str | None) -> Size | None:
+        """Return the size of an axis of these labels and this declared size, None where that has no name."""
+        size = dim if axis is None else len(axis)
+        if isinstance(size, int):
+            return Size(Fraction(size))
+        return None if size is None else self.products.get(size, named(size))
 
     def learn(self, dim: int | str | None, size: Size | None) -> None:
         """Take note of what a dynamic size is made of, if that is news."""

@@ -50,8 +50,10 @@ def regroup(
     Returns:
         Labels of the axes after.
     """
+    # Inference of shapes may have lost a size that the labels have.
+    known = [dim if axis is None else len(axis) for dim, axis in zip(before, axes, strict=True)]
     out: list[Axis] = []
-    for piece in segments(before, after, labels.products):
+    for piece in segments(known, after, labels.products):
         inner = axes[piece.ins]
         factors = _common_factors(piece.in_sizes, piece.out_sizes) if piece.out_sizes is not None else None
         if factors is None or all(axis is None for axis in inner):

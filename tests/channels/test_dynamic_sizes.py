@@ -18,6 +18,7 @@ CONSTANTS = {
     "up": (32, 8, 2, 2),
     "few": (32, 2, 1, 1),
     "down": (32, 128, 1, 1),
+    "wide": (32, 64, 1, 1),
     "g": (4,),
     "k": (32, 1, 1),
     "groups": np.array([0, 4, -1]),
@@ -28,6 +29,10 @@ CONSTANTS = {
     "rest": np.array([-1]),
 }
 SIZES = "n = Shape<start = 0, end = 1>(x)\np = Shape<start = 2, end = 3>(x)\nq = Shape<start = 3>(x)\n"
+LEFT_OVER = (
+    f"{SIZES}r = Mul(p, q)\ni = Concat<axis = 0>(n, rest, r)\nj = Concat<axis = 0>(n, rest, p, q)\n"
+    'o = Conv<auto_pad = "SAME_UPPER">(h, v)\nb = Reshape(o, i)\nf = Reshape(h, i)\n'
+)
 # From `h`, 32 channels, to `a`, likewise, and how many units that leaves.
 BODIES = {
     "GroupNorm": (
@@ -54,9 +59,12 @@ BODIES = {
         32 + 32,
     ),
     "channels left over": (
-        f"{SIZES}r = Mul(p, q)\ni = Concat<axis = 0>(n, rest, r)\nj = Concat<axis = 0>(n, rest, p, q)\n"
-        'o = Conv<auto_pad = "SAME_UPPER">(h, v)\nb = Reshape(o, i)\nd = Relu(b)\na = Reshape(d, j)',
-        32 + 32,
+        f"{LEFT_OVER}d = Add(b, f)\na = Reshape(d, j)",
+        32,
+    ),
+    "channels left over, joined": (
+        f"{LEFT_OVER}d = Concat<axis = 1>(b, f)\nt = Reshape(d, j)\na = Conv(t, wide)",
+        32 + 32 + 32,
     ),
     "products of pixels": (
         f"{SIZES}i = Concat<axis = 0>(n, channels, rest)\nj = Concat<axis = 0>(n, channels, p, q)\n"

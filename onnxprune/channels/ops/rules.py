@@ -63,11 +63,20 @@ def broadcast(node: ir.Node, labels: Labels, values: Sequence[ir.Value | None]) 
         if not meeting:
             result.append(None)
             continue
+        _learn_size(node, labels, back, meeting)
         joint = meeting[0][0]
         for axis, _ in meeting[1:]:
             joint = labels.tie(joint, axis, f"{named(node)} joins them with a fixed axis")
         result.append(joint)
     return tuple(result)
+
+
+def _learn_size(node: ir.Node, labels: Labels, back: int, meeting: Sequence[tuple[Axis, int | str | None]]) -> None:
+    """Take note of the size of a result whose operands have names for one size that differ."""
+    after = dims(node.outputs[0])
+    sizes = {labels.size(axis, dim) for axis, dim in meeting}
+    if len(sizes) == 1 and back <= len(after):
+        labels.learn(after[-back], sizes.pop())
 
 
 def carry(node: ir.Node, labels: Labels) -> None:
