@@ -13,7 +13,7 @@ from onnxprune.channels.attention import AttentionUnit, head_splits
 from onnxprune.channels.flowing import flow_through
 from onnxprune.channels.labels import Labels
 from onnxprune.channels.map import Axis, ChannelMap, FixedChannels, Group, GroupKind
-from onnxprune.graph.shape_values import shape_values
+from onnxprune.graph.shape_values import shape_values, without_products
 
 _HASH_SEED = 0x0DDB1A5E5BAD5EED
 
@@ -32,7 +32,8 @@ def analyse(model: ir.Model, attention: AttentionUnit = "head-dim", *, embedding
         The units, their groups and slices, and what is fixed and why.
     """
     splits = head_splits(model)
-    known = shape_values(model), shape_values(model, products=True)
+    sizes = shape_values(model, products=True)
+    known = without_products(sizes), sizes
     labels = _labels(
         model, Labels(*known, splits, whole_heads=splits if attention == "heads" else (), embedding=embedding)
     )

@@ -88,6 +88,8 @@ def _cuts(ins: list[int], outs: list[int]) -> Iterator[tuple[int, int]]:
 
 def _sizes(before: Dims, after: Dims, products: MutableMapping[str, Size]) -> tuple[list[int], list[int]] | None:
     """Replace dynamic sizes by numbers; those after that nothing explains are 0, unless the entries' number does."""
+    if not any(isinstance(dim, str) or dim is None for dim in (*before, *after)):
+        return [int(dim or 0) for dim in before], [int(dim or 0) for dim in after]
     known = [_size(dim, f" {position}", products) for position, dim in enumerate(before)]
     wanted = [_size(dim, "", products) for dim in after]
     bases = sorted({name for size in known for name in size.names})

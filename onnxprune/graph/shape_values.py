@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -81,6 +81,18 @@ def shape_values(model: ir.Model, *, products: bool = False) -> dict[str, Values
     return known
 
 
+def without_products(values: Mapping[str, Values]) -> dict[str, Values]:
+    """Return values as `shape_values` gives them without products, from those with them."""
+    return {name: _numbers(entries) for name, entries in values.items()}
+
+
+def _numbers(entries: Values) -> Values:
+    if not any(isinstance(entry, Size) for entry in entries.flat):
+        return entries
+    known = [None if isinstance(entry, Size) else entry for entry in entries.flat]
+    return np.array(known, dtype=object).reshape(entries.shape)
+
+
 def add_initializer(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
     """Register `array` as an initializer under `name` (made unique), reusing an equal one of that name."""
     existing = graph.initializers.get(name)
@@ -115,7 +127,7 @@ def _as_array(entries: Values, value: ir.Value, node: ir.Node, index: int) -> np
     return None
 
 
-def _elementwise(function: Callable[..., object]) -> Callable[[ir.Node, list[Values]], Values]:
+def _elementwise(function: Callable[..., object]) -> Callable[[ir.Node, list[Values]], Values | None]:
     def apply(*entries: object) -> object:
         if any(e is None for e in entries):
             return None
@@ -123,7 +135,9 @@ def _elementwise(function: Callable[..., object]) -> Callable[[ir.Node, list[Val
             return _of_sizes(function, *entries)
         return function(*entries)
 
-    def rule(node: ir.Node, inputs: list[Values]) -> Values:
+    def rule(node: ir.Node, inputs: list[Values]) -> Values | None:
+        if math.prod(np.broadcast_shapes(*(values.shape for values in inputs))) > _MAX_ENTRIES:
+            return None
         ufunc = np.frompyfunc(apply, len(inputs), 1)
         return np.asarray(ufunc(*inputs), dtype=object)
 

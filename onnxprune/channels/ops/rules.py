@@ -57,13 +57,15 @@ def broadcast(node: ir.Node, labels: Labels, values: Sequence[ir.Value | None]) 
     """
     operands = [(labels.of(v), dims(v)) for v in values if v is not None]
     rank = max(len(sizes) for _, sizes in operands)
+    after = dims(node.outputs[0])
     result: list[Axis] = []
     for back in range(rank, 0, -1):
         meeting = [(axes[-back], sizes[-back]) for axes, sizes in operands if len(sizes) >= back and sizes[-back] != 1]
         if not meeting:
             result.append(None)
             continue
-        _learn_size(node, labels, back, meeting)
+        if back <= len(after) and isinstance(after[-back], str):
+            _learn_size(labels, after[-back], meeting)
         joint = meeting[0][0]
         for axis, _ in meeting[1:]:
             joint = labels.tie(joint, axis, f"{named(node)} joins them with a fixed axis")
@@ -71,12 +73,11 @@ def broadcast(node: ir.Node, labels: Labels, values: Sequence[ir.Value | None]) 
     return tuple(result)
 
 
-def _learn_size(node: ir.Node, labels: Labels, back: int, meeting: Sequence[tuple[Axis, int | str | None]]) -> None:
-    """Take note of the size of a result whose operands have names for one size that differ."""
-    after = dims(node.outputs[0])
+def _learn_size(labels: Labels, name: int | str | None, meeting: Sequence[tuple[Axis, int | str | None]]) -> None:
+    """Take note of the size of a result whose operands have other names for it, or a number."""
     sizes = {labels.size(axis, dim) for axis, dim in meeting}
-    if len(sizes) == 1 and back <= len(after):
-        labels.learn(after[-back], sizes.pop())
+    if len(sizes) == 1:
+        labels.learn(name, sizes.pop())
 
 
 def carry(node: ir.Node, labels: Labels) -> None:
