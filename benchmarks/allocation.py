@@ -42,7 +42,8 @@ OURS: dict[str, dict[str, Any]] = {
     "global": {"allocation": "global"},
     "rl": {"allocation": "rl"},
     "rl without labels": {"allocation": "rl"},
-    "rl with features": {"allocation": "rl", "features": 1.0},
+    "rl with features": {"allocation": "rl", "features": 10.0},
+    "rl with features at 1": {"allocation": "rl", "features": 1.0},
 }
 METHODS = (*OURS, "torch-pruning")
 SAMPLES, EPOCHS = 10_000, 4

@@ -22,6 +22,8 @@ cell or a network is missing, it was not run yet. What "took more than" its time
 with other work) counts as failed, and so does what was killed for memory ("exit code -9": 24 GB, shared too) or found
 no more ("MemoryError": 12 to 16 GB): ten cells, none of them ours. Rows were made over several
 commits, as the tool grew. The other sizes of torchvision's families were given to ours only, by the older exporter.
+What is *shipped* is PP-OCR's detector, recogniser and classifier, with their own weights and sizes that were fixed for
+the other tools; Torch-Pruning needs PyTorch code, which they have none of.
 """
 
 
