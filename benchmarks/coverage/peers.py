@@ -25,6 +25,10 @@ from onnxprune.graph import graph_cost, load, save
 Result = TypeVar("Result")
 
 
+class NoPyTorchCodeError(RuntimeError):
+    """A network is shipped as an ONNX file only."""
+
+
 def torch_pruning(network: nn.Module, inputs: tuple[Tensor, ...], source: Path, path: Path) -> dict[str, Any]:
     """Prune a PyTorch network and export it with the input names of the source file.
 
@@ -53,7 +57,7 @@ def torch_pruning(network: nn.Module, inputs: tuple[Tensor, ...], source: Path, 
 def in_pytorch(network: nn.Module | None) -> nn.Module:
     """Return the PyTorch network that Torch-Pruning starts from; a shipped file has none."""
     if network is None:
-        raise RuntimeError("no PyTorch code")
+        raise NoPyTorchCodeError("the network is shipped as an ONNX file")
     return network
 
 

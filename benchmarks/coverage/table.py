@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+SHIPPED = "shipped"
 TOOLS = ("torch-pruning", "onnxsim", "onnx2torch + torch-pruning")
 # A result counts as faster below this share of the original's latency: the measurement's own noise is about 2 %.
 FASTER, TOLERANCE, COVERED = 0.98, 1e-4, 0.8
@@ -41,7 +42,8 @@ def summary(ours: dict[str, Any], peers: dict[str, Any]) -> list[str]:
     lines = []
     for exporter in exporters:
         files = {key: row for key, row in ours.items() if key.endswith(f" {exporter}")}
-        lines += ["", f"As the {exporter} exporter writes them:", "", *counted(files)]
+        how = "they are shipped" if exporter == SHIPPED else f"the {exporter} exporter writes them"
+        lines += ["", f"As {how}:", "", *counted(files)]
     both = [key for key in peers if "verified_error" in ours.get(key, {})]
     if both:
         counts = {tool: sum(good(peers[key].get(tool, {})) for key in both) for tool in TOOLS}
