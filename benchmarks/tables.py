@@ -250,8 +250,9 @@ def main() -> None:
         "Where the time goes": ("Seconds, one thread, other runs beside it on the second core.", time_table(runs)),
         "Does it learn?": (
             "Reward in points under a share of the predicted latency, nothing trained, 60 structures for both. What "
-            "was run *by moments* is from before candidates were healed in order; there ResNet-56's rewards are of images "
-            "it had seen. On vgg both end at the best structure there is: at 0.33x it is the global ranking's.",
+            "was run *by moments* is from before candidates were healed in order; there ResNet-56's rewards are of "
+            "images it had seen. On vgg both end at the best structure there is: at 0.33x it is the global "
+            "ranking's.",
             learning_table(),
         ),
         "What judging costs": ("One candidate beside plain onnxruntime on the same images.", evaluator_table()),
