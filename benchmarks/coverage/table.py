@@ -19,8 +19,8 @@ original), after `onnxprune prune --ratio 0.3 --importance l2`. *Error*: largest
 and the original with these channels silenced. *Trains*: converted to PyTorch, one step, weights that got a gradient.
 The other tools remove 30 % too (benchmarks/coverage/peers.py), and none is told about the architecture: share of the
 latency that is left, or why there is no result. That theirs is right is not checked beyond the outputs' shapes. Where a
-cell or a network is missing, it was not run yet. What "took more than" its time limit (600 s, on a core that was shared
-with other work) counts as failed, and so does what was killed for memory ("exit code -9": 24 GB, shared too) or found
+cell or a network is missing, it was not run yet. What "took more than" its time limit (600 s, for vit_h_14 3,000 s, on a
+core that was shared with other work) counts as failed, and so does what was killed for memory ("exit code -9": 24 GB, shared too) or found
 no more ("MemoryError": 12 to 16 GB): ten cells, none of them ours. Rows were made over several
 commits, as the tool grew. The other sizes of torchvision's families were given to ours only, by the older exporter.
 What is *shipped* is PP-OCR's detector, recogniser and classifier, with their own weights and sizes that were fixed for
