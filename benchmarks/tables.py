@@ -230,10 +230,10 @@ def main() -> None:
             "10,000 images, 87.37 and 86.74 after two, 87.70 and 86.99 after four, 88.06 and 88.30 after four on "
             "45,000. What did not help `rl`'s: a rate of 1.5e-4 (87.73), flips and shifts (87.64), BatchNormalization "
             "put back for the training (87.82; Torch-Pruning's 86.68), and, on today's split and from 86.36 untrained, "
-            "mixup (88.02). What does help is to compare what layers inside give, too (`--features 10`): 88.90 at "
-            "equal MACs (weight 1: 88.20), a loss of 1.10 points where Torch-Pruning's is 2.40. It needs to know which "
-            "of the original's channels are left. At half latency it gives less: on mobilenet 82.45 (weight 1: 82.27 "
-            "and 82.14), on vgg 82.37 (weight 1: 82.31, 81.99 and 82.32).",
+            "mixup (88.02). What does help is to compare what layers inside give, too (`--features 10`): 88.90 and "
+            "88.38 at equal MACs (weight 1: 88.20), a loss of 1.36 points where Torch-Pruning's is 2.47. It needs to "
+            "know which of the original's channels are left. At half latency it gives less: on mobilenet 82.45 "
+            "(weight 1: 82.27 and 82.14), on vgg 82.37 (weight 1: 82.31, 81.99 and 82.32).",
             accuracy_table(runs),
         ),
         "On target": ("Latency of the delivered file over the target, run by run.", target_table(runs)),
