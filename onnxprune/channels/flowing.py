@@ -19,7 +19,7 @@ def flow_through(node: ir.Node, labels: Labels) -> None:
         labels: The run's state.
     """
     rule = flow_of(node)
-    unknown_rank = [v for v in [*node.inputs[:1], *node.outputs] if v is not None and v.shape is None and v.name]
+    unknown_rank = [v for v in [*node.inputs, *node.outputs] if v is not None and v.shape is None and v.name]
     has_subgraph = any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values())
     if rule is None or unknown_rank or has_subgraph:
         what = f"{node.domain + ':' if node.domain else ''}{node.op_type} '{node.name}'"

@@ -10,7 +10,7 @@ import onnx_ir as ir
 import pytest
 from onnx import numpy_helper
 
-from onnxprune.channels import ChannelMap, analyse, prune, verify
+from onnxprune.channels import ChannelMap, analyse, hints, prune, verify
 from onnxprune.errors import VerificationError
 from onnxprune.graph import input_specs, load, output_names
 
@@ -162,6 +162,19 @@ def test_scales_that_a_converter_to_half_precision_casts_are_read(tmp_path: Path
     channels = analyse(model)
     assert [group.size for group in channels.groups] == [8]
     remove_some(model, channels)
+
+
+def test_a_weight_of_unknown_rank_fixes_what_it_meets(tmp_path: Path) -> None:
+    proto = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["": 17]>
+        net (float[2, 3, 4, 4] x, int64[k] sizes, float[n] kernel) => (float[2, c, p, q] y) {
+            h = Conv(x, w)
+            v = Reshape(kernel, sizes)
+            y = Conv(h, v)
+        }""")
+    proto.graph.initializer.append(numpy_helper.from_array(np.ones(SHAPES["w"], np.float32), "w"))
+    onnx.save(proto, tmp_path / "net.onnx")
+    channels = analyse(load(tmp_path / "net.onnx"))
+    assert [(entry.channels, entry.hint) for entry in channels.fixed] == [(8, hints.RANK)]
 
 
 def test_a_channel_that_is_not_a_number_is_silenced_too(tmp_path: Path) -> None:
