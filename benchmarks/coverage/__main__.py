@@ -108,7 +108,7 @@ def main() -> None:
         write(json.loads(RESULTS.read_text()), Path("docs/COVERAGE.md"))
         return
     if options.files:
-        for what in set(options.what) - {"analysis"}:
+        for what in (step for step in options.what if step != "analysis"):
             for path in options.files:
                 record_missing(f"files/{path.stem}", SHIPPED, what, options.limit, given=str(path))
         return

@@ -265,7 +265,9 @@ pruning_options = together(
         "--importance",
         type=click.Choice(CRITERIA),
         show_default="reconstruction with --data, reader_l1 without",
-        help="What a channel is judged by; reconstruction and taylor need --data.",
+        help="What a channel is judged by: the error that is left once others have made up for it (reconstruction), "
+        "the loss's change (taylor), both by --data; the weights that read it (reader_l1), those and its own (l1, l2), "
+        "BatchNormalization's scale (bn_scale), the distance to the other filters (fpgm). docs/importance.md compares.",
     ),
     option(
         "Pruning",

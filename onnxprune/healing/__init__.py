@@ -21,7 +21,7 @@ from onnxprune.healing.moments import (
     solving_macs,
     wanted_positions,
 )
-from onnxprune.healing.solve import correction, product
+from onnxprune.healing.solve import correction, product, ridge_for
 
 __all__ = [
     "MOST_INPUTS",
@@ -38,6 +38,7 @@ __all__ = [
     "positions_of",
     "product",
     "requantised",
+    "ridge_for",
     "solvable_layers",
     "solving_macs",
     "wanted_positions",

@@ -14,7 +14,7 @@ from onnxprune.channels import ChannelMap
 from onnxprune.graph import concrete_shapes, in_float32, input_specs, real_values, store_real_values
 from onnxprune.healing.activations import open_values
 from onnxprune.healing.layers import Layer, kept_part, patches, positions_of, runs_of, solvable_layers
-from onnxprune.healing.solve import RIDGE, correction, product
+from onnxprune.healing.solve import correction, product, ridge_for
 
 _FLOAT = 4
 _RUN_BYTES = 256 << 20
@@ -40,6 +40,7 @@ class Moment:
         weight: The original's, as a matrix of shape (channels out, inputs).
         shape: The weight's own shape.
         mean: E[x], shape (inputs,).
+        positions: How many were sampled.
         covariance: E[(x - E[x]) (x - E[x])'], or E[x x'] where nothing can take up a shift of the mean.
         gain: What a BatchNormalization behind the layer multiplies by, shape (channels out,); None without one.
     """
@@ -48,6 +49,7 @@ class Moment:
     weight: np.ndarray
     shape: tuple[int, ...]
     mean: np.ndarray
+    positions: int
     covariance: np.ndarray
     gain: np.ndarray | None = None
 
@@ -107,7 +109,7 @@ def solving_macs(model: ir.Model) -> float:
 def _run_moments(model: ir.Model, layers: list[Layer], batches: Sequence[Samples], seed: int) -> dict[str, Moment]:
     names = list(dict.fromkeys(name for layer in layers for name in (layer.source, layer.target)))
     values_of = open_values(model, names)
-    sums: dict[str, tuple[int, np.ndarray, np.ndarray]] = {}
+    sums: dict[str, _Sums] = {}
     for number, batch in enumerate(batches):
         values = values_of(batch.inputs)
         for layer in layers:
@@ -115,25 +117,51 @@ def _run_moments(model: ir.Model, layers: list[Layer], batches: Sequence[Samples
             count = -(-wanted_positions(_inputs(model, layer)) // len(batches))
             positions = positions_of(layer, values[layer.target].shape, count, rng)
             x = patches(layer, values[layer.source], positions)
-            seen, total, square = sums.get(layer.node, (0, 0.0, 0.0))
-            sums[layer.node] = (seen + len(x), total + x.sum(axis=0, dtype=np.float64), square + x.T @ x)
-    return {layer.node: _moment(model, layer, *sums[layer.node]) for layer in layers}
+            sums[layer.node] = _summed(x, sums.get(layer.node))
+    return {layer.node: _moment(model, layer, sums[layer.node]) for layer in layers}
 
 
-def _moment(model: ir.Model, layer: Layer, seen: int, total: np.ndarray, square: np.ndarray) -> Moment:
+@dataclass(frozen=True)
+class _Sums:
+    """Sums of what a layer reads, around a point near its mean: in float32, large means drown small variances.
+
+    Attributes:
+        center: The point, shape (inputs,).
+        seen: Positions summed.
+        total: Of x - center, shape (inputs,).
+        square: Of (x - center) (x - center)', shape (inputs, inputs).
+    """
+
+    center: np.ndarray
+    seen: int
+    total: np.ndarray
+    square: np.ndarray
+
+
+def _summed(x: np.ndarray, before: _Sums | None) -> _Sums:
+    center = x.mean(axis=0) if before is None else before.center
+    x = x - center
+    total, square = x.sum(axis=0, dtype=np.float64), x.T @ x
+    if before is None:
+        return _Sums(center, len(x), total, square)
+    return _Sums(center, before.seen + len(x), before.total + total, before.square + square)
+
+
+def _moment(model: ir.Model, layer: Layer, sums: _Sums) -> Moment:
     weight = _weight(model, layer)
-    mean, second = total / seen, square / seen
-    if layer.offset is not None:
-        second = second - np.outer(mean, mean)
+    offset = sums.total / sums.seen
+    mean, second = sums.center + offset, sums.square / sums.seen - np.outer(offset, offset)
+    if layer.offset is None:
+        second = second + np.outer(mean, mean)
     gain = None
     if layer.norm is not None:
         scale, variance = (_constant(model, name) for name in (layer.norm.scale, layer.norm.variance))
         gain = scale / np.sqrt(variance + layer.norm.epsilon)
-    return Moment(layer, layer.matrix(weight).copy(), weight.shape, mean, second.astype(np.float32), gain)
+    return Moment(layer, layer.matrix(weight).copy(), weight.shape, mean, sums.seen, second.astype(np.float32), gain)
 
 
 def heal_weights(
-    pruned: ir.Model, channels: ChannelMap, keep: np.ndarray, moments: Moments, *, ridge: float = RIDGE
+    pruned: ir.Model, channels: ChannelMap, keep: np.ndarray, moments: Moments, *, ridge: float | None = None
 ) -> ir.Model:
     """Solve again the weights of every layer that lost inputs.
 
@@ -142,7 +170,7 @@ def heal_weights(
         channels: The original's analysis.
         keep: Whether each unit stays, shape (units,).
         moments: Of the original, from `collect_moments`.
-        ridge: See `solve`.
+        ridge: See `correction`; None: as `ridge_for` says.
 
     Returns:
         The healed model.
@@ -160,7 +188,8 @@ def heal_weights(
                 _shift_constant(healed, moment, lost @ moment.mean[gone], kept.rows)
             continue
         cross = product(lost, moment.covariance[np.ix_(gone, stay)])
-        added = correction(moment.covariance[np.ix_(stay, stay)], cross, ridge)
+        strength = ridge_for(len(stay), moment.positions) if ridge is None else ridge
+        added = correction(moment.covariance[np.ix_(stay, stay)], cross, strength)
         if added is None:
             continue
         shift = lost @ moment.mean[gone] - added @ moment.mean[stay]

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-RIDGE = 1e-2
-"""Weight of the penalty on leaving the old weights, as a share of the mean second moment of the inputs."""
+_NOISE = 1e-2
+_MOST = 1.0
 
 
-def correction(gram: np.ndarray, cross: np.ndarray, ridge: float = RIDGE) -> np.ndarray | None:
+def ridge_for(inputs: int, positions: int) -> float:
+    """Say how strongly to hold weights, as a share of the inputs' mean variance: the more, the fewer the samples.
+
+    With k inputs, n positions, an error of variance s and corrections of size b, the ridge that is least wrong is
+    k s / (n b^2) (Hoerl, Kennard and Baldwin, "Ridge regression: some simulations", 1975); s / b^2 is taken as 0.01 of
+    the inputs' variance.
+    """
+    return min(_NOISE * inputs / positions, _MOST)
+
+
+def correction(gram: np.ndarray, cross: np.ndarray, ridge: float) -> np.ndarray | None:
     """Solve min over D of E|r - D x|^2 + l |D|^2: what to add to the weights so that the error r is made up for.
 
     Args:

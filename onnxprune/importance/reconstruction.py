@@ -19,10 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxprune.channels import ChannelMap, Group
-from onnxprune.healing import Moment, collect_moments
+from onnxprune.healing import Moment, collect_moments, ridge_for
 from onnxprune.importance.registry import Criterion, CriterionInputs, SliceScores, criterion, register
 
-_RIDGE = 1e-2
 # Units of a large group go several at a time.
 _STEPS = 96
 
@@ -102,7 +101,8 @@ def _by_weights(inputs: CriterionInputs, units: np.ndarray) -> Iterator[SliceSco
 def _inverse(moment: Moment) -> tuple[np.ndarray, float]:
     """Return the inverse of the regularised covariance, and the ridge."""
     covariance = moment.covariance.astype(np.float64)
-    ridge = _RIDGE * float(np.trace(covariance)) / len(covariance) or 1.0
+    share = ridge_for(len(covariance), moment.positions)
+    ridge = share * float(np.trace(covariance)) / len(covariance) or 1.0
     covariance[np.diag_indices_from(covariance)] += ridge
     return np.linalg.inv(covariance), ridge
 

@@ -17,7 +17,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from onnxprune.healing import MOST_INPUTS, SolvableLayer, correction, patches, positions_of, product, wanted_positions
+from onnxprune.healing import (
+    MOST_INPUTS,
+    SolvableLayer,
+    correction,
+    patches,
+    positions_of,
+    product,
+    ridge_for,
+    wanted_positions,
+)
 
 _CHUNK = 4_096
 
@@ -59,16 +68,16 @@ class Refit:
         if name not in self._wanted:
             return False
         layer = self._layers[name]
-        matrix = layer.matrix(weight.detach().cpu().numpy()).astype(np.float64)
+        matrix = layer.matrix(weight.detach().cpu().numpy())
         if matrix.shape[1] > MOST_INPUTS:
             return False
         positions, wanted = self._wanted[name]
         wanted = wanted[:, rows]
-        x_mean, gram, cross = _moments(layer, x.detach().cpu().numpy(), positions, wanted)
-        added = correction(gram, cross - product(matrix, gram))
+        x_mean, gram, cross = _moments(layer, x.detach().cpu().numpy(), positions, wanted, matrix)
+        added = correction(gram, cross, ridge_for(len(gram), len(positions[0])))
         if added is None:
             return False
-        matrix += added
+        matrix = matrix + added
         solved = layer.tensor(matrix, weight.detach().cpu().numpy())
         weight.data.copy_(torch.from_numpy(solved))
         bias.data.copy_(torch.from_numpy(wanted.mean(axis=0, dtype=np.float64) - matrix @ x_mean))
@@ -83,17 +92,23 @@ def _channels_at(layer: SolvableLayer, output: Tensor, positions: tuple[np.ndarr
 
 
 def _moments(
-    layer: SolvableLayer, x: np.ndarray, positions: tuple[np.ndarray, ...], y: np.ndarray
+    layer: SolvableLayer, x: np.ndarray, positions: tuple[np.ndarray, ...], y: np.ndarray, matrix: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return E[x], Cov[x, x] and Cov[y, x] over the positions, a part of them at a time."""
+    """Return E[x], Cov[x, x] and Cov[y - W x, x] over the positions, a part of them at a time."""
     count = len(positions[0])
-    total, square, joint = (np.zeros(()) for _ in range(3))
+    # Around points near the means, and of what is left to explain: in float32, large means and outputs would drown
+    # what a small ridge brings out.
+    x_center, y_center = np.zeros(()), y.mean(axis=0)
+    total, square, left_total, joint = (np.zeros(()) for _ in range(4))
     for start in range(0, count, _CHUNK):
         part = slice(start, start + _CHUNK)
         read = patches(layer, x, tuple(place[part] for place in positions))
-        total = total + read.sum(axis=0, dtype=np.float64)
+        if start == 0:
+            x_center = read.mean(axis=0)
+        read = read - x_center
+        left = y[part] - y_center - product(read, matrix.T)
+        total, left_total = total + read.sum(axis=0, dtype=np.float64), left_total + left.sum(axis=0, dtype=np.float64)
         square = square + product(read.T, read)
-        joint = joint + product(y[part].T, read)
-    x_mean, y_mean = total / count, y.mean(axis=0, dtype=np.float64)
-    gram, cross = square / count, joint / count
-    return x_mean, gram - np.outer(x_mean, x_mean), cross - np.outer(y_mean, x_mean)
+        joint = joint + product(left.T, read)
+    offset, left_mean = total / count, left_total / count
+    return x_center + offset, square / count - np.outer(offset, offset), joint / count - np.outer(left_mean, offset)

@@ -168,6 +168,18 @@ def matrices(model: ir.Model) -> list[np.ndarray]:
     return [array for array in arrays if array.ndim == 2]
 
 
+def filled(
+    model: onnx.ModelProto, weights: dict[str, tuple[int, ...]], sizes: dict[str, list[int]], folder: Path
+) -> ir.Model:
+    """Load a graph with random weights of some shapes, and lists of sizes."""
+    rng = np.random.default_rng(0)
+    arrays = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in weights.items()}
+    arrays |= {name: np.array(size) for name, size in sizes.items()}
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in arrays.items())
+    onnx.save(model, folder / "model.onnx")
+    return load(folder / "model.onnx")
+
+
 @pytest.mark.parametrize("attention", ["heads", "head-dim"])
 @pytest.mark.parametrize("form", OPERATOR)
 def test_the_operator(form: str, attention: Any, tmp_path: Path) -> None:
@@ -179,15 +191,8 @@ def test_the_operator(form: str, attention: Any, tmp_path: Path) -> None:
             v = MatMul(x, wv)
             {OPERATOR[form]}
         }}""")
-    rng = np.random.default_rng(0)
-    weights: dict[str, np.ndarray] = {
-        name: rng.standard_normal(shape).astype(np.float32)
-        for name, shape in {"wq": (16, 24), "wk": (16, 24), "wv": (16, 32), "wo": (32, 7)}.items()
-    }
-    weights |= {"split": np.array([0, 0, 4, -1]), "joined": np.array([0, 0, -1])}
-    model.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in weights.items())
-    onnx.save(model, tmp_path / "model.onnx")
-    network = load(tmp_path / "model.onnx")
+    shapes = {"wq": (16, 24), "wk": (16, 24), "wv": (16, 32), "wo": (32, 7)}
+    network = filled(model, shapes, {"split": [0, 0, 4, -1], "joined": [0, 0, -1]}, tmp_path)
     channels = analyse(network, attention)
     sizes = [(group.kind, group.size) for group in channels.groups]
     assert sizes == ([("heads", 4)] if attention == "heads" else [("head-dim", 6), ("head-dim", 8)])
@@ -207,14 +212,7 @@ def test_entries_go_where_heads_of_queries_share_keys_and_values(tmp_path: Path)
             a = Attention<q_num_heads = 4, kv_num_heads = 2>(q, k, v)
             y = MatMul(a, wo)
         }""")
-    rng = np.random.default_rng(0)
-    shapes = {"wq": (16, 24), "wk": (16, 12), "wv": (16, 12), "wo": (24, 7)}
-    model.graph.initializer.extend(
-        onnx.numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32), name)
-        for name, shape in shapes.items()
-    )
-    onnx.save(model, tmp_path / "model.onnx")
-    network = load(tmp_path / "model.onnx")
+    network = filled(model, {"wq": (16, 24), "wk": (16, 12), "wv": (16, 12), "wo": (24, 7)}, {}, tmp_path)
     channels = analyse(network)
     assert [(group.kind, group.size) for group in channels.groups] == [("head-dim", 6), ("head-dim", 6)]
     keep = np.ones(channels.unit_count, dtype=bool)
@@ -252,16 +250,11 @@ def test_entries_are_no_heads_where_whole_heads_cannot_go(tmp_path: Path) -> Non
             c = Reshape(b, joined)
             y = MatMul(c, wo)
         }""")
-    rng = np.random.default_rng(0)
     shapes = {"wq": (12, 32), "wk": (12, 16), "wv": (12, 16), "wo": (32, 4)}
-    weights = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
     sizes = {"four": [0, 0, 4, 8], "two": [0, 0, 2, 8], "axis": [2], "joined": [0, 0, -1]}
     sizes |= {"keys": [2, 2, 2, 8, 5], "keys_joined": [2, 4, 8, 5]}
     sizes |= {"values": [2, 2, 2, 5, 8], "values_joined": [2, 4, 5, 8]}
-    weights |= {name: np.array(size) for name, size in sizes.items()}
-    model.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in weights.items())
-    onnx.save(model, tmp_path / "model.onnx")
-    network = load(tmp_path / "model.onnx")
+    network = filled(model, shapes, sizes, tmp_path)
     assert permitted(network, Restriction(units=("heads",))).unit_count == 0
     assert {group.kind for group in permitted(network, Restriction(units=("head-dim",))).groups} == {"head-dim"}
 

@@ -14,17 +14,11 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 
 import onnxprune
-from onnxprune.channels import analyse, prune
-from onnxprune.graph import graph_cost, load, to_bytes
-from onnxprune.healing import collect_moments, heal_weights
-from onnxprune.importance import score_units
 from onnxprune.latency import predictor
-from onnxprune.search import keep_mask
-from tests.importance.models import Batch
 
 SIDE = 6
-# What the small ridge of a healing that hardly shrinks leaves of an error of 0.2 to 1.
-EXACT = 5e-3
+# What the ridge of healing leaves of an error of 0.2 to 1; more where what stays has a small variance.
+EXACT, NEARLY = 2e-4, 1e-2
 # What is zero stays zero through these.
 ODD = ("Relu", "Tanh", "LeakyRelu", "HardSwish")
 
@@ -233,7 +227,7 @@ def test_dead_channels_go(
 def test_copies_go_and_the_others_make_up_for_them(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> None:
     weights = plan.weights()
     copies(plan, weights)
-    assert healed_error(plan.write(tmp_path_factory.mktemp("planted"), weights), plan, "reconstruction") < EXACT
+    assert pruned_by(plan.write(tmp_path_factory.mktemp("planted"), weights), plan, "reconstruction", heal=True) < EXACT
 
 
 @given(plan=LIVELY.filter(lambda plan: plan.dead + 2 > plan.live))
@@ -241,26 +235,4 @@ def test_copies_go_and_the_others_make_up_for_them(plan: Plan, tmp_path_factory:
 def test_copies_of_the_geometric_median_go(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> None:
     weights = plan.weights()
     copies_of_the_median(plan, weights)
-    assert healed_error(plan.write(tmp_path_factory.mktemp("planted"), weights), plan, "fpgm") < EXACT
-
-
-def healed_error(path: Path, plan: Plan, importance: str) -> float:
-    """Take the planted channels of each group, heal without shrinking, and return the error on samples not seen."""
-    model = load(path)
-    channels = analyse(model)
-    calibration = [Batch((samples(0),))]
-    scores = score_units(importance, model, channels, calibration=calibration)
-    keep = keep_mask(channels, scores, np.full(len(channels.groups), plan.live))
-    pruned = prune(model, channels, keep)
-    healed = heal_weights(pruned, channels, keep, collect_moments(model, calibration), ridge=1e-6)
-    assert graph_cost(healed).macs < graph_cost(model).macs
-    return error_of(to_bytes(healed), path)
-
-
-def test_healing_by_default_nearly_brings_copies_back(tmp_path: Path) -> None:
-    plan = Plan(live=5, dead=3, norm=True, middle="residual", seed=4)
-    weights = plan.weights()
-    copies(plan, weights)
-    path = plan.write(tmp_path, weights)
-    lost, healed = (pruned_by(path, plan, "reconstruction", heal=heal) for heal in (False, True))
-    assert healed < lost / 4
+    assert pruned_by(plan.write(tmp_path_factory.mktemp("planted"), weights), plan, "fpgm", heal=True) < NEARLY
