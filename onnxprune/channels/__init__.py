@@ -2,7 +2,8 @@
 
 The analysis runs the graph once on labels instead of numbers: every axis of every tensor carries the *unit* each of
 its indices belongs to. Units are removed whole; units that live on the same axes form a group. Surgery removes any
-set of units and gives a new, smaller model; verification proves that removing equals silencing.
+set of units and gives a new, smaller model; verification proves that removing equals silencing, and that what was
+read is what the file says.
 """
 
 from onnxprune.channels.analysis import analyse
@@ -10,6 +11,7 @@ from onnxprune.channels.attention import AttentionUnit
 from onnxprune.channels.branches import Branch, find_branches
 from onnxprune.channels.map import ChannelMap, Contraction, FixedChannels, Group, GroupKind
 from onnxprune.channels.patterns import producer_names, short_name
+from onnxprune.channels.reading import verify_reading
 from onnxprune.channels.restriction import (
     UNITS,
     Restriction,
@@ -42,5 +44,6 @@ __all__ = [
     "restrict",
     "short_name",
     "verify",
+    "verify_reading",
     "with_embedding_hints",
 ]

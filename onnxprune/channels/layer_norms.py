@@ -66,9 +66,17 @@ def _average_what_stays(
         node.replace_input_with(0, masked)
         factor = add_initializer(model.graph, f"{node.name}.factor", np.asarray(len(mask) / mask.sum(), dtype=dtype))
         scaled = _put(model, node, "Mul", [y, factor], f"{node.name}.scaled_{position}", before=False)
-        y.replace_all_uses_with(scaled)
+        _stand_in_for(y, scaled)
         scaled.producer().replace_input_with(0, y)  # type: ignore[union-attr]
         return
+
+
+def _stand_in_for(old: ir.Value, new: ir.Value) -> None:
+    """Let whatever reads a value read another, the caller too, who asks for outputs by name."""
+    if old.is_graph_output():
+        name, old.name = str(old.name), f"{old.name}_before"
+        new.name, new.type, new.shape = name, old.type, old.shape
+    old.replace_all_uses_with(new, replace_graph_outputs=True)
 
 
 def _put(
@@ -110,5 +118,5 @@ def _rewrite(model: ir.Model, node: ir.Node, mask: np.ndarray) -> None:
     y = put("Div", centred, put("Sqrt", put("Add", variance, epsilon)))
     for op_type, value in zip(("Mul", "Add"), node.inputs[1:], strict=False):
         y = put(op_type, y, value) if value is not None else y
-    node.outputs[0].replace_all_uses_with(y)
+    _stand_in_for(node.outputs[0], y)
     model.graph.remove(node, safe=True)

@@ -113,9 +113,9 @@ def _worst(silenced: ir.Model, pruned: ir.Model, feeds: Mapping[str, np.ndarray]
         VerificationError: onnxruntime does not run the pruned model.
     """
     names = [*output_names(silenced), *_before_saturation(silenced)]
-    expected = _run(silenced, feeds, names)
+    expected = run_model(silenced, feeds, names)
     try:
-        actual = _run(pruned, feeds, names)
+        actual = run_model(pruned, feeds, names)
     except UnsupportedModelError as reason:
         raise VerificationError(
             f"onnxruntime runs the original but not the pruned model, which is a defect of onnxprune: nothing was "
@@ -218,22 +218,35 @@ def _mask(model: ir.Model, node: ir.Node, index: int, axis: int, mask: np.ndarra
     node.replace_input_with(index, silencing.outputs[0])
 
 
-def _run(model: ir.Model, feeds: Mapping[str, np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
-    """Run a model and return the named values, whether they are outputs or not."""
+def run_model(model: ir.Model, feeds: Mapping[str, np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
+    """Run a model and return the named values, whether they are outputs or not.
+
+    Raises:
+        UnsupportedModelError: onnxruntime does not run it.
+    """
     with tempfile.TemporaryDirectory(prefix="onnxprune-") as folder:
         path = Path(folder) / "model.onnx"
         save_beside(_with_outputs(model, names), path)
+        return run_file(path, feeds, names)
+
+
+def run_file(path: Path, feeds: Mapping[str, np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
+    """Run a file and return the named outputs.
+
+    Raises:
+        UnsupportedModelError: onnxruntime does not run it.
+    """
+    try:
+        return _run_at(path, feeds, names, "ORT_ENABLE_BASIC")
+    except Exception:
+        # Some of onnxruntime's rewrites break models that it runs as they are.
         try:
-            return _run_file(path, feeds, names, "ORT_ENABLE_BASIC")
-        except Exception:
-            # Some of onnxruntime's rewrites break models that it runs as they are.
-            try:
-                return _run_file(path, feeds, names, "ORT_DISABLE_ALL")
-            except Exception as error:
-                raise UnsupportedModelError(f"onnxruntime cannot run the model: {error}") from error
+            return _run_at(path, feeds, names, "ORT_DISABLE_ALL")
+        except Exception as error:
+            raise UnsupportedModelError(f"onnxruntime cannot run the model: {error}") from error
 
 
-def _run_file(path: Path, feeds: Mapping[str, np.ndarray], names: Sequence[str], level: str) -> list[np.ndarray]:
+def _run_at(path: Path, feeds: Mapping[str, np.ndarray], names: Sequence[str], level: str) -> list[np.ndarray]:
     import onnxruntime as ort
 
     options = ort.SessionOptions()

@@ -76,8 +76,9 @@ def shape_values(model: ir.Model, *, products: bool = False) -> dict[str, Values
         except (ValueError, IndexError, TypeError, ZeroDivisionError, OverflowError):
             # A chain that cannot be evaluated stays in the graph as it is.
             continue
-        if result is not None and np.size(result) <= _MAX_ENTRIES:
-            known[str(node.outputs[0].name)] = np.asarray(result, dtype=object)
+        typed = None if result is None else _typed(np.asarray(result, dtype=object), node.outputs[0].dtype)
+        if typed is not None and typed.size <= _MAX_ENTRIES:
+            known[str(node.outputs[0].name)] = typed
     return known
 
 
@@ -125,6 +126,28 @@ def _as_array(entries: Values, value: ir.Value, node: ir.Node, index: int) -> np
     if is_target and unknown == 1 and all(e is None or e > 0 for e in entries.flat):
         return np.array([-1 if e is None else e for e in entries.flat], dtype=np.int64)
     return None
+
+
+def _typed(entries: Values, dtype: ir.DataType | None) -> Values | None:
+    """Round entries as the graph's type does; None where the type is unknown or cannot hold one."""
+    if dtype is None:
+        return None
+    exact: Callable[[Any], object]
+    if dtype == ir.DataType.BOOL:
+        exact = bool
+    elif dtype.is_floating_point():
+        kind = dtype.numpy().type
+
+        def exact(entry: Any) -> object:
+            return float(kind(entry))
+    else:
+        limits = np.iinfo(dtype.numpy())
+
+        def exact(entry: Any) -> object:
+            return int(entry) if limits.min <= entry <= limits.max else None
+
+    typed = [e if e is None or isinstance(e, Size) else exact(e) for e in entries.flat]
+    return np.fromiter(typed, dtype=object, count=len(typed)).reshape(entries.shape)
 
 
 def _elementwise(function: Callable[..., object]) -> Callable[[ir.Node, list[Values]], Values | None]:
@@ -202,7 +225,7 @@ def _slice(node: ir.Node, inputs: list[Values]) -> Values:
     else:
         starts, ends = [int(v) for v in inputs[1].flat], [int(v) for v in inputs[2].flat]
         axes = _axes(node, inputs, 3)
-        steps = [int(v) for v in inputs[4].flat] if len(inputs) > 4 else None
+        steps = [int(v) for v in inputs[4].flat] if len(inputs) > 4 and inputs[4] is not None else None
     result = inputs[0]
     for i, axis in enumerate(axes if axes is not None else range(len(starts))):
         result = _slice_axis(result, axis, starts[i], ends[i], steps[i] if steps else 1)
@@ -233,9 +256,8 @@ def _cast(node: ir.Node, inputs: list[Values]) -> Values | None:
     target = ir.DataType(node.attributes.get_int("to"))
     if target not in _SIZE_TYPES:
         return None
-    convert: Callable[..., object] = (
-        bool if target == ir.DataType.BOOL else float if target == ir.DataType.FLOAT else int
-    )
+    real = target.is_floating_point()
+    convert: Callable[..., object] = bool if target == ir.DataType.BOOL else float if real else int
     return _elementwise(convert)(node, inputs[:1])
 
 
@@ -248,6 +270,8 @@ def _constant_of_shape(node: ir.Node, inputs: list[Values]) -> Values:
 def _reduce_prod(node: ir.Node, inputs: list[Values]) -> Values | None:
     if any(e is None for e in inputs[0].flat) or inputs[0].ndim > 1:
         return None
+    if not _axes(node, inputs) and node.attributes.get_int("noop_with_empty_axes", 0) == 1:
+        return inputs[0]
     product = math.prod(inputs[0].flat)
     return np.asarray([product] if node.attributes.get_int("keepdims", 1) else product, dtype=object)
 
@@ -258,9 +282,17 @@ def _reshape(node: ir.Node, inputs: list[Values]) -> Values:
 
 def _range(node: ir.Node, inputs: list[Values]) -> Values | None:
     start, limit, delta = (a.item() for a in inputs)
-    if start is None or limit is None or delta is None:
+    if not all(isinstance(entry, int) for entry in (start, limit, delta)):
         return None
     return np.arange(start, limit, delta).astype(object)
+
+
+def _modulo(node: ir.Node, inputs: list[Values]) -> Values | None:
+    return _elementwise(math.fmod if node.attributes.get_int("fmod", 0) else operator.mod)(node, inputs)
+
+
+def _expand(node: ir.Node, inputs: list[Values]) -> Values:
+    return np.broadcast_to(inputs[0], np.broadcast_shapes(inputs[0].shape, tuple(int(v) for v in inputs[1].flat)))
 
 
 _RULES: dict[str, Callable[[ir.Node, list[Any]], Values | None]] = {
@@ -278,12 +310,12 @@ _RULES: dict[str, Callable[[ir.Node, list[Any]], Values | None]] = {
     "Identity": lambda node, inputs: inputs[0],
     "Concat": lambda node, inputs: np.concatenate(inputs, axis=node.attributes.get_int("axis", 0)),
     "Transpose": lambda node, inputs: np.transpose(inputs[0], node.attributes.get_ints("perm", None)),
-    "Expand": lambda node, inputs: inputs[0] * np.ones([int(v) for v in inputs[1].flat], dtype=np.int64),
+    "Expand": _expand,
     "Add": _elementwise(operator.add),
     "Sub": _elementwise(operator.sub),
     "Mul": _elementwise(operator.mul),
     "Div": _elementwise(_divide),
-    "Mod": _elementwise(operator.mod),
+    "Mod": _modulo,
     "Neg": _elementwise(operator.neg),
     "Floor": _elementwise(math.floor),
     "Ceil": _elementwise(math.ceil),

@@ -45,6 +45,11 @@ class Network:
     shapes: dict[str, tuple[int, ...]]
 
     @property
+    def free_batch_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The size of every input with the batch left to who runs it: verification takes 2, so that mixing shows."""
+        return {name: (0, *sizes[1:]) for name, sizes in self.input_shapes.items()}
+
+    @property
     def fixed_batch(self) -> int | None:
         """The batch size, where the model leaves no choice."""
         first = next((spec.shape[0] for spec in self.inputs if spec.shape), None)

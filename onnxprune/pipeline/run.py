@@ -9,6 +9,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from onnxprune.channels import verify_reading
 from onnxprune.errors import DataError, MaxDropExceededError, OutputError, QuantisedModelError, TargetOutOfReachError
 from onnxprune.graph import check_writable, is_quantised, load, save
 from onnxprune.pipeline.collecting import Collecting
@@ -61,6 +62,7 @@ def _run(model: str | Path, settings: Settings, directory: RunDirectory) -> Comp
     observer = Collecting(settings.observer)
     prepared = prepare(model, settings, observer)
     network, output, data, choice = prepared.network, prepared.output, prepared.data, prepared.choice
+    verify_reading(network.path, network.model, input_shapes=network.free_batch_shapes, seed=settings.seed)
     bench = Bench(RecordedDevice(settings.device, directory.journal), settings.measure, observer)
     staging = Staging(network, settings, choice, data, bench=bench, directory=directory)
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -157,7 +157,6 @@ def cut(network: Network, plan: Plan, choice: Choice) -> Structure:
     """
     pruned = prune(network.model, network.channels, plan.keep)
     release_weights(network.model)
-    # A dynamic batch is left to verification, which takes 2 so that mixing samples would show.
-    shapes: Mapping[str, Sequence[int]] = {name: (0, *sizes[1:]) for name, sizes in network.input_shapes.items()}
+    shapes = network.free_batch_shapes
     verification = verify(network.model, network.channels, plan.keep, pruned, input_shapes=shapes, seed=choice.seed)
     return Structure(plan, pruned, verification, choice.source)

@@ -72,6 +72,7 @@ class Network(nn.Module):
 # The operator of opset 23, in both its forms.
 OPERATOR = {
     "three axes": "a = Attention<q_num_heads = 4, kv_num_heads = 4>(q, k, v)\n y = MatMul(a, wo)",
+    "a mask of each head": "a = Attention<q_num_heads = 4, kv_num_heads = 4>(q, k, v, mask)\n y = MatMul(a, wo)",
     "four axes": """
         q1 = Reshape(q, split)
         k1 = Reshape(k, split)
@@ -191,7 +192,7 @@ def test_the_operator(form: str, attention: Any, tmp_path: Path) -> None:
             v = MatMul(x, wv)
             {OPERATOR[form]}
         }}""")
-    shapes = {"wq": (16, 24), "wk": (16, 24), "wv": (16, 32), "wo": (32, 7)}
+    shapes = {"wq": (16, 24), "wk": (16, 24), "wv": (16, 32), "wo": (32, 7), "mask": (4, 5, 5)}
     network = filled(model, shapes, {"split": [0, 0, 4, -1], "joined": [0, 0, -1]}, tmp_path)
     channels = analyse(network, attention)
     sizes = [(group.kind, group.size) for group in channels.groups]

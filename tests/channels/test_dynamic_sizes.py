@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from onnxprune.channels import analyse, prune, verify
-from onnxprune.graph import load
+from onnxprune.graph import load, save
 
 CONSTANTS = {
     "w": (32, 3, 3, 3),
@@ -101,3 +101,9 @@ def test_removal_equals_silencing_at_any_size(name: str, tmp_path: Path) -> None
     pruned = prune(model, channels, keep)
     for sizes in [(2, 3, 8, 12), (3, 3, 6, 4), (1, 3, 10, 10)]:
         verify(model, channels, keep, pruned, input_shapes={"x": sizes})
+    # What was pruned is a network like any other.
+    save(pruned, tmp_path / "pruned.onnx")
+    smaller = load(tmp_path / "pruned.onnx")
+    again = analyse(smaller)
+    keep = np.arange(again.unit_count) % 4 != 1
+    verify(smaller, again, keep, prune(smaller, again, keep), input_shapes={"x": (2, 3, 8, 12)})

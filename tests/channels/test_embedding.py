@@ -52,9 +52,9 @@ SPELLED = {
 }
 
 
-def network(body: str, folder: Path) -> ir.Model:
+def network(body: str, folder: Path, outputs: str = "") -> ir.Model:
     proto = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["": 17]>
-        net (float[2, 5, 6] x) => (float[2, 5, 3] y) {{
+        net (float[2, 5, 6] x) => (float[2, 5, 3] y{outputs}) {{
             h = MatMul(x, first)
             {body}
             y = MatMul(a, last)
@@ -94,6 +94,14 @@ def test_what_joins_a_normalised_stream_says_what_frees_it(tmp_path: Path) -> No
         *((8, hints.EMBEDDING),) * 2,
         (3, hints.CALLER),
     ]
+
+
+def test_a_mean_may_be_an_output(tmp_path: Path) -> None:
+    model = network(SPELLED["LayerNormalization"], tmp_path, ", float[2, 5, 1] m")
+    channels = analyse(model, embedding=True)
+    assert channels.unit_count == 8
+    keep = np.arange(8) % 3 != 1
+    assert verify(model, channels, keep, prune(model, channels, keep)).passed
 
 
 @pytest.mark.parametrize("seed", range(3))

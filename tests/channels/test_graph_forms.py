@@ -177,6 +177,47 @@ def test_a_weight_of_unknown_rank_fixes_what_it_meets(tmp_path: Path) -> None:
     assert [(entry.channels, entry.hint) for entry in channels.fixed] == [(8, hints.RANK)]
 
 
+def test_a_kernel_of_unknown_width_fixes_what_it_meets(tmp_path: Path) -> None:
+    proto = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["": 17]>
+        net (float[2, 3, 4, 4] x, float[8, c, 1, 1] kernel) => (float[2, 8, 4, 4] y) {
+            h = Conv(x, w)
+            y = Conv<group = 4>(h, kernel)
+        }""")
+    proto.graph.initializer.append(numpy_helper.from_array(np.ones(SHAPES["w"], np.float32), "w"))
+    onnx.save(proto, tmp_path / "net.onnx")
+    channels = analyse(load(tmp_path / "net.onnx"))
+    assert [(entry.channels, entry.hint) for entry in channels.fixed] == [(8, hints.SIZES)]
+
+
+SINGLE = {
+    "Squeeze without axes": "g = GlobalAveragePool(h)\ns = Squeeze(g)\nf = Unsqueeze(s, last_two)\na = Mul(h, f)",
+    "Resize of some axes": (
+        'a = Resize<axes = [1, 2, 3], mode = "nearest", coordinate_transformation_mode = "asymmetric">(h, , , larger)'
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_one_channel_can_be_left(name: str, tmp_path: Path) -> None:
+    proto = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["": 18]>
+        net (float[2, 3, 4, 4] x) => (float[2, 5, p, q] y) {{
+            b = Conv(x, w)
+            h = Relu(b)
+            {SINGLE[name]}
+            y = Conv(a, z)
+        }}""")
+    rng = np.random.default_rng(0)
+    arrays = {name: rng.standard_normal(SHAPES[name]).astype(np.float32) for name in "wz"}
+    arrays |= {"last_two": np.array([2, 3]), "larger": np.array([8, 8, 8])}
+    proto.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in arrays.items())
+    onnx.save(proto, tmp_path / "net.onnx")
+    model = load(tmp_path / "net.onnx")
+    channels = analyse(model)
+    assert channels.unit_count == 8
+    keep = np.arange(8) == 2
+    assert verify(model, channels, keep, prune(model, channels, keep)).passed
+
+
 def test_a_channel_that_is_not_a_number_is_silenced_too(tmp_path: Path) -> None:
     model, channels = network("p = Abs(h)\no = Mul(p, flip)\na = Sqrt(o)", tmp_path)
     keep = np.ones(channels.unit_count, dtype=bool)

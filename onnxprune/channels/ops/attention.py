@@ -77,8 +77,8 @@ def _tied_heads(node: ir.Node, labels: Labels, heads: list[Axis], sizes: list[li
         return None
     tied = labels.tie(labels.tie(heads[0], heads[1], reason), heads[2], reason)
     mask = node.inputs[_MASK] if len(node.inputs) > _MASK else None
-    if mask is not None and len(dims(mask)) == 4 and dims(mask)[1] != 1:
-        tied = labels.tie(tied, labels.of(mask)[1], reason)
+    if mask is not None and len(dims(mask)) >= 3 and dims(mask)[-3] != 1:
+        tied = labels.tie(tied, labels.of(mask)[-3], reason)
     return tied
 
 

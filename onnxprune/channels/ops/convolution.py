@@ -41,7 +41,12 @@ def _convolve(node: ir.Node, labels: Labels, out_axis: int, in_axis: int) -> Non
         labels.contract(node, 0, 1)
         out = w_axes[out_axis]
     elif out_axis == 0:
-        out = _grouped(node, labels, x_axes[1], groups, int(sizes[1] or 1))
+        width = sizes[1]
+        if not isinstance(width, int):
+            labels.pin_all([x, weight], f"{named(node)} reads a kernel of a size not known beforehand", hints.SIZES)
+            labels.set(node.outputs[0], (x_axes[0], None, *(None for _ in x_axes[2:])))
+            return
+        out = _grouped(node, labels, x_axes[1], groups, width)
     else:
         out = _grouped_transpose(node, labels, x_axes[1], groups)
     if len(node.inputs) > 2 and node.inputs[2] is not None and out is not None:

@@ -10,11 +10,13 @@ import onnx_ir as ir
 from onnxprune.channels import hints
 from onnxprune.channels.labels import Labels, dims
 from onnxprune.channels.map import Axis
-from onnxprune.channels.ops.rules import axes_argument, named, patch_sizes, positive
+from onnxprune.channels.ops.rules import axes_argument, named, opset, patch_sizes, positive, set_constant
 from onnxprune.channels.outlook import fixed_axes
 from onnxprune.channels.registry import Removal, flow, resize
 from onnxprune.channels.regroup import regroup
 from onnxprune.channels.stand_ins import PRIMES
+
+_AXES_AS_INPUT_SINCE = 13
 
 
 @flow("Reshape", "Flatten")
@@ -70,12 +72,28 @@ def squeeze(node: ir.Node, labels: Labels) -> None:
     """Drop axes of one entry."""
     value = node.inputs[0]
     assert value is not None
-    axes, sizes = labels.of(value), dims(value)
+    axes = labels.of(value)
     dropped = axes_argument(node, labels)
-    gone = (
-        {positive(a, len(axes)) for a in dropped} if dropped is not None else {i for i, d in enumerate(sizes) if d == 1}
-    )
+    gone = {positive(a, len(axes)) for a in dropped} if dropped is not None else set(_single(value))
     labels.set(node.outputs[0], [axis for i, axis in enumerate(axes) if i not in gone])
+
+
+@resize("Squeeze")
+def squeezed_axes(node: ir.Node, removal: Removal) -> None:
+    """Name the axes of one entry where the node does not: channels of which one is left would count as such."""
+    if "axes" in node.attributes or (len(node.inputs) > 1 and node.inputs[1] is not None):
+        return
+    single = _single(node.inputs[0])
+    if all(removal.kept(node.inputs[0], axis) is None for axis in range(len(dims(node.outputs[0])) + len(single))):
+        return
+    if opset(node) < _AXES_AS_INPUT_SINCE:
+        node.attributes["axes"] = ir.AttrInt64s("axes", single)
+    else:
+        set_constant(node, 1, np.array(single, dtype=np.int64))
+
+
+def _single(value: ir.Value | None) -> list[int]:
+    return [axis for axis, size in enumerate(dims(value)) if size == 1] if value is not None else []
 
 
 @flow("Unsqueeze")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -154,8 +155,10 @@ def patch_sizes(node: ir.Node, index: int, entries: np.ndarray, new: dict[int, i
 def _insert(before: ir.Node, op_type: str, inputs: list[ir.Value], name: str, **attributes: int) -> ir.Value:
     assert isinstance(before.graph, ir.Graph)
     node = ir.node(op_type, inputs, attributes=attributes)
-    node.name = name
-    node.outputs[0].name = f"{name}_output"
+    # A network that was pruned before has nodes of these names already.
+    taken = {other.name for other in before.graph}
+    node.name = next(free for count in itertools.count() if (free := f"{name}.{count}" if count else name) not in taken)
+    node.outputs[0].name = f"{node.name}_output"
     node.outputs[0].dtype = ir.DataType.INT64
     before.graph.insert_before(before, node)
     return node.outputs[0]

@@ -64,14 +64,12 @@ def resize_sizes(node: ir.Node, removal: Removal) -> None:
     """Rewrite the channel entry of `sizes`."""
     sizes = node.inputs[3] if len(node.inputs) > 3 else None
     entries = removal.known.get(str(sizes.name)) if sizes is not None else None
-    if entries is None or "axes" in node.attributes:
+    if entries is None:
         return
-    patch_sizes(node, 3, entries, _kept_sizes(node.outputs[0], len(entries), removal))
-
-
-def _kept_sizes(value: ir.Value, rank: int, removal: Removal) -> dict[int, int]:
-    kept = {axis: removal.kept(value, axis) for axis in range(rank)}
-    return {axis: int(mask.sum()) for axis, mask in kept.items() if mask is not None}
+    rank = len(dims(node.outputs[0]))
+    axes = [positive(axis, rank) for axis in node.attributes.get_ints("axes", range(len(entries)))]
+    kept = {position: removal.kept(node.outputs[0], axis) for position, axis in enumerate(axes)}
+    patch_sizes(node, 3, entries, {position: int(mask.sum()) for position, mask in kept.items() if mask is not None})
 
 
 @flow("Pad")

@@ -1,0 +1,81 @@
+"""Constants that are computed beforehand are what onnxruntime computes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from onnxprune.channels import verify_reading
+from onnxprune.errors import VerificationError
+from onnxprune.graph import load
+
+INT, FLOAT, HALF = np.int64, np.float32, np.float16
+# Expressions of the constants a, b and c, and their values.
+FOLDED = {
+    "a number cast to half precision": ("o = Cast<to = 10>(a)", {"a": FLOAT(0.7)}),
+    "and back": ("h = Cast<to = 10>(a)\no = Cast<to = 1>(h)", {"a": FLOAT(0.7)}),
+    "a number cut to an integer": ("o = Cast<to = 7>(a)", {"a": FLOAT(-2.7)}),
+    "a number that does not fit": ("o = Cast<to = 6>(a)", {"a": INT(2**33 + 5)}),
+    "floor over ceil": ("p = Floor(a)\nq = Ceil(b)\no = Div(p, q)", {"a": FLOAT(5.3), "b": FLOAT(1.2)}),
+    "integers over integers": ("o = Div(a, b)", {"a": INT(-7), "b": INT(2)}),
+    "the rest by C": ("o = Mod<fmod = 1>(a, b)", {"a": INT(-7), "b": INT(3)}),
+    "the rest by Python": ("o = Mod(a, b)", {"a": INT(-7), "b": INT(3)}),
+    "sums that lose digits": ("p = Add(a, b)\no = Sub(p, a)", {"a": FLOAT(1e8), "b": FLOAT(3)}),
+    "a product of nothing": (
+        "o = ReduceProd<noop_with_empty_axes = 1>(a, b)",
+        {"a": np.arange(2, 6, dtype=FLOAT), "b": np.zeros(0, INT)},
+    ),
+    "a product": ("o = ReduceProd<keepdims = 0>(a)", {"a": np.arange(2, 6, dtype=FLOAT)}),
+    "a slice with an empty step": (
+        "s = Shape(x)\np = Slice(s, a, b, c, )\no = ReduceProd(p)",
+        {"a": np.array([1]), "b": np.array([2]), "c": np.array([0])},
+    ),
+    "a slice without axes": (
+        "s = Shape(x)\np = Slice(s, a, b, , )\no = ReduceProd(p)",
+        {"a": np.array([1]), "b": np.array([3])},
+    ),
+    "a range of fractions": ("p = Range(a, b, c)\no = ReduceMax(p)", {"a": FLOAT(0), "b": FLOAT(1.6), "c": FLOAT(0.1)}),
+    "a truth, repeated": (
+        "p = Greater(a, b)\nq = Expand(p, c)\no = Where(q, a, b)",
+        {"a": FLOAT(1), "b": FLOAT(0), "c": np.array([4])},
+    ),
+    "one of several": (
+        "o = OneHot<axis = 0>(a, b, c)",
+        {"a": np.array([-1, 0, 5, 3]), "b": np.array([4]), "c": np.array([0.5, 2], FLOAT)},
+    ),
+}
+
+
+def write(body: str, constants: dict[str, np.ndarray], path: Path) -> Path:
+    proto = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["": 18]>
+        net (float[n, 4, 4, 4] x) => (float[] y) {{
+            {body}
+            r = Cast<to = 1>(o)
+            y = Add(x, r)
+        }}""")
+    proto.graph.output[0].type.tensor_type.ClearField("shape")
+    proto.graph.initializer.extend(numpy_helper.from_array(np.asarray(a), name) for name, a in constants.items())
+    onnx.save(proto, path)
+    return path
+
+
+@pytest.mark.parametrize("name", FOLDED)
+def test_what_is_folded_is_what_the_file_computes(name: str, tmp_path: Path) -> None:
+    path = write(*FOLDED[name], tmp_path / "model.onnx")
+    verify_reading(path, load(path))
+
+
+def test_a_wrong_reading_is_refused(tmp_path: Path) -> None:
+    path = write(*FOLDED["floor over ceil"], tmp_path / "model.onnx")
+    other = write("o = Identity(a)", {"a": FLOAT(2)}, tmp_path / "other.onnx")
+    with pytest.raises(VerificationError, match=r"model.onnx' was read wrongly: output 'y' differs"):
+        verify_reading(path, load(other))
+
+
+def test_what_gives_other_outputs_every_time_is_not_compared(tmp_path: Path) -> None:
+    path = write("o = RandomNormal<shape = [4]>()", {}, tmp_path / "model.onnx")
+    verify_reading(path, load(path))
