@@ -33,7 +33,7 @@ def fold_shape_values(model: ir.Model) -> bool:
     Returns:
         Whether anything was replaced.
     """
-    known = shape_values(model)
+    known = shape_values(model, products=True)
     changed = False
     for node in model.graph:
         for index, value in enumerate(node.inputs):
@@ -119,13 +119,27 @@ _SIZE_TYPES = {ir.DataType.INT64, ir.DataType.INT32, ir.DataType.FLOAT, ir.DataT
 def _as_array(entries: Values, value: ir.Value, node: ir.Node, index: int) -> np.ndarray | None:
     if value.dtype is None:
         return None
-    unknown = sum(1 for entry in entries.flat if entry is None)
-    if unknown == 0:
+    if all(entry is not None and not isinstance(entry, Size) for entry in entries.flat):
         return entries.astype(value.dtype.numpy())
     is_target = node.op_type == "Reshape" and index == 1 and not node.attributes.get_int("allowzero", 0)
-    if is_target and unknown == 1 and all(e is None or e > 0 for e in entries.flat):
-        return np.array([-1 if e is None else e for e in entries.flat], dtype=np.int64)
-    return None
+    return _static_target(node, list(entries.flat)) if is_target else None
+
+
+def _static_target(node: ir.Node, entries: list[Any]) -> np.ndarray | None:
+    """State a target of dynamic entries in numbers: -1 for what is left over, 0 for what stays as it was."""
+    dynamic = [i for i, entry in enumerate(entries) if entry is None or isinstance(entry, Size)]
+    numbers = [0 if i in dynamic else int(entry) for i, entry in enumerate(entries)]
+    if any(number < -1 or (number == 0 and i not in dynamic) for i, number in enumerate(numbers)):
+        return None
+    if len(dynamic) > 1 or -1 in numbers:
+        # Inference sees through 0, but not through what is computed, and so finds what -1 stands for.
+        before = _named_dims(node.inputs[0])
+        dynamic = [i for i in dynamic if i >= len(before) or before[i] is None or before[i] != entries[i]]
+    if len(dynamic) + numbers.count(-1) > 1:
+        return None
+    for i in dynamic:
+        numbers[i] = -1
+    return np.array(numbers, dtype=np.int64)
 
 
 def _typed(entries: Values, dtype: ir.DataType | None) -> Values | None:
@@ -194,8 +208,13 @@ def _named_shape(node: ir.Node) -> Values | None:
     if source is None or source.shape is None:
         return None
     dims = np.empty(len(source.shape), dtype=object)
-    dims[:] = [d if isinstance(d, int) else named(d.value) if d.value else None for d in source.shape]
+    dims[:] = _named_dims(source)
     return dims[node.attributes.get_int("start", 0) : node.attributes.get_int("end", None)]
+
+
+def _named_dims(value: ir.Value | None) -> list[int | Size | None]:
+    shape = value.shape if value is not None and value.shape is not None else ()
+    return [d if isinstance(d, int) else named(d.value) if d.value else None for d in shape]
 
 
 def _size(node: ir.Node, inputs: list[Values]) -> Values | None:

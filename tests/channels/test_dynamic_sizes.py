@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
+from torch import Tensor, nn
 
-from onnxprune.channels import analyse, prune, verify
+from onnxprune.channels import Restriction, analyse, permitted, prune, verify
 from onnxprune.graph import load, save
 
 CONSTANTS = {
@@ -22,6 +24,8 @@ CONSTANTS = {
     "g": (4,),
     "k": (32, 1, 1),
     "groups": np.array([0, 4, -1]),
+    "one": np.array([1]),
+    "last_two": np.array([2, 3]),
     "two": np.array([2]),
     "four": np.array([4]),
     "eight": np.array([8]),
@@ -66,6 +70,20 @@ BODIES = {
         f"{LEFT_OVER}d = Concat<axis = 1>(b, f)\nt = Reshape(d, j)\na = Conv(t, wide)",
         32 + 32 + 32,
     ),
+    "a mean over pixels that is spelled out": (
+        "s = Shape<start = 2>(h)\nc = Cast<to = 1>(s)\np = ReduceProd<keepdims = 0>(c)\n"
+        "u = ReduceSum<keepdims = 1>(h, last_two)\nd = Div(u, p)\na = Sub(h, d)",
+        32,
+    ),
+    "a mean over channels that is spelled out": (
+        "s = Shape<start = 1>(h)\nc = Cast<to = 1>(s)\np = ReduceProd<keepdims = 0>(c)\n"
+        "u = ReduceSum<keepdims = 1>(h, last_two)\nd = Div(u, p)\nf = Sub(h, d)\na = Conv(f, v)",
+        32,
+    ),
+    "a pixel, repeated": (
+        f"{SIZES}m = GlobalAveragePool(h)\ni = Concat<axis = 0>(one, one, p, q)\nt = Tile(m, i)\na = Sub(h, t)",
+        32,
+    ),
     "products of pixels": (
         f"{SIZES}i = Concat<axis = 0>(n, channels, rest)\nj = Concat<axis = 0>(n, channels, p, q)\n"
         "b = Reshape(h, i)\nt = Transpose<perm = [0, 2, 1]>(b)\nu = MatMul(t, b)\nf = Softmax(u)\n"
@@ -107,3 +125,35 @@ def test_removal_equals_silencing_at_any_size(name: str, tmp_path: Path) -> None
     again = analyse(smaller)
     keep = np.arange(again.unit_count) % 4 != 1
     verify(smaller, again, keep, prune(smaller, again, keep), input_shapes={"x": (2, 3, 8, 12)})
+
+
+class Attention(nn.Module):
+    """As transformers has it: the number of heads follows from what is left over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.k, self.v, self.o = (nn.Linear(12, 12) for _ in range(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        shape = x.shape[:-1]
+        q, k, v = (layer(x).view(*shape, -1, 4).transpose(1, 2) for layer in (self.q, self.k, self.v))
+        attention = (q @ k.transpose(-1, -2)).softmax(-1)
+        output: Tensor = self.o((attention @ v).transpose(1, 2).reshape(*shape, -1))
+        return output
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("dynamic", [(0,), (0, 1)])
+def test_heads_are_found_at_any_batch_and_length(dynamic: tuple[int, ...], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    axes = {"x": {axis: f"d{axis}" for axis in dynamic}}
+    path = tmp_path / "net.onnx"
+    torch.onnx.export(Attention(), (torch.randn(2, 5, 12),), path, input_names=["x"], dynamic_axes=axes, dynamo=False)
+    model = load(path)
+    channels = permitted(model, Restriction(units=("heads",)))
+    assert [(group.kind, group.size) for group in channels.groups] == [("heads", 3)]
+    keep = np.ones(channels.unit_count, dtype=bool)
+    keep[channels.groups[0].units[1]] = False
+    pruned = prune(model, channels, keep)
+    for sizes in [(2, 5, 12), (3, 5 if len(dynamic) == 1 else 7, 12)]:
+        verify(model, channels, keep, pruned, input_shapes={"x": sizes})

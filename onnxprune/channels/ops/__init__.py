@@ -7,6 +7,7 @@ its family; importing this package registers them all.
 from onnxprune.channels.ops import (
     attention,
     convolution,
+    counting,
     einsum,
     elementwise,
     layout,
@@ -22,6 +23,7 @@ from onnxprune.channels.ops import (
 __all__ = [
     "attention",
     "convolution",
+    "counting",
     "einsum",
     "elementwise",
     "layout",

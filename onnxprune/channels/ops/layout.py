@@ -67,7 +67,7 @@ def filled_shape(node: ir.Node, removal: Removal) -> None:
     patch_sizes(node, 0, entries, {axis: int(mask.sum()) for axis, mask in kept.items() if mask is not None})
 
 
-@flow("Shape", "Size", "Range", "RandomNormal", "RandomUniform", "EyeLike", "Constant")
+@flow("Range", "RandomNormal", "RandomUniform", "EyeLike", "Constant")
 def sizes_only(node: ir.Node, labels: Labels) -> None:
     """Label nothing: the result follows from sizes, which the graph computes anew."""
     for output in node.outputs:
