@@ -84,6 +84,12 @@ BODIES = {
         f"{SIZES}m = GlobalAveragePool(h)\ni = Concat<axis = 0>(one, one, p, q)\nt = Tile(m, i)\na = Sub(h, t)",
         32,
     ),
+    "resized, channels left over": (
+        f"{SIZES}i = Concat<axis = 0>(n, rest, p, q)\nf = Reshape(h, i)\nt = Shape<start = 0, end = 2>(f)\n"
+        "r = Mul(p, two)\nu = Mul(q, two)\nj = Concat<axis = 0>(t, r, u)\n"
+        'a = Resize<mode = "nearest", coordinate_transformation_mode = "asymmetric">(f, , , j)',
+        32,
+    ),
     "products of pixels": (
         f"{SIZES}i = Concat<axis = 0>(n, channels, rest)\nj = Concat<axis = 0>(n, channels, p, q)\n"
         "b = Reshape(h, i)\nt = Transpose<perm = [0, 2, 1]>(b)\nu = MatMul(t, b)\nf = Softmax(u)\n"

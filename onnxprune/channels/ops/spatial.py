@@ -19,6 +19,7 @@ from onnxprune.channels.ops.rules import (
     size_of,
 )
 from onnxprune.channels.registry import Removal, flow, resize
+from onnxprune.graph.sizes import named as named_size
 
 
 @flow("MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
@@ -53,10 +54,24 @@ def resizing(node: ir.Node, labels: Labels) -> None:
     out: list[Axis] = []
     for position, axis in enumerate(axes):
         same = after[position] == before[position] if position < len(after) else False
+        same = same or _stays(node, labels, position, before[position])
         if axis is not None and not same:
             labels.pin(axis, f"{named(node)} resizes this axis", hints.POSITIONS)
         out.append(axis if same else None)
     labels.set(node.outputs[0], out)
+
+
+def _stays(node: ir.Node, labels: Labels, position: int, size: int | str | None) -> bool:
+    """Tell whether an axis whose sizes have other names keeps its size: by a scale of 1, or by being read off it."""
+    if "axes" in node.attributes or node.op_type != "Resize":
+        return False
+    scales, sizes = (
+        labels.size_values.get(str(value.name)) if value is not None else None
+        for value in (node.inputs[index] if index < len(node.inputs) else None for index in (2, 3))
+    )
+    if sizes is not None and len(sizes) > position:
+        return isinstance(size, str) and bool(sizes[position] == named_size(size))
+    return scales is not None and len(scales) > position and scales[position] == 1
 
 
 @resize("Resize")
