@@ -75,9 +75,16 @@ def _read(path: Path) -> ir.Model:
     try:
         model = ir.serde.deserialize_model(proto)
     except Exception as error:
-        raise ModelFileError(f"'{path}' is not a valid ONNX model: {error}") from error
+        raise ModelFileError(f"'{path}' is not a valid ONNX model: {_first_cause(error)}") from error
     ir.external_data.set_base_dir(model.graph, str(path.resolve().parent))
     return model
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    """Return what was wrong itself: onnx_ir wraps it in where it happened."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def _check_versions(model: ir.Model, path: Path) -> None:

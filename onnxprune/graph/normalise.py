@@ -4,8 +4,9 @@ requires  a model as read from a file
 ensures   functions are inlined; constants are initializers; no Identity of an initializer is left; initializers are
           no graph inputs; per-channel constants that an exporter merged because their values were equal
           are separate again; initial states that are zero are left out; shape arithmetic that is static is folded;
-          single entries are repeated by Expand; transposes of the last two axes are one node; every node and value has
-          a unique name; shapes are inferred; nothing that no output needs is left
+          single entries are repeated by Expand; parts of a sequence are those of a Split; transposes of the last two
+          axes are one node; every node and value has a unique name; shapes are inferred; nothing that no output needs
+          is left
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from onnx_ir.passes.common import (
 
 from onnxprune.graph.constant_nodes import fold_constant_nodes
 from onnxprune.graph.repeats import expand_single_entries
+from onnxprune.graph.sequences import split_sequences
 from onnxprune.graph.shape_values import fold_shape_values
 from onnxprune.graph.shapes import infer_shapes
 from onnxprune.graph.transposes import join_transposes
@@ -46,7 +48,7 @@ def normalise(model: ir.Model) -> ir.Model:
     separate_channel_constants(model)
     infer_shapes(model)
     # Sizes behind a folded Reshape become known only then, so a chain of blocks takes a round each.
-    while expand_single_entries(model) or fold_shape_values(model):
+    while split_sequences(model) or expand_single_entries(model) or fold_shape_values(model):
         RemoveUnusedNodesPass()(model)
         infer_shapes(model)
     if fold_constant_nodes(model):

@@ -10,7 +10,7 @@ import onnx_ir as ir
 import pytest
 from onnx import numpy_helper
 
-from onnxprune.channels import ChannelMap, analyse, hints, prune, verify
+from onnxprune.channels import ChannelMap, analyse, hints, prune, verify, verify_reading
 from onnxprune.errors import VerificationError
 from onnxprune.graph import input_specs, load, output_names
 
@@ -187,6 +187,33 @@ def test_a_kernel_of_unknown_width_fixes_what_it_meets(tmp_path: Path) -> None:
     onnx.save(proto, tmp_path / "net.onnx")
     channels = analyse(load(tmp_path / "net.onnx"))
     assert [(entry.channels, entry.hint) for entry in channels.fixed] == [(8, hints.SIZES)]
+
+
+@pytest.mark.parametrize(("parts", "sizes"), [("three", 3), ("five", np.array([3, 5]))])
+def test_parts_of_a_sequence_are_parts_of_the_channels(parts: str, sizes: object, tmp_path: Path) -> None:
+    proto = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["": 18]>
+        net (float[2, 3, 4, 4] x) => (float[2, 5, 4, 4] y) {
+            b = Conv(x, w)
+            h = Relu(b)
+            s = SplitToSequence<axis = 1>(h, sizes)
+            f = SequenceAt(s, first)
+            l = SequenceAt(s, last)
+            r = Sigmoid(l)
+            a = Concat<axis = 1>(r, f, h)
+            y = Conv(a, z)
+        }""")
+    rng = np.random.default_rng(0)
+    last = 2 if parts == "three" else 5
+    arrays = {"w": rng.standard_normal(SHAPES["w"]), "z": rng.standard_normal((5, last + 3 + 8, 1, 1))}
+    constants = {name: array.astype(np.float32) for name, array in arrays.items()}
+    constants |= {"sizes": np.asarray(sizes, np.int64), "first": np.int64(0), "last": np.int64(-1)}
+    proto.graph.initializer.extend(numpy_helper.from_array(np.asarray(a), name) for name, a in constants.items())
+    onnx.save(proto, tmp_path / "net.onnx")
+    model = load(tmp_path / "net.onnx")
+    verify_reading(tmp_path / "net.onnx", model)
+    channels = analyse(model)
+    assert channels.unit_count == 8
+    remove_some(model, channels)
 
 
 SINGLE = {

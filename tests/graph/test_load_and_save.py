@@ -130,6 +130,11 @@ def with_nan(model: onnx.ModelProto) -> None:
         (lambda file: file.write_bytes(convolution().SerializeToString()[:40_000]), ModelFileError, "truncated"),
         (spoil(lambda m: setattr(m.opset_import[0], "version", 99)), UnsupportedModelError, "opset 99"),
         (spoil(lambda m: setattr(m, "ir_version", 99)), UnsupportedModelError, "IR version 99"),
+        (
+            spoil(lambda m: m.graph.node.append(m.graph.node[0])),
+            ModelFileError,
+            "not a valid ONNX model: Output 'y' is",
+        ),
         (spoil(with_nan), WeightError, "'bias' .* 1 NaN or infinite"),
         (external("gone.data"), ModelFileError, "'weight' .* is missing"),
         (external("../model.data"), ModelFileError, "outside the model's folder"),
