@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxprune.channels import ChannelMap, Group
+from onnxprune.errors import CriterionError
 from onnxprune.healing import Moment, collect_moments, ridge_for
 from onnxprune.importance.registry import Criterion, CriterionInputs, SliceScores, criterion, register
 
@@ -99,11 +100,21 @@ def _by_weights(inputs: CriterionInputs, units: np.ndarray) -> Iterator[SliceSco
 
 
 def _inverse(moment: Moment) -> tuple[np.ndarray, float]:
-    """Return the inverse of the regularised covariance, and the ridge."""
+    """Return the inverse of the regularised covariance, and the ridge.
+
+    Raises:
+        CriterionError: What the layer reads is too large for either.
+    """
     covariance = moment.covariance.astype(np.float64)
     share = ridge_for(len(covariance), moment.positions)
     ridge = share * float(np.trace(covariance)) / len(covariance) or 1.0
     covariance[np.diag_indices_from(covariance)] += ridge
+    if not np.isfinite(covariance).all():
+        raise CriterionError(
+            f"importance 'reconstruction': what layer '{moment.layer.node}' reads on the data is so large that its "
+            "squares overflow. Check the scale of the data (--preprocess), or choose an importance that needs none, "
+            "such as reader_l1"
+        )
     return np.linalg.inv(covariance), ridge
 
 

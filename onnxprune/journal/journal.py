@@ -30,14 +30,21 @@ class Journal:
         """
         self._path = path
         self._pending: dict[str, list[dict[str, Any]]] = {}
+        self._kinds: set[str] = set()
         if path is not None:
             for entry in _complete_lines(path):
                 self._pending.setdefault(entry["kind"], []).append(entry)
+                self._kinds.add(entry["kind"])
 
     @property
     def kept(self) -> bool:
         """Whether observations are kept on disk."""
         return self._path is not None
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """Kinds of all that it holds."""
+        return frozenset(self._kinds)
 
     def observe(self, kind: str, key: Fields, make: Callable[[], Fields]) -> dict[str, Any]:
         """Return an observation: from an earlier attempt at this run, or made now and written down.
@@ -73,6 +80,7 @@ class Journal:
         return None
 
     def _write(self, entry: Fields) -> None:
+        self._kinds.add(entry["kind"])
         if self._path is None:
             return
         try:

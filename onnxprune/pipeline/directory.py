@@ -12,7 +12,8 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import hashlib
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -20,7 +21,7 @@ from typing import Literal
 import numpy as np
 from pydantic import AwareDatetime, JsonValue, ValidationError
 
-from onnxprune.errors import RunDirectoryError
+from onnxprune.errors import OnnxPruneError, RunDirectoryError, TargetOutOfReachError
 from onnxprune.graph import write_atomically
 from onnxprune.journal import Journal
 from onnxprune.report.environment import Environment
@@ -28,7 +29,10 @@ from onnxprune.report.record import Operation, Record
 
 HISTORY = "history.jsonl"
 REPORT = "report.json"
-_RUN = "run.json"
+_RUN, _LOCK = "run.json", "lock"
+_SCORES, _STAGES = "scores.safetensors", "stage-[0-9]*"
+# What is observed within seconds, or kept in the cache of layers' costs too.
+_MADE_AGAIN = frozenset({"layer", "known", "latency", "network"})
 
 
 class RunRecord(Record):
@@ -102,7 +106,7 @@ class RunDirectory:
         folder = self.path / f"stage-{number}"
         folder.mkdir(exist_ok=True)
         return StageFiles(
-            scores=folder / "scores.safetensors",
+            scores=folder / _SCORES,
             healed=folder / "healed.onnx",
             matched=folder / "matched.onnx",
             checkpoint=folder / "training.safetensors",
@@ -110,7 +114,7 @@ class RunDirectory:
 
 
 def check_free(path: Path) -> None:
-    """Refuse a folder that holds a run.
+    """Refuse a folder that holds a run, or files that are none.
 
     Raises:
         RunDirectoryError: It does.
@@ -119,11 +123,26 @@ def check_free(path: Path) -> None:
         raise RunDirectoryError(
             f"'{path}' holds a run already: go on with it (onnxprune resume {path}), or give another --run-dir"
         )
+    _check_own(path)
+
+
+def _check_own(path: Path) -> None:
+    """Refuse a folder of something else; hidden files, and what a run killed at its very start left, do not count."""
+    names = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
+    others = [name for name in names if name != _LOCK and not name.startswith(".")]
+    if others and not (path / _RUN).exists():
+        listed = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+        raise RunDirectoryError(
+            f"'{path}' holds other files, and no run ({listed}): give a new or an empty folder as --run-dir"
+        )
 
 
 @contextlib.contextmanager
 def open_directory(path: Path | None, asked: RunRecord, *, resume: bool) -> Iterator[RunDirectory]:
     """Begin a run in a directory, or go on with the one it holds; no other process can meanwhile.
+
+    A run that fails before it did anything worth going on with leaves nothing behind, so that it can be corrected and
+    started again in the same folder.
 
     Args:
         path: The folder, made if it is missing; None: nothing is kept.
@@ -137,20 +156,57 @@ def open_directory(path: Path | None, asked: RunRecord, *, resume: bool) -> Iter
     if path is None:
         yield RunDirectory()
         return
+    if not resume:
+        _check_own(path)
+    elif not (path / _RUN).exists():
+        raise RunDirectoryError(f"'{path}' holds no run to go on with; start one with --run-dir {path}")
+    made = _make(path)
+    with _locked(path):
+        if resume:
+            _check_same(read_run(path), asked, path)
+        else:
+            check_free(path)
+            write_atomically(path / _RUN, lambda temporary: _write_text(temporary, asked.to_json()))
+        directory = RunDirectory(path, Journal(path / HISTORY))
+        try:
+            yield directory
+        except OnnxPruneError as error:
+            if not resume and not _is_worth_going_on_with(path, directory.journal, error):
+                _clear(path, made)
+            raise
+
+
+def _make(path: Path) -> list[Path]:
+    """Make a folder; return those that were missing, the deepest first."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunDirectoryError(f"cannot make the run directory '{path}': {error.strerror or error}") from error
-    with _locked(path):
-        if (path / _RUN).exists():
-            if not resume:
-                check_free(path)
-            _check_same(read_run(path), asked, path)
-        elif resume:
-            raise RunDirectoryError(f"'{path}' holds no run to go on with; start one with --run-dir {path}")
-        else:
-            write_atomically(path / _RUN, lambda temporary: _write_text(temporary, asked.to_json()))
-        yield RunDirectory(path, Journal(path / HISTORY))
+    return missing
+
+
+def _is_worth_going_on_with(path: Path, journal: Journal, error: OnnxPruneError) -> bool:
+    """Whether a run that failed did anything that would be lost with its directory."""
+    done = [*path.glob(f"{_STAGES}/*"), *path.glob("int8*.onnx"), *path.glob(REPORT)]
+    observed = journal.kinds
+    if isinstance(error, TargetOutOfReachError):
+        # Such a run can only end so again: its target cannot be changed.
+        done = [file for file in done if file.name != _SCORES]
+        observed -= _MADE_AGAIN
+    return bool(done or observed)
+
+
+def _clear(path: Path, made: Sequence[Path]) -> None:
+    """Remove what a run wrote, and the folders that it made."""
+    # What failed is told, not that its traces stayed. The record goes late: killed in between, it is a run still.
+    with contextlib.suppress(OSError):
+        for stage in path.glob(_STAGES):
+            shutil.rmtree(stage)
+        for name in (HISTORY, _RUN, _LOCK):
+            (path / name).unlink(missing_ok=True)
+        for folder in made:
+            folder.rmdir()
 
 
 def read_run(path: Path) -> RunRecord:
@@ -220,7 +276,7 @@ def _locked(path: Path) -> Iterator[None]:
     except ImportError:  # no such locks on Windows
         yield
         return
-    with (path / "lock").open("w") as file:
+    with (path / _LOCK).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -125,8 +125,8 @@ def evaluate_all(network: Network, files: Mapping[str, Path], data: DataSplits, 
         Metrics of the original, then of each file.
     """
     observer.stage("evaluating on the test part")
-    original = _predict(network, network.path, network.model)
-    others = [_predict(network, file, load(file)) for file in files.values()]
+    original = predict_with(network, network.path, network.model)
+    others = [predict_with(network, file, load(file)) for file in files.values()]
     reference = original if _output_bytes(network) * len(data.test) > _KEPT_BYTES else collect(original, data.test)
     return [evaluate(predict, data.test, reference) for predict in (original, *others)]
 
@@ -138,7 +138,14 @@ def _output_bytes(network: Network) -> float:
     return sum(prod(shape) for shape in shapes) * 4 / max(batch, 1)
 
 
-def _predict(network: Network, file: Path, model: ir.Model) -> Predict:
+def predict_with(network: Network, file: Path, model: ir.Model) -> Predict:
+    """Open a file of this network, or of one made of it, to be run on samples.
+
+    Args:
+        network: The original, whose batch size it has.
+        file: The file.
+        model: What it holds.
+    """
     able = runnable(model)
     predict = predictor(file if able is model else to_bytes(able))
     return predict if network.fixed_batch is None else in_batches_of(predict, network.fixed_batch)

@@ -17,6 +17,7 @@ from onnxprune.pipeline.directory import RunDirectory, make_record, open_directo
 from onnxprune.pipeline.judging import search_length
 from onnxprune.pipeline.layer_figures import layer_records
 from onnxprune.pipeline.measuring import Bench, noise_note
+from onnxprune.pipeline.opening import opened_data
 from onnxprune.pipeline.outcome import Outcome, evaluate_all, final_latency
 from onnxprune.pipeline.planning import Choice
 from onnxprune.pipeline.prepare import Network, read_network, runnable
@@ -38,10 +39,7 @@ from onnxprune.search import (
     kept_share,
     ratio_target,
 )
-from onnxprune.training import DataSplits, Metrics, open_data, synthetic_data
-
-# Enough random inputs to heal on; what training on them is worth is said in the report.
-_SYNTHETIC_SAMPLES = 512
+from onnxprune.training import DataSplits, Metrics
 
 
 def run(model: str | Path, settings: Settings) -> CompressResult:
@@ -152,7 +150,7 @@ def prepare(model: str | Path, settings: Settings, observer: Observer) -> Prepar
     _check_output(output, network.path)
     if settings.report is not None:
         _check_output(settings.report, network.path)
-    data = _open(network, settings, observer)
+    data = opened_data(network, settings, observer)
     check_calibration(data, settings.quantize)
     return Prepared(network, output, data, _choice(network, settings, data))
 
@@ -183,34 +181,6 @@ def _check_output(output: Path, model: Path) -> None:
     if output.resolve() == model.resolve():
         raise OutputError(f"'{output}' is the model itself, which is never changed; give another --output")
     check_writable(output)
-
-
-def _open(network: Network, settings: Settings, observer: Observer) -> DataSplits | None:
-    """Open the data; where training has none, random inputs stand in."""
-    if settings.data is not None:
-        observer.stage("reading data")
-        data = open_data(
-            settings.data,
-            network.inputs,
-            network.input_shapes,
-            settings.preprocess,
-            settings.seed,
-            val=settings.val,
-            test=settings.test,
-            metric=settings.metric,
-        )
-    elif settings.metric is not None:
-        raise DataError("a metric judges outputs on samples: give data (--data)")
-    elif settings.training is not None:
-        data = synthetic_data(network.inputs, network.input_shapes, _SYNTHETIC_SAMPLES, settings.seed)
-    elif settings.heal:
-        raise DataError("healing corrects weights on samples: give data (--data); labels are not needed")
-    else:
-        observer.warn("no data given: how much accuracy the pruning cost was not measured (give --data)")
-        return None
-    for note in data.notes:
-        observer.warn(note)
-    return data
 
 
 def _choice(network: Network, settings: Settings, data: DataSplits | None) -> Choice:

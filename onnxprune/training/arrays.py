@@ -37,6 +37,7 @@ PARTS: Mapping[str, str] = {
     "test": "test",
 }
 """Names of parts, as folders and array suffixes, and the part they are."""
+_BLOCK_BYTES = 16 << 20
 UNIT_ASSUMED = "no preprocessing given: pixels of {origin} are scaled to 0..1 (--preprocess unit)"
 
 
@@ -45,12 +46,14 @@ class Feed:
     """The samples of one input.
 
     Attributes:
+        name: What the data calls the array.
         array: Raw values in the input's layout, shape (n, ...).
         dtype: What the input takes.
         preprocess: What is done to the values; None: nothing.
         axis: The axis that per-channel means run along.
     """
 
+    name: str
     array: AnyArray
     dtype: np.dtype
     preprocess: Preprocess | None
@@ -58,12 +61,29 @@ class Feed:
 
     def read(self, rows: IntArray) -> AnyArray:
         """Return these rows, ready for the model."""
-        raw = self.array[rows]
+        return self._ready(self.array[rows])
+
+    def not_finite(self) -> IntArray:
+        """Return the rows that hold NaN or infinite values once they are ready for the model."""
+        if self.array.dtype.kind in "iub" or self.array.size == 0:
+            return np.empty(0, np.int64)
+        step = max(_BLOCK_BYTES * len(self.array) // self.array.nbytes, 1)
+        starts = range(0, len(self.array), step)
+        # What is too large for the model's type becomes infinite, and is found as such.
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = [start + _not_finite(self._ready(self.array[start : start + step])) for start in starts]
+        return np.concatenate(found)
+
+    def _ready(self, raw: AnyArray) -> AnyArray:
         if self.preprocess is None:
             return np.ascontiguousarray(raw, self.dtype)
         if self.preprocess.color == "bgr" and raw.ndim == 4 and raw.shape[self.axis] == 3:
             raw = np.flip(raw, self.axis)
         return np.ascontiguousarray(normalise_pixels(raw, self.preprocess, self.axis), self.dtype)
+
+
+def _not_finite(block: AnyArray) -> IntArray:
+    return np.flatnonzero(~np.isfinite(block.reshape(len(block), -1)).all(axis=1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +99,27 @@ class ArraySource:
     def fetch(self, rows: IntArray) -> tuple[AnyArray, ...]:
         """Read samples by number."""
         return tuple(feed.read(rows) for feed in self.feeds)
+
+
+def check_finite(data: Dataset, part: str) -> None:
+    """Refuse arrays that hold NaN or infinite values, of which a network gives nothing to learn or judge by.
+
+    Args:
+        data: The samples; only those that are arrays are looked at: bytes of pictures are always finite.
+        part: Which part of the data they are, or "all".
+
+    Raises:
+        DataError: It names the array and the first such sample.
+    """
+    feeds = data.source.feeds if isinstance(data.source, ArraySource) else ()
+    for feed in feeds:
+        rows = feed.not_finite()
+        if len(rows):
+            where = data.origin if part == "all" else f"{data.origin} ({part} part)"
+            raise DataError(
+                f"{where}: array '{feed.name}' has NaN or infinite values in {len(rows)} of {len(feed.array)} samples, "
+                f"the first at index {rows[0]}; correct or leave out these samples"
+            )
 
 
 def read_array_file(path: Path, wanted: ModelInputs) -> dict[str, Dataset]:
@@ -122,7 +163,7 @@ def arrays_dataset(arrays: Mapping[str, AnyArray], wanted: ModelInputs, origin: 
     """
     found = _match(arrays, wanted.specs, origin)
     labels_name = next((name for name in LABEL_NAMES if name in arrays and name not in found.values()), None)
-    feeds = tuple(_feed(np.asarray(arrays[found[spec.name]]), spec, wanted, origin) for spec in wanted.specs)
+    feeds = tuple(_feed(found[spec.name], arrays, spec, wanted, origin) for spec in wanted.specs)
     count = len(feeds[0].array)
     lengths = {found[spec.name]: len(feed.array) for spec, feed in zip(wanted.specs, feeds, strict=True)}
     labels = targets = None
@@ -163,7 +204,8 @@ def _match(arrays: Mapping[str, AnyArray], inputs: Sequence[InputSpec], origin: 
     )
 
 
-def _feed(array: AnyArray, spec: InputSpec, wanted: ModelInputs, origin: str) -> Feed:
+def _feed(name: str, arrays: Mapping[str, AnyArray], spec: InputSpec, wanted: ModelInputs, origin: str) -> Feed:
+    array = np.asarray(arrays[name])
     sample, preprocess = wanted.sample(spec), wanted.preprocess
     if array.ndim == 0:
         raise DataError(
@@ -177,7 +219,7 @@ def _feed(array: AnyArray, spec: InputSpec, wanted: ModelInputs, origin: str) ->
     if applied is not None:
         check_channel_counts(applied, sample[axis - 1] if sample else 1, spec.name)
         _check_size(applied, sample, spec.name, origin)
-    return Feed(fitted, spec.dtype, applied, axis)
+    return Feed(name, fitted, spec.dtype, applied, axis)
 
 
 def _applied(array: AnyArray, spec: InputSpec, wanted: ModelInputs) -> Preprocess | None:
@@ -220,7 +262,7 @@ def class_numbers(labels: AnyArray, origin: str) -> IntArray:
         array = array[:, 0]
     if array.ndim == 2 and array.dtype.kind in "fiub" and _is_one_hot(array):
         return np.asarray(array.argmax(axis=1), np.int64)
-    whole = array.dtype.kind in "iub" or (array.dtype.kind == "f" and bool(np.all(array == np.floor(array))))
+    whole = array.dtype.kind in "iub" or (array.dtype.kind == "f" and _are_whole(array))
     if array.ndim != 1 or not whole:
         raise DataError(
             f"{origin} holds {array.dtype.name} of shape {shown(array.shape)}, but labels are class "
@@ -230,6 +272,10 @@ def class_numbers(labels: AnyArray, origin: str) -> IntArray:
     if numbers.size and numbers.min() < 0:
         raise DataError(f"{origin} holds the label {numbers.min()}; class numbers begin at 0")
     return numbers
+
+
+def _are_whole(array: AnyArray) -> bool:
+    return bool(np.all(np.isfinite(array) & (array == np.floor(array))))
 
 
 def _is_one_hot(array: AnyArray) -> bool:

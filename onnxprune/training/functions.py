@@ -71,8 +71,12 @@ def current_folder_importable() -> Iterator[None]:
         sys.path.remove(folder)
 
 
-def find_function(spec: str) -> Callable[..., Any]:
+def find_function(spec: str, option: str = "--data") -> Callable[..., Any]:
     """Import the function that `package.module:function` names.
+
+    Args:
+        spec: Its name.
+        option: What it was given for, as messages say it.
 
     Raises:
         DataError: There is no such module or function.
@@ -84,7 +88,7 @@ def find_function(spec: str) -> Callable[..., Any]:
         missing = error.name or module_name
         if module_name == missing or module_name.startswith(missing + "."):
             raise DataError(
-                f"there is no module '{missing}' for --data {spec}; run in the folder that holds it, or install it"
+                f"there is no module '{missing}' for {option} {spec}; run in the folder that holds it, or install it"
             ) from error
         raise DataError(f"module '{module_name}' needs '{missing}', which is not installed") from error
     except Exception as error:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from onnxprune.channels import ChannelMap
+from onnxprune.errors import DataError
 from onnxprune.torch_bridge import OnnxModule
 from onnxprune.training.dataset import Dataset
 from onnxprune.training.devices import as_tensor, evaluating, forward
@@ -87,6 +88,9 @@ class Matcher:
             data: Calibration samples; one batch is read.
             batch_size: Its size.
             refit: Solves the weights of layers first, where it can; None: none.
+
+        Raises:
+            DataError: What a layer gives on the samples is too large to have a deviation.
         """
         self._inputs = next(data.batches(batch_size)).inputs
         self._refit = refit
@@ -107,6 +111,11 @@ class Matcher:
                     refit.note(layer.name, layer.weight, output)
 
         _run(teacher, self._tensors(teacher), note)
+        if not all(torch.isfinite(moment).all() for moments in self._wanted.values() for moment in moments):
+            raise DataError(
+                f"{data.origin}: on these samples the network's activations are so large that their squares overflow, "
+                "and weights cannot be healed; check the scale of the data (--preprocess)"
+            )
 
     def correct(self, student: nn.Module, kept: Rows) -> int:
         """Correct a pruned network in place.

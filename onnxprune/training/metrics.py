@@ -117,21 +117,26 @@ def are_probabilities(scores: AnyArray) -> bool:
     return bool(scores.min(initial=0.0) >= 0.0 and np.all(np.abs(sums - 1.0) < 1e-3))
 
 
-def check_labels(data: Dataset, classes: int) -> None:
+def check_labels(data: Dataset, classes: int, part: str | None = None) -> None:
     """Refuse labels that the class scores do not reach.
 
     Args:
-        data: A labelled dataset.
+        data: A dataset; without labels there is nothing to refuse.
         classes: Number of class scores.
+        part: Which part of the data it is, for the message.
 
     Raises:
         DataError: A label is out of range.
     """
-    if data.labels is not None and len(data) and int(data.labels.max()) >= classes:
-        raise DataError(
-            f"{data.origin} has the label {int(data.labels.max())}, but the model has {classes} class scores "
-            f"(labels 0 to {classes - 1}); check the labels, or leave them out"
-        )
+    if data.labels is None or not len(data) or int(data.labels.max()) < classes:
+        return
+    first = int(np.flatnonzero(data.labels >= classes)[0])
+    where = data.origin if part is None else f"{data.origin} ({part} part)"
+    raise DataError(
+        f"{where} has the label {data.labels[first]}, but the model has {classes} class scores (labels 0 to "
+        f"{classes - 1}), first at {data.name(first) or f'index {data.rows[first]}'}; correct the labels, or leave "
+        "them out"
+    )
 
 
 def collect(predict: Predict, data: Dataset, batch_size: int = EVALUATION_BATCH) -> tuple[AnyArray, ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from onnxprune.errors import DataError
-from onnxprune.training.arrays import arrays_dataset, read_array_file
+from onnxprune.training.arrays import arrays_dataset, check_finite, read_array_file
 from onnxprune.training.dataset import AnyArray, Dataset, DataSplits, cut
 from onnxprune.training.functions import names_function, read_function
 from onnxprune.training.images import SUFFIXES, read_image_folder
@@ -61,7 +61,7 @@ def open_data(
         metric: The user's own metric; labels may then be anything, one row a sample.
 
     Raises:
-        DataError: The data is missing, unreadable, or does not fit the model; it says what and where.
+        DataError: The data is missing, unreadable, not finite, or does not fit the model; it says what and where.
     """
     wanted = ModelInputs(tuple(inputs), input_shapes, preprocess, any_labels=metric is not None)
     parts = _read(spec, wanted, None)
@@ -69,6 +69,8 @@ def open_data(
     for name, given in (("val", val), ("test", test)):
         if given is not None:
             parts[name] = _one_part(_read(given, wanted, classes), name)
+    for name, data in parts.items():
+        check_finite(data, name)
     full = _complete(parts, fractions, seed, halve=val is None)
     notes = tuple(dict.fromkeys(note for part in parts.values() for note in part.notes))
     if not use_labels:
@@ -92,9 +94,12 @@ def open_samples(
         preprocess: What is done to the values, as for `open_data`.
 
     Raises:
-        DataError: The data is missing, unreadable, or does not fit the model.
+        DataError: The data is missing, unreadable, not finite, or does not fit the model.
     """
-    return _one_part(_read(spec, ModelInputs(tuple(inputs), input_shapes, preprocess), None), "test")
+    parts = _read(spec, ModelInputs(tuple(inputs), input_shapes, preprocess), None)
+    data = _one_part(parts, "test")
+    check_finite(data, "all" if "all" in parts else "test")
+    return data
 
 
 def _read(spec: DataSpec, wanted: ModelInputs, classes: Sequence[str] | None) -> dict[str, Dataset]:

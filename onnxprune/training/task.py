@@ -62,4 +62,4 @@ def read_metric(spec: str | MetricFunction | None) -> TaskMetric | None:
     if not names_function(spec):
         raise DataError(f"metric '{spec}' cannot be read; write it like package.module:function")
     with current_folder_importable():
-        return TaskMetric(spec, find_function(spec))
+        return TaskMetric(spec, find_function(spec, "--metric"))

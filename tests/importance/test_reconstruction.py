@@ -64,6 +64,14 @@ def test_it_needs_samples(tmp_path: Path) -> None:
         score_units("reconstruction", model, channels)
 
 
+@pytest.mark.filterwarnings("error")
+def test_activations_too_large_to_square_are_refused(tmp_path: Path) -> None:
+    model, channels = network(tmp_path, np.eye(4))
+    huge = [Batch(tuple(array * np.float32(3e37) for array in batch.inputs)) for batch in samples()]
+    with pytest.raises(CriterionError, match=r"layer '.*' reads .* so large .* reader_l1"):
+        score_units("reconstruction", model, channels, calibration=huge)
+
+
 def test_the_same_seed_gives_the_same_scores(tmp_path: Path) -> None:
     model, channels = network(tmp_path, np.random.default_rng(0).standard_normal((8, 4)))
     first, second = (score_units("reconstruction", model, channels, calibration=samples(), seed=5) for _ in range(2))

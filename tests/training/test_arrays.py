@@ -5,7 +5,7 @@ import pytest
 
 from onnxprune.errors import DataError
 from onnxprune.graph import InputSpec
-from onnxprune.training import Preprocess, open_data
+from onnxprune.training import Preprocess, open_data, open_samples
 
 RNG = np.random.default_rng(0)
 
@@ -180,3 +180,48 @@ def test_samples_held_in_memory_are_the_same() -> None:
     for before, after in zip(data.batches(6), held.batches(6), strict=True):
         np.testing.assert_array_equal(before.inputs[0], after.inputs[0])
         np.testing.assert_array_equal(before.labels, after.labels)
+
+
+class TestNotFinite:
+    @pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+    def test_the_first_sample_is_named(self, tmp_path, grey, value):
+        x = numbered(30, 1, 8, 8, dtype=np.float64)
+        x[[7, 12], 0, 3, 3] = value
+        np.savez(tmp_path / "d.npz", x=x)
+        message = r"d\.npz': array 'x' has NaN or infinite values in 2 of 30 samples, the first at index 7"
+        with pytest.raises(DataError, match=message):
+            open_data(tmp_path / "d.npz", *grey, None, 0)
+        with pytest.raises(DataError, match=message):
+            open_samples(tmp_path / "d.npz", *grey, None)
+
+    def test_found_beyond_the_first_block(self, make_spec):
+        x = np.zeros((5000, 2000), np.float32)
+        x[4321, 1999] = np.nan
+        with pytest.raises(DataError, match="in 1 of 5000 samples, the first at index 4321"):
+            open_data(x, (make_spec("x", "n", 2000),), {"x": (1, 2000)}, None, 0)
+
+    @pytest.mark.parametrize("preprocess", [None, Preprocess(scale=0.5)])
+    @pytest.mark.parametrize("part", ["val", "test"])
+    def test_the_part_is_named(self, tmp_path, grey, part, preprocess):
+        x, bad = numbered(30, 1, 8, 8), numbered(9, 1, 8, 8)
+        bad[8] = -np.inf
+        np.savez(tmp_path / "d.npz", **{"x_train": x, "x_val": x, "x_test": x, f"x_{part}": bad})
+        with pytest.raises(DataError, match=rf"d\.npz' \({part} part\): array 'x' .* in 1 of 9 .* index 8"):
+            open_data(tmp_path / "d.npz", *grey, preprocess, 0)
+        with pytest.raises(DataError, match=rf"data \({part} part\): array 'x' .* in 1 of 9 .* index 8"):
+            open_data(x, *grey, preprocess, 0, **{part: bad})
+
+    def test_a_function_is_named(self, grey):
+        def load():
+            return [(np.full((4, 1, 8, 8), np.nan if step == 2 else 0.0), None) for step in range(4)]
+
+        with pytest.raises(DataError, match=r"load: array 'image' .* in 4 of 16 samples, the first at index 8"):
+            open_data(load, *grey, None, 0)
+
+    def test_integers_and_huge_finite_values_pass(self, grey):
+        open_data(numbered(9, 1, 8, 8, dtype=np.int64), *grey, None, 0)
+        open_data(np.full((9, 1, 8, 8), 1e38, np.float32), *grey, None, 0)
+
+    def test_infinite_labels(self, grey):
+        with pytest.raises(DataError, match="labels are class numbers"):
+            open_data((numbered(9, 1, 8, 8), np.full(9, np.inf)), *grey, None, 0)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from onnxprune.channels import analyse, prune
+from onnxprune.errors import DataError
 from onnxprune.graph import load
 from onnxprune.torch_bridge import to_torch
 from onnxprune.training import kept_rows, match_statistics, open_data
@@ -52,6 +53,13 @@ def test_layers_get_the_original_statistics_again(data, end):
     dims = (0, 2, 3) if ours.ndim == 4 else (0,)
     assert torch.allclose(ours.mean(dims), theirs.mean(dims), atol=1e-4)
     assert torch.allclose(ours.std(dims), theirs.std(dims), rtol=1e-3)
+
+
+def test_samples_whose_activations_overflow_are_refused(grey):
+    original, pruned, kept = pruned_pair()
+    huge = open_data(np.full((20, 1, 8, 8), 1e38, np.float32), *grey, None, 0).train
+    with pytest.raises(DataError, match=r"data: on these samples .* overflow, .* check the scale of the data"):
+        match_statistics(pruned, original, kept, huge)
 
 
 def test_the_original_is_not_changed_and_no_hook_stays(data):

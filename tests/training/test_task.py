@@ -13,6 +13,7 @@ import onnxprune
 from onnxprune.errors import DataError
 from onnxprune.training import evaluate, read_metric
 from onnxprune.training.dataset import Dataset
+from tests.pipeline.test_run import Listening
 from tests.report.conftest import small_cnn
 
 
@@ -93,6 +94,34 @@ def test_a_metric_that_fails_is_named(model: Path) -> None:
         onnxprune.prune(model, target_macs="60%", metric=closeness, round_to=1)
 
 
+def test_a_metric_that_fails_is_found_before_anything_is_computed(model: Path) -> None:
+    observer = Listening()
+    with pytest.raises(DataError, match="metric '<lambda>' failed"):
+        onnxprune.compress(model, target_macs="60%", data=boxes(), metric=lambda *_: "good", observer=observer)
+    assert observer.stages == ["reading the model", "reading data"]
+
+
+@pytest.mark.parametrize("allocation", ["global", "random"])
+def test_a_metric_that_needs_many_samples_is_no_failure(model: Path, allocation: str) -> None:
+    def demanding(outputs: Any, labels: Any) -> float:
+        return closeness(outputs, labels) if len(labels) > 16 else float("nan")
+
+    x, labels = boxes(300)
+    metric = onnxprune.prune(
+        model,
+        target_macs="60%",
+        data=(x, labels),
+        val=(x, labels),
+        metric=demanding,
+        round_to=1,
+        importance="l1",
+        allocation=allocation,
+        search_budget=2,
+    ).report.after.metric
+    assert metric is not None
+    assert metric.name == "demanding"
+
+
 def test_a_metric_is_found_by_name_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_metric_module.py").write_text("def score(outputs, labels):\n    return 7\n")
@@ -101,5 +130,7 @@ def test_a_metric_is_found_by_name_or_refused(tmp_path: Path, monkeypatch: pytes
     assert (metric.name, metric.score([np.zeros(1)], None)) == ("my_metric_module:score", 7.0)
     with pytest.raises(DataError, match="no function 'scores'"):
         read_metric("my_metric_module:scores")
+    with pytest.raises(DataError, match="no module 'no_such_metrics' for --metric no_such_metrics:score"):
+        read_metric("no_such_metrics:score")
     with pytest.raises(DataError, match="write it like"):
         read_metric("score")

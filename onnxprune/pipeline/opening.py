@@ -1,0 +1,108 @@
+"""The data, opened and held against the model before anything is computed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from onnxprune.errors import DataError
+from onnxprune.pipeline.outcome import predict_with
+from onnxprune.pipeline.prepare import Network
+from onnxprune.pipeline.settings import Settings
+from onnxprune.progress import Observer
+from onnxprune.search import AGENTS
+from onnxprune.training import Dataset, DataSplits, check_labels, evaluate, open_data, synthetic_data
+
+# Enough random inputs to heal on; what training on them is worth is said in the report.
+_SYNTHETIC_SAMPLES = 512
+# With fewer, one sample is more than a point.
+_FEWEST_JUDGED = 100
+_TRIED = 16
+
+
+def opened_data(network: Network, settings: Settings, observer: Observer) -> DataSplits | None:
+    """Open the data and refuse what it cannot end well with; where training has none, random inputs stand in.
+
+    Args:
+        network: What the data is for.
+        settings: Say where it is.
+        observer: Told of what was assumed, and of what figures on the data are worth.
+
+    Returns:
+        The data in its parts; None: there is none.
+
+    Raises:
+        DataError: The data is missing or does not fit the model, or the user's metric fails on it.
+    """
+    if settings.data is not None:
+        observer.stage("reading data")
+        data = _real(network, settings)
+    elif settings.metric is not None:
+        raise DataError("a metric judges outputs on samples: give data (--data)")
+    elif settings.training is not None:
+        data = synthetic_data(network.inputs, network.input_shapes, _SYNTHETIC_SAMPLES, settings.seed)
+    elif settings.heal:
+        raise DataError("healing corrects weights on samples: give data (--data); labels are not needed")
+    else:
+        observer.warn("no data given: how much accuracy the pruning cost was not measured (give --data)")
+        return None
+    for note in (*data.notes, *_few(data)):
+        observer.warn(note)
+    return data
+
+
+def _real(network: Network, settings: Settings) -> DataSplits:
+    assert settings.data is not None
+    data = open_data(
+        settings.data,
+        network.inputs,
+        network.input_shapes,
+        settings.preprocess,
+        settings.seed,
+        val=settings.val,
+        test=settings.test,
+        metric=settings.metric,
+    )
+    classes = _class_scores(network)
+    if classes is not None:
+        for name, part in (("train", data.train), ("val", data.val), ("test", data.test)):
+            check_labels(part, classes, name)
+    if settings.metric is not None:
+        chooses = settings.training is not None or settings.allocation in AGENTS
+        _try_metric(network, data.val if chooses else data.test)
+    return data
+
+
+def _class_scores(network: Network) -> int | None:
+    """Return how many class scores a network gives, as `training.scores_output` finds them; None: none are known."""
+    for value in network.model.graph.outputs:
+        shape = network.shapes.get(str(value.name))
+        if shape is None or value.dtype is None:
+            return None
+        if len(shape) == 2 and shape[1] >= 2 and value.dtype.is_floating_point():
+            return shape[1]
+    return None
+
+
+def _try_metric(network: Network, data: Dataset) -> None:
+    """Find out that the user's metric fails on the part that it is asked of first, before hours of work, not after.
+
+    Some metrics mean nothing on a few samples (of one class, without a single box), so that only what the whole part
+    gives counts against one.
+    """
+    predict = predict_with(network, network.path, network.model)
+    try:
+        evaluate(predict, data.select(np.arange(min(_TRIED, len(data)))))
+    except DataError:
+        evaluate(predict, data)
+
+
+def _few(data: DataSplits) -> tuple[str, ...]:
+    """Say how coarse figures are that few test samples give."""
+    samples = len(data.test)
+    if data.synthetic or samples >= _FEWEST_JUDGED:
+        return ()
+    many = "1 sample" if samples == 1 else f"{samples} samples"
+    return (
+        f"the test part has {many} only, so one of them is {100 / samples:.3g} points: smaller differences of the "
+        "result's accuracy mean nothing (give more data, or --test)",
+    )
