@@ -117,7 +117,8 @@ def test_candidates_of_an_int8_network_are_worth_what_those_of_the_float_one_are
         whole = HealedJudge(replace(light._subjects, finish=finish, draft=draft))
         verdicts = [subject.judge(counts, light.looks[-1]) for subject in (light, whole)]
         found[form] = [verdict.reward for verdict in (*verdicts, whole.confirm(counts))]
-    assert found["int8"] == pytest.approx(found["float"], abs=0.5)
+    # Rounding may decide a sample.
+    assert found["int8"] == pytest.approx(found["float"], abs=0.5 + 100 / len(data.val))
 
 
 def test_a_first_look_is_at_the_first_samples(network: Network) -> None:
