@@ -69,10 +69,6 @@ BITWISE = ("BitwiseAnd", "BitwiseOr", "BitwiseXor")
 ARITHMETIC = ("Add", "Sub", "Mul", "Div", "Pow", "PRelu")
 POOLING = ("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
 WINDOWS = ("MaxPool", "AveragePool", "LpPool")
-REDUCTIONS = (
-    "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceLogSum",
-    "ReduceLogSumExp", "ReduceSumSquare",
-)  # fmt: skip
 SCALE = {"t": np.linspace(0.2, 0.9, 8, dtype=np.float32).reshape(8, 1, 1)}
 
 ROWS: dict[str, Row] = {
@@ -92,8 +88,6 @@ ROWS: dict[str, Row] = {
     **{op: Row(f"a = {op}(h, t)", constants=SCALE) for op in ARITHMETIC},
     **{op: Row(f"b = {op}(h)\na = Mul(h, b)") for op in POOLING},
     **{op: Row(f"a = {op}<kernel_shape = [2, 2]>(h)") for op in WINDOWS},
-    **{op: Row(f"a = {op}<axes = [2, 3]>(h)", opset=11) for op in REDUCTIONS},
-    **{f"{op} of channels": Row(f"a = {op}<axes = [1]>(h)", units=0, read=1, opset=11) for op in REDUCTIONS},
     "Acosh": Row("b = Add(h, one)\na = Acosh(b)"),
     "Not": Row("b = Greater(h, half)\nd = Not(b)\na = Cast<to = 1>(d)"),
     "IsNaN": Row("b = IsNaN(h)\nd = Cast<to = 1>(b)\na = Add(d, h)"),
@@ -154,8 +148,6 @@ ROWS: dict[str, Row] = {
     ),
     "MeanVarianceNormalization": Row("a = MeanVarianceNormalization(h)"),
     "MeanVarianceNormalization of channels": Row("a = MeanVarianceNormalization<axes = [1]>(h)", units=0),
-    "LpNormalization": Row("a = LpNormalization<axis = 3>(h)"),
-    "LpNormalization of channels": Row("a = LpNormalization<axis = 1>(h)", units=0),
     "Dropout in training": Row("a = Dropout(h, half, t)", units=0, constants={"t": np.bool_(True)}),
     "Dropout in evaluation": Row("a = Dropout(h, half, t)", constants={"t": np.bool_(False)}),
     "LRN": Row("a = LRN<size = 3>(h)", units=0),

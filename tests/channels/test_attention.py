@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +61,7 @@ class Separate(nn.Module):
 class Network(nn.Module):
     """Patches, two blocks, a head."""
 
-    def __init__(self, block: type[nn.Module]) -> None:
+    def __init__(self, block: Callable[[], nn.Module]) -> None:
         super().__init__()
         self.patches = nn.Conv2d(3, WIDTH, 2, 2)
         self.blocks = nn.Sequential(block(), block())
@@ -260,29 +262,46 @@ def test_entries_are_no_heads_where_whole_heads_cannot_go(tmp_path: Path) -> Non
     assert {group.kind for group in permitted(network, Restriction(units=("head-dim",))).groups} == {"head-dim"}
 
 
-class Cosine(nn.Module):
-    """Attention whose queries and keys are normalised, as Swin's second version has it: only whole heads can go."""
+class Normalised(nn.Module):
+    """Attention whose queries and keys are normalised: centred, or only scaled, as Swin's second version has it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, centred: bool) -> None:
         super().__init__()
         self.qkv, self.project = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.centred = centred
 
     def forward(self, x: Tensor) -> Tensor:
         b, n, c = x.shape
         q, k, v = self.qkv(x).reshape(b, n, 3, HEADS, c // HEADS).permute(2, 0, 3, 1, 4).unbind(0)
-        attention = (F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-1, -2) * 4).softmax(-1)
+        q, k = (F.layer_norm(t, (WIDTH // HEADS,)) if self.centred else F.normalize(t, dim=-1) for t in (q, k))
+        attention = (q @ k.transpose(-1, -2) * 4).softmax(-1)
         return self.project((attention @ v).transpose(1, 2).reshape(b, n, c))
+
+
+def normalised(folder: Path, *, centred: bool, dynamo: bool) -> ir.Model:
+    torch.manual_seed(0)
+    export(Network(partial(Normalised, centred=centred)).eval(), folder / "model.onnx", dynamo=dynamo)
+    return load(folder / "model.onnx")
 
 
 @pytest.mark.parametrize("dynamo", [False, True], ids=["torchscript", "dynamo"])
 def test_heads_go_whole_where_their_entries_cannot(dynamo: bool, tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    export(Network(Cosine).eval(), tmp_path / "model.onnx", dynamo=dynamo)
-    network = load(tmp_path / "model.onnx")
+    network = normalised(tmp_path, centred=True, dynamo=dynamo)
     assert not any(group.kind == "head-dim" for group in analyse(network).groups)
     channels = permitted(network)
     assert [group.size for group in channels.groups if group.kind == "heads"] == [HEADS, HEADS]
     keep = np.ones(channels.unit_count, dtype=bool)
     for group in channels.groups:
         keep[group.units[1:]] = False
+    verify(network, channels, keep, prune(network, channels, keep))
+
+
+@pytest.mark.parametrize("dynamo", [False, True], ids=["torchscript", "dynamo"])
+def test_entries_of_heads_go_where_a_norm_divides_them(dynamo: bool, tmp_path: Path) -> None:
+    network = normalised(tmp_path, centred=False, dynamo=dynamo)
+    channels = permitted(network)
+    assert [group.size for group in channels.groups if group.kind == "head-dim"] == [WIDTH // HEADS] * 2
+    keep = np.ones(channels.unit_count, dtype=bool)
+    for group in channels.groups:
+        keep[group.units[1::2]] = False
     verify(network, channels, keep, prune(network, channels, keep))

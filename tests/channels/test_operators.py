@@ -15,8 +15,9 @@ from onnxprune.graph import load
 from tests.channels.operator_table import ROWS as OPERATORS
 from tests.channels.operator_table import build
 from tests.channels.recurrence_table import RECURRENCES
+from tests.channels.reduction_table import REDUCTIONS
 
-ROWS = OPERATORS | RECURRENCES
+ROWS = OPERATORS | RECURRENCES | REDUCTIONS
 
 # What this onnxruntime has no kernel for: analysed, but not verified.
 NOT_RUN = {"Swish", "RMSNormalization", "RNN by batches"}

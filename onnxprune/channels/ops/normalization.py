@@ -92,16 +92,6 @@ def mean_variance(node: ir.Node, labels: Labels) -> None:
     labels.set(node.outputs[0], axes)
 
 
-@flow("LpNormalization")
-def lp_normalization(node: ir.Node, labels: Labels) -> None:
-    """Fix the axis whose norm divides its entries."""
-    axes = list(labels.of(node.inputs[0]))
-    axis = node.attributes.get_int("axis", -1)
-    labels.pin(axes[axis], f"{named(node)} divides by a norm over this axis")
-    axes[axis] = None
-    labels.set(node.outputs[0], axes)
-
-
 @flow("LRN")
 def local_response(node: ir.Node, labels: Labels) -> None:
     """Fix the channel axis: each channel is divided by its neighbours."""

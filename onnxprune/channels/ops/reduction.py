@@ -1,42 +1,77 @@
-"""Ops that look along an axis: reductions, Softmax, ArgMax, TopK. Channels on that axis are fixed."""
+"""Ops that look along an axis: reductions, norms, Softmax, ArgMax, TopK. Channels on that axis are fixed.
+
+Sums and norms are the exception: without a channel they are what they were with zeros there, as in a convolution.
+"""
 
 from __future__ import annotations
 
 import onnx_ir as ir
 
 from onnxprune.channels import hints
-from onnxprune.channels.labels import Labels
+from onnxprune.channels.labels import Labels, dims
 from onnxprune.channels.map import Axis
 from onnxprune.channels.ops.rules import axes_argument, named, opset, positive
 from onnxprune.channels.registry import flow
+from onnxprune.graph.quantised import origin_of
 
 REDUCTIONS = (
     "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceLogSum",
     "ReduceLogSumExp", "ReduceSumSquare",
 )  # fmt: skip
+# Entries that are zero add nothing to these.
+_SUMS = frozenset({"ReduceSum", "ReduceL1", "ReduceL2", "ReduceSumSquare"})
 
 
 @flow(*REDUCTIONS)
 def reduction(node: ir.Node, labels: Labels) -> None:
-    """Fix the labels on the reduced axes; the others pass.
+    """Contract the reduced axes where zeros add nothing; elsewhere their labels are fixed. The other axes pass.
 
     A mean over channels, as in a LayerNormalization that is spelled out, only becomes another one where channels go:
     where the embedding is to become narrower, that is allowed.
     """
     axes = labels.of(node.inputs[0])
-    rank = len(axes)
-    reduced = axes_argument(node, labels)
-    has_axes_input = len(node.inputs) > 1 and node.inputs[1] is not None
-    if reduced is None and (has_axes_input or not node.attributes.get_int("noop_with_empty_axes", 0)):
-        reduced = list(range(rank))
-    positions = {positive(a, rank) for a in reduced or ()}
-    if node.op_type != "ReduceMean":
-        _drop(node, labels, positions, "sums over")
+    reduced = _reduced(node, labels)
+    if reduced is None:
+        labels.pin_all(node.inputs[:1], f"{named(node)} reduces axes that are not known beforehand", hints.INDICES)
+        labels.set(node.outputs[0], (None,) * len(dims(node.outputs[0])))
+    elif node.op_type in _SUMS:
+        for position in sorted(reduced):
+            _sum(node, labels, position)
+        _drop(node, labels, reduced, None)
+    elif node.op_type != "ReduceMean":
+        _drop(node, labels, reduced, "mixes")
     elif labels.embedding:
-        labels.embedded += [axis for position in positions if (axis := axes[position]) is not None]
-        _drop(node, labels, positions, None)
+        labels.embedded += [axis for position in reduced if (axis := axes[position]) is not None]
+        _drop(node, labels, reduced, None)
     else:
-        _drop(node, labels, positions, "averages over", hints.EMBEDDING)
+        _drop(node, labels, reduced, "averages over", hints.EMBEDDING)
+
+
+def _reduced(node: ir.Node, labels: Labels) -> set[int] | None:
+    """Return the axes a node reduces: all where it names none, unless that means none; None where unknown."""
+    rank = len(labels.of(node.inputs[0]))
+    given = axes_argument(node, labels)
+    if given is None and len(node.inputs) > 1 and node.inputs[1] is not None:
+        return None
+    if not given:
+        return set() if node.attributes.get_int("noop_with_empty_axes", 0) else set(range(rank))
+    return {positive(axis, rank) for axis in given}
+
+
+@flow("LpNormalization")
+def lp_normalization(node: ir.Node, labels: Labels) -> None:
+    """Carry all axes: entries that are zero add nothing to the norm, and stay zero."""
+    axes = labels.of(node.inputs[0])
+    _sum(node, labels, positive(node.attributes.get_int("axis", -1), len(axes)))
+    labels.set(node.outputs[0], axes)
+
+
+def _sum(node: ir.Node, labels: Labels, axis: int) -> None:
+    """Contract an axis of an activation; a norm of weights is the same whatever channels are silenced."""
+    if origin_of(node.inputs[0]) is None:
+        labels.contract(node, 0, axis)
+    else:
+        labels.pin(labels.of(node.inputs[0])[axis], f"{named(node)} sums weights over them")
 
 
 @flow("ArgMax", "ArgMin")
