@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import onnx_ir as ir
 
@@ -10,7 +12,6 @@ from onnxprune.channels.labels import Labels, dims
 from onnxprune.channels.map import Axis
 from onnxprune.channels.ops.rules import (
     as_array,
-    axes_argument,
     named,
     opset,
     patch_sizes,
@@ -20,6 +21,9 @@ from onnxprune.channels.ops.rules import (
 )
 from onnxprune.channels.registry import Removal, flow, resize
 from onnxprune.graph.sizes import named as named_size
+
+_Pair = tuple[int | None, int | None]
+"""Entries padded before and behind an axis, None where computed when the network runs."""
 
 
 @flow("MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
@@ -89,30 +93,43 @@ def resize_sizes(node: ir.Node, removal: Removal) -> None:
 
 @flow("Pad")
 def pad(node: ir.Node, labels: Labels) -> None:
-    """Padded entries are new and removable; negative amounts crop."""
+    """Padded entries are new and removable; negative amounts crop. Axes whose amounts are computed are fixed."""
     value = node.inputs[0]
     assert value is not None
     axes = list(labels.of(value))
-    amounts = _amounts(node, labels.known_ints(node.inputs[1]) if len(node.inputs) > 1 else None, labels, len(axes))
+    amounts = _amounts(node, labels.known, len(axes))
     if amounts is None:
         labels.pin_all([value], f"{named(node)} pads by amounts that are not known beforehand", hints.SIZES)
         labels.set(node.outputs[0], (None,) * len(axes))
         return
-    constant = _mode(node) == "constant"
-    for position, (before, after) in amounts.items():
-        size = size_of(axes[position], dims(value)[position])
-        if (before, after) == (0, 0):
-            continue
-        if size is None or not constant:
-            labels.pin(axes[position], f"{named(node)} pads this axis by its own entries", hints.POSITIONS)
-            axes[position] = None
-            continue
-        inner = as_array(axes[position], size)[max(-before, 0) : size - max(-after, 0)]
-        if not (inner >= 0).any():
-            axes[position] = None
-            continue
-        axes[position] = np.concatenate([labels.fresh(max(before, 0)), inner, labels.fresh(max(after, 0))])
+    for position, pair in amounts.items():
+        axes[position] = _padded(node, labels, position, pair)
     labels.set(node.outputs[0], axes)
+
+
+def _padded(node: ir.Node, labels: Labels, position: int, amounts: _Pair) -> Axis:
+    """Return the labels of an axis behind the padding."""
+    value = node.inputs[0]
+    assert value is not None
+    axis = labels.of(value)[position]
+    size = size_of(axis, dims(value)[position])
+    before, after = amounts
+    if before is None or after is None:
+        labels.pin(axis, f"{named(node)} pads this axis by amounts that are not known beforehand", hints.SIZES)
+        return None
+    if (before, after) == (0, 0):
+        # Inference of shapes loses every size where any amount is unknown; labels keep them, fixed ones too.
+        name = dims(node.outputs[0])[position]
+        labels.learn(name, labels.size(axis, dims(value)[position]))
+        lost = size is not None and size > 1 and not isinstance(name, int)
+        return as_array(axis, size) if lost and size is not None else axis
+    if size is None or _mode(node) != "constant":
+        labels.pin(axis, f"{named(node)} pads this axis by its own entries", hints.POSITIONS)
+        return None
+    inner = as_array(axis, size)[max(-before, 0) : size - max(-after, 0)]
+    if not (inner >= 0).any():
+        return None
+    return np.concatenate([labels.fresh(max(before, 0)), inner, labels.fresh(max(after, 0))])
 
 
 def _mode(node: ir.Node) -> str:
@@ -121,49 +138,66 @@ def _mode(node: ir.Node) -> str:
 
 
 def _amounts(
-    node: ir.Node, entries: list[int] | None, labels: Labels | None, rank: int, axes: list[int] | None = None
-) -> dict[int, tuple[int, int]] | None:
-    """Padding before and after by axis; from an attribute before opset 11, an input since."""
+    node: ir.Node, known: Callable[[ir.Value | None], np.ndarray | None], rank: int
+) -> dict[int, _Pair] | None:
+    """Padding before and after by axis, None for amounts that are computed; None where even the axes are."""
+    positions = list(range(rank))
+    if _axes_input(node) is not None:
+        axes = known(_axes_input(node))
+        if axes is None or None in axes.flat:
+            return None
+        positions = [positive(int(axis), rank) for axis in axes.flat]
+    entries = _entries(node, known)
     if entries is None:
-        attribute = node.attributes.get_ints("pads", None)
-        if attribute is None or opset(node) >= 11:
-            return None
-        entries = list(attribute)
-    if labels is not None and len(node.inputs) > 3 and node.inputs[3] is not None:
-        axes = axes_argument(node, labels, 3)
-        if axes is None:
-            return None
-    positions = [positive(a, rank) for a in axes] if axes is not None else list(range(rank))
-    half = len(entries) // 2
+        # Axes that are not named are not padded.
+        return dict.fromkeys(positions, (None, None))
+    half = len(positions)
     return {position: (entries[i], entries[i + half]) for i, position in enumerate(positions)}
+
+
+def _axes_input(node: ir.Node) -> ir.Value | None:
+    return node.inputs[3] if len(node.inputs) > 3 else None
+
+
+def _entries(node: ir.Node, known: Callable[[ir.Value | None], np.ndarray | None]) -> list[int | None] | None:
+    """Return the amounts, None entries where computed; from an attribute before opset 11, an input since."""
+    if opset(node) < 11:
+        return list(node.attributes.get_ints("pads"))
+    entries = known(node.inputs[1])
+    return None if entries is None else [None if entry is None else int(entry) for entry in entries.flat]
 
 
 @resize("Pad")
 def pad_amounts(node: ir.Node, removal: Removal) -> None:
     """Pad by as many entries as remain of those padded before, and crop as many as remain of those cropped."""
-    old = node.inputs[1] if len(node.inputs) > 1 else None
-    known = removal.known.get(str(old.name)) if old is not None else None
-    entries = [int(e) for e in known.flat] if known is not None and all(e is not None for e in known.flat) else None
-    axes_value = node.inputs[3] if len(node.inputs) > 3 else None
-    axes_known = removal.known.get(str(axes_value.name)) if axes_value is not None else None
-    axes = [int(a) for a in axes_known.flat] if axes_known is not None else None
-    rank = len(dims(node.outputs[0])) or (len(entries) // 2 if entries else 0)
-    amounts = _amounts(node, entries, None, rank, axes)
-    if amounts is None:
+
+    def known(value: ir.Value | None) -> np.ndarray | None:
+        return removal.known.get(str(value.name)) if value is not None else None
+
+    entries = _entries(node, known)
+    amounts = _amounts(node, known, len(dims(node.outputs[0])))
+    if amounts is None or entries is None:
         return
     new = {axis: _kept_amounts(node, removal, axis, pair) for axis, pair in amounts.items()}
-    if new == amounts:
-        return
     flat = [new[axis][0] for axis in amounts] + [new[axis][1] for axis in amounts]
-    if entries is not None:
+    changed = {i: amount for i, amount in enumerate(flat) if amount is not None and amount != entries[i]}
+    if not changed:
+        return
+    if opset(node) < 11:
+        node.attributes["pads"] = ir.AttrInt64s("pads", [amount for amount in flat if amount is not None])
+    elif None not in flat:
         set_constant(node, 1, np.array(flat, dtype=np.int64))
     else:
-        node.attributes["pads"] = ir.AttrInt64s("pads", flat)
+        # -1 crops here, where in a shape it stands for what is left over.
+        old = np.array([None if i in changed else entry for i, entry in enumerate(entries)], dtype=object)
+        patch_sizes(node, 1, old, changed)
 
 
-def _kept_amounts(node: ir.Node, removal: Removal, axis: int, amounts: tuple[int, int]) -> tuple[int, int]:
+def _kept_amounts(node: ir.Node, removal: Removal, axis: int, amounts: _Pair) -> _Pair:
     inside, outside = removal.kept(node.inputs[0], axis), removal.kept(node.outputs[0], axis)
     before, after = amounts
+    if before is None or after is None:
+        return amounts
     if before > 0 and outside is not None:
         before = int(outside[:before].sum())
     elif before < 0 and inside is not None:
