@@ -245,8 +245,21 @@ ROWS: dict[str, Row] = {
     ),
     "Split 2": Row("p, q = Split<axis = 1, split = [2, 6]>(h)\na = Concat<axis = 1>(q, p)", opset=11),
     "Gather": Row("a = Gather<axis = 1>(h, i)", constants={"i": ints(7, 1, 1, -2)}, read=4),
+    "Gather many": Row("a = Gather<axis = 1>(h, i)", constants={"i": np.arange(320) % 8}, read=320),
     "Gather one": Row(
         "b = Gather<axis = 1>(h, i)\na = Unsqueeze(b, u)", units=7, constants={"i": np.int64(3), "u": ints(1)}, read=1
+    ),
+    "Gather in rows": Row(
+        "b = Gather<axis = 1>(h, i)\na = ReduceMax<keepdims = 0>(b, u)",
+        units=4,
+        constants={"i": np.arange(8).reshape(4, 2), "u": ints(2)},
+        read=4,
+    ),
+    "Gather in columns": Row(
+        "b = Gather<axis = 1>(h, i)\na = ReduceMax<keepdims = 0>(b, u)",
+        units=3 + 2,
+        constants={"i": np.array([[0, 1, -3], [3, 4, 6]]), "u": ints(1)},
+        read=3,
     ),
     "Gather by what channels hold": Row(
         "i = Cast<to = 7>(h)\nb = Gather(v, i)\na = Cast<to = 1>(b)", units=0, constants={"v": ints(5, 3)}

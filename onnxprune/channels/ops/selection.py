@@ -8,10 +8,15 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxprune.channels import hints
-from onnxprune.channels.labels import Labels, dims
+from onnxprune.channels.labels import Axes, Labels, dims
 from onnxprune.channels.map import Axis
 from onnxprune.channels.ops.rules import axes_argument, named, opset, positive, set_constant
+from onnxprune.channels.outlook import fixed_axes
 from onnxprune.channels.registry import Removal, flow, resize
+from onnxprune.channels.regroup import regroup
+
+Known = Callable[[ir.Value | None], np.ndarray | None]
+"""What the graph determines of a small tensor, None entries where dynamic."""
 
 
 @flow("Split")
@@ -138,41 +143,58 @@ def gather(node: ir.Node, labels: Labels) -> None:
     assert indices is not None
     axes = labels.of(data)
     axis = positive(node.attributes.get_int("axis", 0), len(axes))
-    known = labels.known(indices)
-    index_rank = len(dims(indices))
-    picked: tuple[Axis, ...] = (None,) * index_rank
+    picked: Axes = (None,) * len(dims(indices))
     labelled = axes[axis]
     if not indices.is_initializer():
         labels.pin_all([indices], f"{named(node)} picks by them")
     if labelled is not None:
-        constant = known is not None and all(e is not None for e in known.flat)
-        if constant and index_rank == 1:
-            assert known is not None
-            picked = (labelled[known.astype(np.int64)],)
-        elif constant and index_rank == 0:
-            assert known is not None
-            labels.pin(labelled[np.atleast_1d(known.astype(np.int64))], f"{named(node)} picks it out")
-        else:
+        known = _constant(indices, labels.known)
+        if known is None:
             labels.pin(labelled, f"{named(node)} picks them by indices that are not known beforehand", hints.INDICES)
+        elif known.ndim == 0 or known.size == 0:
+            labels.pin(labelled[known.reshape(-1)], f"{named(node)} picks it out")
+        else:
+            picked = _picked(node, labels, labelled[known], axis)
     for position, other in enumerate(axes):
         if data.is_initializer() and position != axis and other is not None and len(other) > 1:
             labels.produce(node, data, position)
     labels.set(node.outputs[0], (*axes[:axis], *picked, *axes[axis + 1 :]))
 
 
+def _constant(indices: ir.Value, known: Known) -> np.ndarray | None:
+    """Return indices that do not depend on what the network reads."""
+    if indices.is_initializer() and indices.const_value is not None:
+        return indices.const_value.numpy().astype(np.int64)
+    entries = known(indices)
+    return None if entries is None or None in entries.flat else entries.astype(np.int64)
+
+
+def _picked(node: ir.Node, labels: Labels, picked: np.ndarray, axis: int) -> Axes:
+    """Return the labels of the axes that indices of any rank make: those of a list of them that is reshaped."""
+    if picked.ndim == 1:
+        return (picked,)
+
+    def outlook() -> frozenset[int]:
+        return frozenset(fixed - axis for fixed in fixed_axes(node.outputs[0], labels))
+
+    return regroup(labels, (picked.reshape(-1),), [picked.size], picked.shape, named(node), outlook=outlook)
+
+
 @resize("Gather")
 def gather_indices(node: ir.Node, removal: Removal) -> None:
     """Renumber the indices that remain."""
-    rank = len(removal.channels.axes.get(str(node.inputs[0].name), ())) if node.inputs[0] is not None else 0
-    axis = positive(node.attributes.get_int("axis", 0), rank)
-    kept = removal.kept(node.inputs[0], axis)
-    entries = removal.known.get(str(node.inputs[1].name)) if node.inputs[1] is not None else None
-    if kept is None or entries is None:
+    data, indices = node.inputs[0], node.inputs[1]
+    assert data is not None
+    assert indices is not None
+    axis = positive(node.attributes.get_int("axis", 0), len(removal.channels.axes.get(str(data.name), ())))
+    kept = removal.kept(data, axis)
+    known = _constant(indices, lambda value: removal.known.get(str(value.name)) if value is not None else None)
+    if kept is None or known is None:
         return
-    indices = entries.astype(np.int64) % len(kept)
-    renumbered = np.cumsum(kept) - 1
-    remaining = indices[kept[indices]] if indices.ndim else indices
-    set_constant(node, 1, np.asarray(renumbered[remaining], dtype=np.int64))
+    masks = [removal.kept(node.outputs[0], axis + offset) for offset in range(known.ndim)]
+    where = [np.arange(size) if mask is None else mask for size, mask in zip(known.shape, masks, strict=True)]
+    remaining = known[np.ix_(*where)] % len(kept)
+    set_constant(node, 1, np.asarray((np.cumsum(kept) - 1)[remaining], dtype=np.int64))
 
 
 @flow("GatherND")
