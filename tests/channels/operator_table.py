@@ -222,63 +222,6 @@ ROWS: dict[str, Row] = {
     "RandomUniform": Row(
         "b = RandomUniform<shape = [6, 6]>()\nd = Mul(b, zero)\na = Add(h, d)", constants={"zero": np.float32(0)}
     ),
-    "Slice of pixels by bounds that are computed": Row(
-        "m = ReduceMax<keepdims = 0>(x)\nz = Mul(m, zero)\nf = Add(z, five)\ni = Cast<to = 7>(f)\n"
-        "e = Reshape(i, one_)\na = Slice(h, zero_, e, three_)",
-        constants={"zero": np.float32(0), "five": np.float32(5), "one_": ints(1), "zero_": ints(0), "three_": ints(3)},
-    ),
-    "Slice": Row("a = Slice(h, b, e, ax)", constants={"b": ints(2), "e": ints(7), "ax": ints(1)}, read=5),
-    "Slice 1": Row("a = Slice<starts = [2], ends = [7], axes = [1]>(h)", read=5, opset=9),
-    "Slice by a step": Row(
-        "a = Slice(h, b, e, ax, st)",
-        units=0,
-        constants={"b": ints(0), "e": ints(8), "ax": ints(1), "st": ints(2)},
-        read=4,
-    ),
-    "Slice backwards": Row(
-        "a = Slice(h, b, e, ax)", constants={"b": ints(-3), "e": ints(2**62), "ax": ints(-3)}, read=3
-    ),
-    "Split": Row("p, q = Split<axis = 1>(h, z)\na = Concat<axis = 1>(q, p)", constants={"z": ints(3, 5)}),
-    "Split evenly": Row("p, q = Split<axis = 1, num_outputs = 2>(h)\na = Add(p, q)", units=4, read=4),
-    "Split off a fixed part": Row(
-        "d = Concat<axis = 1>(x, h)\np, a = Split<axis = -3>(d, z)", constants={"z": ints(3, 8)}
-    ),
-    "Split 2": Row("p, q = Split<axis = 1, split = [2, 6]>(h)\na = Concat<axis = 1>(q, p)", opset=11),
-    "Gather": Row("a = Gather<axis = 1>(h, i)", constants={"i": ints(7, 1, 1, -2)}, read=4),
-    "Gather many": Row("a = Gather<axis = 1>(h, i)", constants={"i": np.arange(320) % 8}, read=320),
-    "Gather one": Row(
-        "b = Gather<axis = 1>(h, i)\na = Unsqueeze(b, u)", units=7, constants={"i": np.int64(3), "u": ints(1)}, read=1
-    ),
-    "Gather in rows": Row(
-        "b = Gather<axis = 1>(h, i)\na = ReduceMax<keepdims = 0>(b, u)",
-        units=4,
-        constants={"i": np.arange(8).reshape(4, 2), "u": ints(2)},
-        read=4,
-    ),
-    "Gather in columns": Row(
-        "b = Gather<axis = 1>(h, i)\na = ReduceMax<keepdims = 0>(b, u)",
-        units=3 + 2,
-        constants={"i": np.array([[0, 1, -3], [3, 4, 6]]), "u": ints(1)},
-        read=3,
-    ),
-    "Gather by what channels hold": Row(
-        "i = Cast<to = 7>(h)\nb = Gather(v, i)\na = Cast<to = 1>(b)", units=0, constants={"v": ints(5, 3)}
-    ),
-    "GatherND by what channels hold": Row(
-        "i = Cast<to = 7>(h)\nj = Unsqueeze(i, u)\nb = GatherND(v, j)\na = Cast<to = 1>(b)",
-        units=0,
-        constants={"v": ints(5, 3), "u": ints(4)},
-    ),
-    "GatherND": Row(
-        "t = Transpose<perm = [2, 3, 0, 1]>(h)\nb = GatherND(t, i)\na = Transpose<perm = [2, 3, 0, 1]>(b)",
-        constants={"i": np.array([[[0, 1], [5, 2]], [[3, 3], [1, 0]], [[2, 4], [4, 4]]], np.int64)},
-    ),
-    "GatherND of samples": Row(
-        "b = GatherND<batch_dims = 1>(h, i)\na = Unsqueeze(b, u)",
-        units=0,
-        constants={"i": np.array([[[1], [6]], [[7], [0]]], np.int64), "u": ints(4)},
-        read=2,
-    ),
     "TopK": Row("a, i = TopK<axis = 3>(h, k)", constants={"k": ints(2)}),
     "TopK of channels": Row("a, i = TopK<axis = 1>(h, k)", units=0, constants={"k": ints(2)}, read=2),
     "CumSum": Row("a = CumSum(h, i)", constants={"i": np.int64(2)}),

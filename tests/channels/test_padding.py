@@ -6,10 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import numpy_helper
 
-from tests.channels.zeroed import check_removal
+from onnxprune.channels import analyse, prune, verify
+from onnxprune.graph import load
+from tests.channels.zeroed import check_removal, run
+
+WEIGHTS = {"w": 0, "b": 0, "v": 0, "up": 1, "wide": 0}
+X = np.random.default_rng(1).standard_normal((2, 3, 9, 12)).astype(np.float32)
 
 CONSTANTS = {
     "w": (8, 3, 3, 3),
@@ -80,6 +86,17 @@ def network(body: str) -> onnx.ModelProto:
 @pytest.mark.parametrize("seed", range(5))
 def test_removal_equals_weights_of_zero(name: str, seed: int, tmp_path: Path) -> None:
     body, units = BODIES[name]
-    x = np.random.default_rng(1).standard_normal((2, 3, 9, 12)).astype(np.float32)
-    weights = {"w": 0, "b": 0, "v": 0, "up": 1, "wide": 0}
-    check_removal(network(body), weights, x, units=units, folder=tmp_path, seed=seed)
+    check_removal(network(body), WEIGHTS, X, units=units, folder=tmp_path, seed=seed)
+
+
+def test_what_would_be_cropped_goes(tmp_path: Path) -> None:
+    proto = network(BODIES["channels cropped"][0])
+    onnx.save(proto, tmp_path / "net.onnx")
+    model = load(tmp_path / "net.onnx")
+    channels = analyse(model)
+    keep = np.ones(channels.unit_count, dtype=bool)
+    cropped, *_ = channels.axes["w"][0]
+    keep[cropped] = False
+    pruned = prune(model, channels, keep)
+    verify(model, channels, keep, pruned, input_shapes={"x": X.shape})
+    np.testing.assert_allclose(run(ir.serde.serialize_model(pruned), X), run(proto, X), rtol=1e-4, atol=1e-5)

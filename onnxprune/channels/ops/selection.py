@@ -14,6 +14,7 @@ from onnxprune.channels.ops.rules import axes_argument, named, opset, positive, 
 from onnxprune.channels.outlook import fixed_axes
 from onnxprune.channels.registry import Removal, flow, resize
 from onnxprune.channels.regroup import regroup
+from onnxprune.graph.shape_values import add_initializer
 
 Known = Callable[[ir.Value | None], np.ndarray | None]
 """What the graph determines of a small tensor, None entries where dynamic."""
@@ -65,7 +66,7 @@ def _part_size(output: ir.Value, axis: int, removal: Removal) -> int:
 
 @flow("Slice")
 def slice_(node: ir.Node, labels: Labels) -> None:
-    """Pick a range of each axis."""
+    """Pick a range of each axis, by any step."""
     value = node.inputs[0]
     assert value is not None
     axes = list(labels.of(value))
@@ -75,19 +76,24 @@ def slice_(node: ir.Node, labels: Labels) -> None:
     for position, axis in enumerate(axes):
         if axis is None or (sliced is not None and position not in sliced):
             continue
-        start, end, step = bounds[position] if bounds is not None else (0, 0, 0)
-        if step != 1:
-            why = f"{named(node)} picks them by a step or by bounds that are not known beforehand"
-            labels.pin(axis, why, hints.SIZES if bounds is None else hints.TOGETHER)
+        if bounds is None:
+            labels.pin(axis, f"{named(node)} picks them by bounds that are not known beforehand", hints.SIZES)
             axes[position] = None
         else:
-            axes[position] = axis[slice(*slice(start, end).indices(len(axis)))]
+            axes[position] = axis[_range(bounds[position], len(axis))]
     labels.set(node.outputs[0], axes)
 
 
-def _bounds(
-    node: ir.Node, ints: Callable[[ir.Value | None], list[int] | None], rank: int
-) -> dict[int, tuple[int, int, int]] | None:
+Bounds = tuple[int, int, int]
+"""Start, end and step."""
+
+
+def _range(bounds: Bounds, size: int) -> np.ndarray:
+    """Return the indices that bounds pick of an axis."""
+    return np.arange(*slice(*bounds).indices(size))
+
+
+def _bounds(node: ir.Node, ints: Callable[[ir.Value | None], list[int] | None], rank: int) -> dict[int, Bounds] | None:
     """Start, end and step by axis; attributes before opset 10, inputs since. None where unknown."""
     if len(node.inputs) == 1:
         starts, ends = node.attributes.get_ints("starts"), node.attributes.get_ints("ends")
@@ -112,27 +118,58 @@ def slice_bounds(node: ir.Node, removal: Removal) -> None:
         entries = removal.known.get(str(value.name)) if value is not None else None
         return [int(e) for e in entries.flat] if entries is not None and None not in entries.flat else None
 
-    rank = len(dims(node.outputs[0]))
-    bounds = _bounds(node, ints, rank)
+    value = node.inputs[0]
+    bounds = _bounds(node, ints, len(dims(node.outputs[0])))
     if bounds is None:
         return
-    changed = False
-    for position, (start, end, step) in bounds.items():
-        kept = removal.kept(node.inputs[0], position)
-        if kept is None or step != 1:
-            continue
-        first, last, _ = slice(start, end).indices(len(kept))
-        bounds[position] = (int(kept[:first].sum()), int(kept[:last].sum()), 1)
-        changed = True
-    if not changed:
+    kept = {position: removal.kept(value, position) for position in bounds}
+    for position, mask in kept.items():
+        if mask is not None:
+            bounds[position] = _moved(node, position, bounds[position], mask)
+    if all(mask is None for mask in kept.values()):
         return
-    starts, ends = [b[0] for b in bounds.values()], [b[1] for b in bounds.values()]
+    starts, ends, steps = zip(*bounds.values(), strict=True)
     if len(node.inputs) == 1:
         node.attributes["starts"] = ir.AttrInt64s("starts", starts)
         node.attributes["ends"] = ir.AttrInt64s("ends", ends)
         return
-    set_constant(node, 1, np.array(starts, dtype=np.int64))
-    set_constant(node, 2, np.array(ends, dtype=np.int64))
+    # All of one type, whichever it was.
+    for index, entries in enumerate((starts, ends, tuple(bounds), steps), start=1):
+        if index < len(node.inputs) and node.inputs[index] is not None:
+            set_constant(node, index, np.array(entries, dtype=np.int64))
+
+
+def _moved(node: ir.Node, position: int, bounds: Bounds, kept: np.ndarray) -> Bounds:
+    """Return bounds that pick what remains of what was picked; where none do, a Gather in front picks it."""
+    start, end, step = bounds
+    if step == 1:
+        first, last, _ = slice(start, end).indices(len(kept))
+        return int(kept[:first].sum()), int(kept[:last].sum()), 1
+    picked = _range(bounds, len(kept))
+    remaining = (np.cumsum(kept) - 1)[picked[kept[picked]]]
+    strides = set(np.diff(remaining).tolist()) or {step}
+    if len(remaining) == 0 or len(strides) > 1:
+        _gather_in_front(node, position, remaining)
+        return 0, len(remaining), 1
+    (stride,) = strides
+    last = int(remaining[-1]) + stride
+    # In front of the first entry there is no index: -1 would be the last one.
+    return int(remaining[0]), last if last >= 0 else -int(kept.sum()) - 1, stride
+
+
+def _gather_in_front(node: ir.Node, axis: int, indices: np.ndarray) -> None:
+    graph, data = node.graph, node.inputs[0]
+    assert isinstance(graph, ir.Graph)
+    assert data is not None
+    name = f"{node.name}.picked_{axis}"
+    taken = {other.name for other in graph}
+    while name in taken:
+        name += "_"
+    gathering = ir.node("Gather", [data, add_initializer(graph, f"{name}.indices", indices)], attributes={"axis": axis})
+    gathering.name, gathering.outputs[0].name = name, f"{name}_output"
+    gathering.outputs[0].type = data.type
+    graph.insert_before(node, gathering)
+    node.replace_input_with(0, gathering.outputs[0])
 
 
 @flow("Gather")

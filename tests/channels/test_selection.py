@@ -1,0 +1,61 @@
+"""Channels picked by steps and by indices: removal equals the network in which their weights were set to zero."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from tests.channels.zeroed import check_removal
+
+CONSTANTS = {
+    "w": (8, 3, 1, 1),
+    "b": (8,),
+    "half": (5, 4, 1, 1),
+    "whole": (5, 8, 1, 1),
+    "cosine": (4, 1, 1),
+    "sine": (4, 1, 1),
+    "none": np.array([0]),
+    "one": np.array([1]),
+    "two": np.array([2]),
+    "minus": np.array([-1]),
+    "end": np.array([2**63 - 1]),
+    "front": np.array([-(2**63)]),
+    "rows": np.arange(8).reshape(4, 2),
+    "columns": np.array([[7, 1, 4, -6], [3, 0, 5, 6]]),
+}
+# From `h`, 8 channels behind a Relu, to `y`, and how many units that leaves.
+BODIES = {
+    "every other": ("a = Slice(h, one, end, one, two)\ny = Conv(a, half)", 8),
+    "from the back": ("a = Slice(h, minus, front, one, minus)\ny = Conv(a, whole)", 8),
+    "rotated": (
+        "p = Slice(h, none, end, one, two)\nq = Slice(h, one, end, one, two)\n"
+        "pc = Mul(p, cosine)\nqs = Mul(q, sine)\nps = Mul(p, sine)\nqc = Mul(q, cosine)\n"
+        "u = Sub(pc, qs)\nv = Add(ps, qc)\na = Concat<axis = 1>(u, v)\ny = Conv(a, whole)",
+        4,
+    ),
+    "rows": ("g = Gather<axis = 1>(h, rows)\na = ReduceMax<keepdims = 0>(g, two)\ny = Conv(a, half)", 4),
+    "columns": ("g = Gather<axis = 1>(h, columns)\na = ReduceSum<keepdims = 0>(g, one)\ny = Conv(a, half)", 4),
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+@pytest.mark.parametrize("seed", range(5))
+def test_removal_equals_weights_of_zero(name: str, seed: int, tmp_path: Path) -> None:
+    body, units = BODIES[name]
+    model = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["": 18]>
+        net (float[N, 3, H, W] x) => (float[] y) {{
+            c_ = Conv(x, w, b)
+            h = Relu(c_)
+            {body}
+        }}""")
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    rng = np.random.default_rng(0)
+    for constant, value in CONSTANTS.items():
+        array = rng.standard_normal(value).astype(np.float32) if isinstance(value, tuple) else value
+        model.graph.initializer.append(numpy_helper.from_array(array, constant))
+    x = rng.standard_normal((2, 3, 5, 7)).astype(np.float32)
+    check_removal(model, {"w": 0, "b": 0}, x, units=units, folder=tmp_path, seed=seed)
