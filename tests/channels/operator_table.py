@@ -275,6 +275,10 @@ ROWS: dict[str, Row] = {
         constants={"r": ints(2, 8, 6, 6)},
         opset=11,
     ),
+    "Tile of one channel": Row(
+        "b = Conv(h, w)\nd = Sigmoid(b)\ne = Tile(d, r)\na = Mul(h, e)",
+        constants={"w": (1, 8, 1, 1), "r": ints(1, 8, 1, 1)},
+    ),
     "Tile": Row("a = Tile(h, r)", constants={"r": ints(1, 3, 1, 1)}, read=24),
     "DepthToSpace": Row("a = DepthToSpace<blocksize = 2>(h)", units=2, read=2),
     "DepthToSpace CRD": Row(

@@ -1,4 +1,4 @@
-"""Channels picked by steps and by indices: removal equals the network in which their weights were set to zero."""
+"""Channels picked by steps or indices, and tiled: removal equals the network whose weights were set to zero."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ CONSTANTS = {
     "whole": (5, 8, 1, 1),
     "cosine": (4, 1, 1),
     "sine": (4, 1, 1),
+    "gate": (1, 8, 1, 1),
+    "times": np.array([1, 8, 1, 1]),
     "none": np.array([0]),
     "one": np.array([1]),
     "two": np.array([2]),
@@ -39,6 +41,10 @@ BODIES = {
     ),
     "rows": ("g = Gather<axis = 1>(h, rows)\na = ReduceMax<keepdims = 0>(g, two)\ny = Conv(a, half)", 4),
     "columns": ("g = Gather<axis = 1>(h, columns)\na = ReduceSum<keepdims = 0>(g, one)\ny = Conv(a, half)", 4),
+    "one channel tiled": (
+        "o = Conv(h, gate)\ns = Sigmoid(o)\nt = Tile(s, times)\na = Mul(h, t)\ny = Conv(a, whole)",
+        8,
+    ),
 }
 
 
