@@ -16,6 +16,7 @@ from onnxprune.cli.options import (
     restriction_options,
     verbosity_options,
 )
+from onnxprune.cli.overwriting import refuse_overwriting
 from onnxprune.cli.printing import print_lines, print_tables
 from onnxprune.cli.sections import EXIT_CODES, SectionCommand
 from onnxprune.cli.shapes import Sizes, named_shapes
@@ -55,6 +56,7 @@ def inspect(
         onnxprune inspect model.onnx --html model.html
         onnxprune inspect model.onnx --keep 'layer1*' --keep fc
     """
+    refuse_overwriting(model=model, svg=svg, html=html)
     from onnxprune.channels import nothing_left
     from onnxprune.pipeline.arguments import restriction
     from onnxprune.report import inspect_model, picture_page, write_picture

@@ -8,7 +8,7 @@ inputs, outputs, opset, IR version, metadata and dynamic axes are those of the f
 from onnxprune.graph.cost import GraphCost, NodeCost, graph_cost
 from onnxprune.graph.formats import HALVES, element_types, in_float32
 from onnxprune.graph.inputs import InputSpec, input_specs, output_names, random_inputs, resolve_input_shapes
-from onnxprune.graph.load import load, read_unchanged, release_weights
+from onnxprune.graph.load import external_files, load, read_unchanged, release_weights
 from onnxprune.graph.macs import mac_terms
 from onnxprune.graph.quantised import (
     CONTRACTIONS,
@@ -37,6 +37,7 @@ __all__ = [
     "check_writable",
     "concrete_shapes",
     "element_types",
+    "external_files",
     "graph_cost",
     "in_float32",
     "infer_shapes",

@@ -59,6 +59,19 @@ def read_unchanged(path: str | Path) -> ir.Model:
     return _read(Path(path))
 
 
+def external_files(path: str | Path) -> tuple[Path, ...]:
+    """Return the files beside a model that hold weights of it.
+
+    Raises:
+        ModelFileError: The model cannot be read.
+    """
+    path = Path(path)
+    tensors = (value.const_value for value in _read(path).graph.initializers.values())
+    # Large weights of the file itself are mapped from it, as if it were beside itself.
+    files = {Path(tensor.path) for tensor in tensors if isinstance(tensor, ir.ExternalTensor)} - {path.resolve()}
+    return tuple(sorted(files))
+
+
 def _read(path: Path) -> ir.Model:
     if path.is_dir():
         raise ModelFileError(f"'{path}' is a directory; give the .onnx file itself")

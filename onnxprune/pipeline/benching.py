@@ -26,6 +26,7 @@ from onnxprune.latency import (
 from onnxprune.latency.providers import PROVIDERS
 from onnxprune.pipeline.baselines import QUIETER, check_device, regressions, unclear
 from onnxprune.pipeline.collecting import Collecting
+from onnxprune.pipeline.files import check_files
 from onnxprune.pipeline.prepare import InputShapes
 from onnxprune.progress import Observer, SilentObserver
 from onnxprune.report import (
@@ -93,6 +94,7 @@ def bench(
     """
     if max_regression < 0:
         raise TargetError(f"max_regression must be a share of at least 0, not {max_regression}")
+    check_files({"models": list(models), "compare": compare, "report": report})
     if report is not None:
         check_writable(Path(report))
     observer = Collecting(observer or SilentObserver())

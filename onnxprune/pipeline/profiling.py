@@ -12,6 +12,7 @@ from onnxprune.graph import check_writable
 from onnxprune.latency import LayerCosts, LayerSpec, choose, opened
 from onnxprune.latency.profiling import LayerProfile, LayerProfiler
 from onnxprune.latency.surface import Line
+from onnxprune.pipeline.files import check_files
 from onnxprune.pipeline.measuring import Bench, LatencyEvaluator, measure_original
 from onnxprune.pipeline.prepare import InputShapes, Network, read_network
 from onnxprune.progress import Observer, SilentObserver
@@ -61,6 +62,7 @@ def profile(
     observer = observer or SilentObserver()
     if budget is not None and budget <= 0:
         raise DeviceError(f"the budget must be a time above 0 seconds, not {budget!r}")
+    check_files({"model": model, "plot": plot})
     if plot is not None:
         image_format(Path(plot))
         check_writable(Path(plot))

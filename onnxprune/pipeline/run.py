@@ -9,10 +9,11 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from onnxprune.errors import DataError, MaxDropExceededError, OutputError, QuantisedModelError, TargetOutOfReachError
+from onnxprune.errors import DataError, MaxDropExceededError, QuantisedModelError, TargetOutOfReachError
 from onnxprune.graph import check_writable, is_quantised, load, save
 from onnxprune.pipeline.collecting import Collecting
 from onnxprune.pipeline.directory import RunDirectory, make_record, open_directory
+from onnxprune.pipeline.files import check_files, default_output, rejected_output
 from onnxprune.pipeline.judging import search_length
 from onnxprune.pipeline.layer_figures import layer_records
 from onnxprune.pipeline.measuring import Bench, noise_note
@@ -92,7 +93,7 @@ def _run(model: str | Path, settings: Settings, directory: RunDirectory) -> Comp
         quantised = steps.record(stats, judged, observer)
         rejection = _rejection(metrics, settings.max_drop)
         if rejection is not None:
-            output = output.with_name(f"{output.stem}.rejected.onnx")
+            output = rejected_output(output)
         observer.stage("writing")
         save(result, output)
     warnings = tuple(observer.warnings)
@@ -146,10 +147,11 @@ def prepare(model: str | Path, settings: Settings, observer: Observer) -> Prepar
     observer.stage("reading the model")
     network = read_network(model, settings.input_shapes, settings.measure.batch, settings.restriction)
     _check_format(network, settings, observer)
-    output = settings.output or network.path.with_name(f"{network.path.stem}.pruned.onnx")
-    _check_output(output, network.path)
-    if settings.report is not None:
-        _check_output(settings.report, network.path)
+    output = settings.output or default_output(network.path)
+    check_files({"model": network.path, "output": output, "report": settings.report, "run_dir": settings.run_dir})
+    for path in (output, settings.report):
+        if path is not None:
+            check_writable(path)
     data = _open(network, settings, observer)
     check_calibration(data, settings.quantize)
     return Prepared(network, output, data, _choice(network, settings, data))
@@ -175,12 +177,6 @@ def _check_format(network: Network, settings: Settings, observer: Observer) -> N
         check_quantisable(network)
     if runnable(network.model, settings.measure.provider) is not network.model:
         observer.warn("onnxruntime runs no bfloat16 on the CPU: latency and accuracy are those of float32 copies")
-
-
-def _check_output(output: Path, model: Path) -> None:
-    if output.resolve() == model.resolve():
-        raise OutputError(f"'{output}' is the model itself, which is never changed; give another --output")
-    check_writable(output)
 
 
 def _open(network: Network, settings: Settings, observer: Observer) -> DataSplits | None:
