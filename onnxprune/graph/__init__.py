@@ -21,7 +21,16 @@ from onnxprune.graph.quantised import (
     store_real_values,
 )
 from onnxprune.graph.rounding import without_rounding
-from onnxprune.graph.save import check_writable, inlined, overhead_bytes, save, save_beside, to_bytes, write_atomically
+from onnxprune.graph.save import (
+    check_writable,
+    inlined,
+    is_device,
+    overhead_bytes,
+    save,
+    save_beside,
+    to_bytes,
+    write_atomically,
+)
 from onnxprune.graph.shape_values import add_initializer
 from onnxprune.graph.shapes import concrete_shapes, infer_shapes
 from onnxprune.graph.twin import Twin, twin_of
@@ -43,6 +52,7 @@ __all__ = [
     "infer_shapes",
     "inlined",
     "input_specs",
+    "is_device",
     "is_quantised",
     "load",
     "mac_terms",

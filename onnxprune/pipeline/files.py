@@ -9,7 +9,7 @@ from itertools import combinations
 from pathlib import Path
 
 from onnxprune.errors import ModelError, OutputError
-from onnxprune.graph import external_files
+from onnxprune.graph import external_files, is_device
 from onnxprune.training.images import SUFFIXES
 
 _MODELS = {"model": "MODEL", "models": "MODEL", "first": "FIRST", "second": "SECOND"}
@@ -151,7 +151,7 @@ def _real(path: Path) -> Path:
 
 def _same(first: Path, second: Path) -> bool:
     """Whether two paths are one file; devices such as /dev/null take anything, from anyone."""
-    if first.exists() and not (first.is_file() or first.is_dir()):
+    if is_device(first):
         return False
     if first.exists() and second.exists():
         return first.samefile(second)
