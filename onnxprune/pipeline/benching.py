@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxprune.errors import DeviceError, TargetError
-from onnxprune.graph import check_writable, graph_cost, load, random_inputs, read_unchanged, resolve_input_shapes
+from onnxprune.graph import check_writable, graph_cost, random_inputs, read_unchanged, resolve_input_shapes
 from onnxprune.latency import (
     BUSY_SPREAD,
     Feeds,
@@ -27,7 +27,7 @@ from onnxprune.latency.providers import PROVIDERS
 from onnxprune.pipeline.baselines import QUIETER, check_device, regressions, unclear
 from onnxprune.pipeline.collecting import Collecting
 from onnxprune.pipeline.files import check_files
-from onnxprune.pipeline.prepare import InputShapes
+from onnxprune.pipeline.prepare import InputShapes, load_models
 from onnxprune.progress import Observer, SilentObserver
 from onnxprune.report import (
     BenchedModel,
@@ -101,7 +101,7 @@ def bench(
     spec, options = choose(device, provider, threads, batch)
     options = replace(options, sessions=sessions, io_binding=io_binding)
     baseline = None if compare is None else read_baseline(compare)
-    networks = {str(path): _read(Path(path), input_shapes, batch, seed) for path in models}
+    networks = _read([Path(path) for path in models], input_shapes, batch, seed)
     pairs = None if baseline is None else baseline.pairs(list(networks))
     for _, latency in pairs or ():
         check_sessions(len(latency.samples_ms), sessions)
@@ -156,10 +156,13 @@ class _Network:
         return next((shape[0] for shape in self.shapes.values() if len(shape) > 1), 1)
 
 
-def _read(path: Path, input_shapes: InputShapes | None, batch: int, seed: int) -> _Network:
-    model = load(path)
-    shapes = resolve_input_shapes(model, input_shapes, batch)
-    return _Network(path, model, shapes, random_inputs(model, shapes, seed))
+def _read(paths: Sequence[Path], input_shapes: InputShapes | None, batch: int, seed: int) -> dict[str, _Network]:
+    """Load the models, each by the name that it is measured under."""
+    networks = {}
+    for path, model in zip(paths, load_models(paths, input_shapes), strict=True):
+        shapes = resolve_input_shapes(model, input_shapes, batch)
+        networks[str(path)] = _Network(path, model, shapes, random_inputs(model, shapes, seed))
+    return networks
 
 
 def _measure(

@@ -8,10 +8,10 @@ from pathlib import Path
 import onnx_ir as ir
 
 from onnxprune.errors import MismatchError, TargetError
-from onnxprune.graph import InputSpec, input_specs, load, resolve_input_shapes
+from onnxprune.graph import InputSpec, input_specs, resolve_input_shapes
 from onnxprune.latency import p50_ratio, predictor
 from onnxprune.pipeline.benching import bench
-from onnxprune.pipeline.prepare import InputShapes
+from onnxprune.pipeline.prepare import InputShapes, load_models
 from onnxprune.progress import Observer, SilentObserver
 from onnxprune.report import BenchResult, Comparison, OutputDifference, WorstSample
 from onnxprune.training import (
@@ -74,7 +74,7 @@ def compare(
     observer = observer or SilentObserver()
     observer.stage("reading the models")
     paths = (Path(first), Path(second))
-    models = (load(paths[0]), load(paths[1]))
+    models = load_models(paths, input_shapes)
     _check_same(models, paths)
     batch = _fixed_batch(models) or batch
     shapes = _shapes(models, input_shapes, batch)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
+import onnx
 import pytest
 from click.testing import Result
 
@@ -334,3 +335,29 @@ def test_layers_of_another_provider_come_with_a_warning(run: Run, fake: Fake, mo
     fake(1.0)
     result = run("bench", model, "--provider", "cuda", "--per-layer")
     assert "may count only what it takes to hand a layer over" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ("image:1x3x64x64", "input 'image' is declared as (N, 3, 8, 8), which (1, 3, 64, 64) does not fit"),
+        ("1x5", "which (1, 5) does not fit"),
+        ("foo:1x3x8x8", "no model has an input 'foo'; inputs are image"),
+    ],
+)
+@pytest.mark.parametrize("command", ["bench", "compare"])
+def test_sizes_that_no_model_takes_are_refused(run: Run, model: Path, command: str, shape: str, message: str) -> None:
+    result = run(command, model, *([model] if command == "compare" else []), "--input-shape", shape)
+    assert result.exit_code == 1, result.output
+    assert message in result.stderr
+
+
+def test_models_whose_inputs_have_other_names(run: Run, fake: Fake, model: Path, tmp_path: Path) -> None:
+    fake(1.0)
+    network = onnx.load(model)
+    network.graph.input[0].name = "x"
+    for node in network.graph.node:
+        node.input[:] = ["x" if name == "image" else name for name in node.input]
+    onnx.save(network, tmp_path / "other.onnx")
+    result = run("bench", model, tmp_path / "other.onnx", "--input-shape", "image:2x3x8x8", "--json")
+    assert [benched.samples for benched in parsed(result).models] == [2, 1]
