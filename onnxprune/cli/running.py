@@ -55,6 +55,8 @@ def run(
         except MaxDropExceededError:
             if files.wanted:
                 _tell(files, _record(options), [])
+            if as_json:
+                click.echo(_record(options).to_json(), nl=False)
             raise
         if files.wanted:
             _tell(files, result.report, _passed(result.report, options))

@@ -75,7 +75,8 @@ def test_max_drop_exceeded(run: Run, model: Path, tmp_path: Path) -> None:
     summary, junit = tmp_path / "summary.md", tmp_path / "junit.xml"
     options = ("--importance", "random", "--data", pictures(tmp_path), "--max-drop", "0", "-o", tmp_path / "small.onnx")
     result = run(
-        "prune", model, "--target-macs", "30%", "--round-to", "2", *options, "--summary", summary, "--junit", junit
+        *("prune", model, "--target-macs", "30%", "--round-to", "2", *options),
+        *("--summary", summary, "--junit", junit, "--json"),
     )
     assert result.exit_code == 4, result.output
     found = cases(junit)
@@ -83,6 +84,8 @@ def test_max_drop_exceeded(run: Run, model: Path, tmp_path: Path) -> None:
     text = summary.read_text(encoding="utf-8")
     assert "more than the 0 allowed" in text
     assert "| MACs |" in text
+    assert result.stdout == (tmp_path / "small.report.json").read_text(encoding="utf-8")
+    assert Report.from_json(result.stdout).output.path.endswith("small.rejected.onnx")
 
 
 def test_a_file_for_ci_in_a_missing_folder_is_refused_at_once(run: Run, model: Path, tmp_path: Path) -> None:
