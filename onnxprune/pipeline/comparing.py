@@ -11,6 +11,7 @@ from onnxprune.errors import MismatchError, TargetError
 from onnxprune.graph import InputSpec, input_specs, resolve_input_shapes
 from onnxprune.latency import p50_ratio, predictor
 from onnxprune.pipeline.benching import bench
+from onnxprune.pipeline.collecting import Collecting
 from onnxprune.pipeline.prepare import InputShapes, load_models
 from onnxprune.progress import Observer, SilentObserver
 from onnxprune.report import BenchResult, Comparison, OutputDifference, WorstSample
@@ -71,7 +72,7 @@ def compare(
     """
     if samples is not None and samples < 1:
         raise TargetError(f"samples must be 1 or more, not {samples}")
-    observer = observer or SilentObserver()
+    observer = Collecting(observer or SilentObserver())
     observer.stage("reading the models")
     paths = (Path(first), Path(second))
     models = load_models(paths, input_shapes)
@@ -96,7 +97,8 @@ def compare(
         observer=observer,
     )
     names = [str(value.name) for value in models[0].graph.outputs]
-    return _comparison(costs, dataset, divergence, names, worst)
+    found = _comparison(costs, dataset, divergence, names, worst)
+    return found.model_copy(update={"warnings": tuple(observer.warnings)})
 
 
 def _check_same(models: Sequence[ir.Model], paths: Sequence[Path]) -> None:
@@ -219,7 +221,6 @@ def _comparison(
             for name, error, largest in zip(names, divergence.errors, divergence.max_abs, strict=True)
         ),
         worst=tuple(_worst(position, data, divergence) for position in divergence.worst(worst)),
-        warnings=data.notes,
     )
 
 

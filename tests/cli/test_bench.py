@@ -361,3 +361,13 @@ def test_models_whose_inputs_have_other_names(run: Run, fake: Fake, model: Path,
     onnx.save(network, tmp_path / "other.onnx")
     result = run("bench", model, tmp_path / "other.onnx", "--input-shape", "image:2x3x8x8", "--json")
     assert [benched.samples for benched in parsed(result).models] == [2, 1]
+
+
+def test_compare_keeps_what_was_warned_of(run: Run, fake: Fake, model: Path, tmp_path: Path) -> None:
+    fake(1.0, session_noise=0.3, seed=2)
+    result = run("compare", model, model, "--samples", "2", "--json", "--summary", tmp_path / "summary.md")
+    assert result.exit_code == 0, result.output
+    warnings = json.loads(result.stdout)["warnings"]
+    assert any("so its figures are not to be trusted" in warning for warning in warnings)
+    assert all(result.stderr.count(warning) == 1 for warning in warnings)
+    assert "so its figures are not to be trusted" in (tmp_path / "summary.md").read_text()
