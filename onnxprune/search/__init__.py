@@ -28,6 +28,7 @@ from onnxprune.search.plan import (
     make_plan,
     original_cost,
     out_of_reach,
+    share_off,
 )
 from onnxprune.search.problem import Subject, latency_problem, paper_problem
 from onnxprune.search.ratios import GroupRatios, read_ratios
@@ -92,5 +93,6 @@ __all__ = [
     "rl_pruner_config",
     "search",
     "search_budget",
+    "share_off",
     "with_kept",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -246,3 +247,25 @@ def test_dry_run_with_ratios_of_groups(run: Run, model: Path, tmp_path: Path) ->
     result = run("prune", model, "--ratios", tmp_path / "shares.json", "--dry-run", "--json")
     assert result.exit_code == 0, result.output
     assert Preview.model_validate_json(result.stdout).allocation == "ratios"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--ratio", "0.18", "--max-ratio", "0.2"), ("--ratio", "0.3", "--max-ratio", "0.2"), ("--ratio", "0.95")],
+)
+def test_dry_run_refuses_what_the_run_refuses_in_the_same_words(
+    run: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("ONNXPRUNE_CACHE", str(tmp_path / "cache"))
+    dry, done = (run("prune", model, *options, *more, "-q") for more in (("--dry-run",), ()))
+    assert dry.exit_code == done.exit_code, done.output
+    errors = [[line for line in result.stderr.splitlines() if line.startswith("Error")] for result in (dry, done)]
+    assert errors[0] == errors[1]
+    most = set(re.findall(r"(?:at most|with --max-ratio [\d.]+,) ([\d.]+)", "".join(errors[0])))
+    assert len(most) <= 1
+
+
+def test_the_share_that_can_go_can_be_asked_for(run: Run, model: Path) -> None:
+    refused = run("prune", model, "--ratio", "0.95", "--round-to", "1", "-q")
+    (most,) = re.findall(r"at most ([\d.]+) can go", refused.stderr)
+    assert run("prune", model, "--ratio", most, "--round-to", "1", "-q").exit_code == 0
