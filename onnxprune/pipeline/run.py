@@ -36,6 +36,7 @@ from onnxprune.search import (
     GroupRatios,
     SearchConfig,
     kept_share,
+    met_already,
     ratio_target,
 )
 from onnxprune.training import DataSplits, Metrics, open_data, synthetic_data
@@ -69,6 +70,8 @@ def _run(model: str | Path, settings: Settings, directory: RunDirectory) -> Comp
     except TargetOutOfReachError as error:
         raise explained(error, network, settings) from error
     structure, trained = results[-1].structure, results[-1].trained
+    if staging.choice.counts is None and len(results) == 1 and structure.plan.keep.all():
+        observer.warn(f"{met_already(choice.target, structure.plan.original)}: nothing was removed")
     with tempfile.TemporaryDirectory(prefix="onnxprune-") as folder:
         file = Path(folder) / "model.onnx"
         steps = Versions(network, Path(folder), directory)

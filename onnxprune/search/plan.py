@@ -242,6 +242,19 @@ def out_of_reach(
     )
 
 
+def met_already(target: Target, original: float) -> str:
+    """Say that a network meets a target as it is.
+
+    Args:
+        target: What was asked for.
+        original: What the network costs, in the target's unit.
+    """
+    return (
+        f"the model meets the target {target.kind} '{target.text}' as it is, with {_amount(original)} "
+        f"{UNITS[target.kind]}"
+    )
+
+
 def share_off(kept: float) -> str:
     """Write the share of the channels that can go where this one stays, rounded such that it can be asked for."""
     return f"{math.floor((1 - kept) * 1000 + 1e-9) / 1000:g}"

@@ -265,6 +265,14 @@ def test_dry_run_refuses_what_the_run_refuses_in_the_same_words(
     assert len(most) <= 1
 
 
+def test_dry_run_says_where_the_target_is_met_already(run: Run, model: Path) -> None:
+    result = run("prune", model, "--target-params", "500M", "--dry-run", "--json")
+    assert result.exit_code == 0, result.output
+    (met,) = [warning for warning in Preview.model_validate_json(result.stdout).warnings if "as it is" in warning]
+    assert met.endswith("nothing needs to be removed")
+    assert met in result.stderr
+
+
 def test_the_share_that_can_go_can_be_asked_for(run: Run, model: Path) -> None:
     refused = run("prune", model, "--ratio", "0.95", "--round-to", "1", "-q")
     (most,) = re.findall(r"at most ([\d.]+) can go", refused.stderr)
