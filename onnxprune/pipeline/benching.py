@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -98,6 +99,8 @@ def bench(
     if report is not None:
         check_writable(Path(report))
     observer = Collecting(observer or SilentObserver())
+    for twice in (model for model, times in Counter(map(str, models)).items() if times > 1):
+        observer.warn(f"model '{twice}' is given more than once, and measured once")
     spec, options = choose(device, provider, threads, batch)
     options = replace(options, sessions=sessions, io_binding=io_binding)
     baseline = None if compare is None else read_baseline(compare)

@@ -73,6 +73,8 @@ def compare(
     if samples is not None and samples < 1:
         raise TargetError(f"samples must be 1 or more, not {samples}")
     observer = Collecting(observer or SilentObserver())
+    if preprocess is not None and data is None:
+        observer.warn("--preprocess has no effect: it is for --data, and there is none here")
     observer.stage("reading the models")
     paths = (Path(first), Path(second))
     models = load_models(paths, input_shapes)
@@ -85,7 +87,7 @@ def compare(
     observer.stage("comparing outputs", len(dataset))
     divergence = diverge(_predict(paths[0], models[0]), _predict(paths[1], models[1]), dataset, observer.advance)
     costs = bench(
-        paths,
+        list(dict.fromkeys(paths)),
         input_shapes=shapes,
         device=device,
         provider=provider,

@@ -26,6 +26,7 @@ from onnxprune.pipeline.replay import RecordedDevice
 from onnxprune.pipeline.settings import CompressResult, Settings, arguments_of, told
 from onnxprune.pipeline.staging import Staging
 from onnxprune.pipeline.summary import make_report
+from onnxprune.pipeline.unheeded import check_parts, unheeded
 from onnxprune.pipeline.versions import Versions
 from onnxprune.progress import Observer
 from onnxprune.report import LayerRecord, environment, write_report
@@ -147,6 +148,7 @@ def prepare(model: str | Path, settings: Settings, observer: Observer) -> Prepar
     Raises:
         OnnxPruneError: The model, the data or a path to be written cannot be used.
     """
+    check_parts(settings)
     observer.stage("reading the model")
     network = read_network(model, settings.input_shapes, settings.measure.batch, settings.restriction)
     _check_format(network, settings, observer)
@@ -157,7 +159,10 @@ def prepare(model: str | Path, settings: Settings, observer: Observer) -> Prepar
             check_writable(path)
     data = _open(network, settings, observer)
     check_calibration(data, settings.quantize)
-    return Prepared(network, output, data, _choice(network, settings, data))
+    choice = _choice(network, settings, data)
+    for note in unheeded(settings, choice):
+        observer.warn(note)
+    return Prepared(network, output, data, choice)
 
 
 def _layers(network: Network, result: ir.Model, settings: Settings, bench: Bench) -> tuple[LayerRecord, ...]:
