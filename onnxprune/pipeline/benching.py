@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from onnxprune.errors import DeviceError, TargetError
+from onnxprune.errors import ArgumentError, DeviceError, TargetError
 from onnxprune.graph import check_writable, graph_cost, random_inputs, read_unchanged, resolve_input_shapes
 from onnxprune.latency import (
     BUSY_SPREAD,
@@ -25,6 +25,7 @@ from onnxprune.latency import (
     p50_ratio,
 )
 from onnxprune.latency.providers import PROVIDERS
+from onnxprune.pipeline.argument_types import typed
 from onnxprune.pipeline.baselines import QUIETER, check_device, regressions, unclear
 from onnxprune.pipeline.collecting import Collecting
 from onnxprune.pipeline.files import check_files
@@ -47,8 +48,9 @@ _DIGITS_MS = 4
 _DIGITS_RATIO = 4
 
 
+@typed
 def bench(
-    models: Sequence[str | Path],
+    models: Sequence[str | Path] | str | Path,
     *,
     input_shapes: InputShapes | None = None,
     device: str = "local",
@@ -69,7 +71,7 @@ def bench(
     """Measure models side by side, interleaved.
 
     Args:
-        models: The `.onnx` files.
+        models: The `.onnx` files; a single one may be given as it is.
         input_shapes: Sizes of dynamic inputs by name.
         device: Where latency is measured: `local`, `ssh://user@host?python=PATH`, either with `provider=` and
             `threads=`, or a name from `onnxprune.toml`; see docs/devices.md.
@@ -93,9 +95,12 @@ def bench(
         BaselineError: The baseline is of another device, or has no latency of a model.
         OnnxPruneError: A model or the baseline cannot be read, or a model cannot be run.
     """
-    if max_regression < 0:
+    models = [models] if isinstance(models, str | Path) else list(models)
+    if not models:
+        raise ArgumentError("there is no model to measure: give the path of an .onnx file, or several")
+    if not max_regression >= 0:
         raise TargetError(f"max_regression must be a share of at least 0, not {max_regression}")
-    check_files({"models": list(models), "compare": compare, "report": report})
+    check_files({"models": models, "compare": compare, "report": report})
     if report is not None:
         check_writable(Path(report))
     observer = Collecting(observer or SilentObserver())

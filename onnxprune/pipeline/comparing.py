@@ -10,6 +10,7 @@ import onnx_ir as ir
 from onnxprune.errors import MismatchError, TargetError
 from onnxprune.graph import InputSpec, input_specs, resolve_input_shapes
 from onnxprune.latency import p50_ratio, predictor
+from onnxprune.pipeline.argument_types import typed
 from onnxprune.pipeline.benching import bench
 from onnxprune.pipeline.collecting import Collecting
 from onnxprune.pipeline.prepare import InputShapes, load_models
@@ -31,6 +32,7 @@ from onnxprune.training import (
 _SYNTHETIC_SAMPLES = 256
 
 
+@typed
 def compare(
     first: str | Path,
     second: str | Path,

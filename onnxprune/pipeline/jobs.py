@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ParamSpec
 
 from onnxprune.latency import DeviceSpec, opened
+from onnxprune.pipeline.argument_types import check_types
 from onnxprune.pipeline.files import check_files
 from onnxprune.pipeline.preview import make_preview
 from onnxprune.pipeline.run import run
@@ -70,9 +71,11 @@ def preview(operation: Operation, model: str | Path, **options: Any) -> Preview:
 
 
 def _job(read: Callable[P, Job], *args: P.args, **kwargs: P.kwargs) -> Job:
-    """Read arguments, and refuse what would overwrite something."""
+    """Read arguments, and refuse what cannot be meant or would overwrite something."""
+    signature = inspect.signature(read)
+    given = signature.bind(*args, **kwargs)
+    check_types(signature, given.arguments)
     job = read(*args, **kwargs)
-    given = inspect.signature(read).bind(*args, **kwargs)
     given.apply_defaults()
     check_files(given.arguments)
     return job

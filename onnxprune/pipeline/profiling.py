@@ -12,6 +12,7 @@ from onnxprune.graph import check_writable
 from onnxprune.latency import LayerCosts, LayerSpec, choose, opened
 from onnxprune.latency.profiling import LayerProfile, LayerProfiler
 from onnxprune.latency.surface import Line
+from onnxprune.pipeline.argument_types import typed
 from onnxprune.pipeline.files import check_files
 from onnxprune.pipeline.measuring import Bench, LatencyEvaluator, measure_original
 from onnxprune.pipeline.prepare import InputShapes, Network, read_network
@@ -28,6 +29,7 @@ _STRUCTURES, _SEED = 16, 0
 _DIGITS_MS = 5
 
 
+@typed
 def profile(
     model: str | Path,
     *,
