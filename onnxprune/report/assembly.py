@@ -270,6 +270,16 @@ def learning_record(outcome: SearchOutcome, agent: str, channels: ChannelMap) ->
     )
 
 
-def search_probes(probes: Iterable[tuple[float, float, int | None]]) -> tuple[SearchProbe, ...]:
-    """Record what a search measured: (predicted, measured, MACs or None) of each structure, in order."""
-    return tuple(SearchProbe(predicted=p, measured=m, macs=macs) for p, m, macs in probes)
+def search_probes(probes: Iterable[tuple[float, float, int | None]], achieved: float) -> tuple[SearchProbe, ...]:
+    """Record what a search measured.
+
+    Args:
+        probes: Of each structure what was predicted, what was measured, and its MACs or None, in order.
+        achieved: What the delivered structure measured.
+    """
+    found = list(probes)
+    delivered = max((place for place, (_, measured, _) in enumerate(found) if measured == achieved), default=None)
+    return tuple(
+        SearchProbe(predicted=predicted, measured=measured, macs=macs, delivered=place == delivered)
+        for place, (predicted, measured, macs) in enumerate(found)
+    )
