@@ -49,8 +49,8 @@ def inspect(
 
     Channels that must go together form a group. For each group: the nodes whose weights bring its channels
     forth, how many channels they have, how many go at a time, and the multiply-accumulates and weights that
-    the channels take part in, which is what would go if all of them went. With -v also what would free the
-    others. Where no channel can go, the exit code is 3.
+    the channels take part in, which is what would go if all of them went. With -v all nodes of each group, and
+    what would free the others. Where no channel can go, the exit code is 3.
 
     \b
         onnxprune inspect model.onnx --html model.html
@@ -81,6 +81,6 @@ def _print(inspection: Inspection, *, quiet: bool) -> None:
     if quiet:
         return
     if inspection.groups:
-        print_tables(groups_table(inspection))
+        print_tables(groups_table(inspection, members=is_verbose()))
     if inspection.fixed:
         print_tables(fixed_table(inspection, hints=is_verbose()))

@@ -93,7 +93,7 @@ def test_the_shown_layers_are_the_first_n(run: Run, model: Path) -> None:
     table = shown[shown.index("layers of") :].strip().splitlines()
     assert len(table) == 4
     assert table[-1].split()[1] == "others"
-    assert "peak memory" in shown
+    assert "peak memory" not in shown
 
 
 def test_copies_are_reported_apart(run: Run, model: Path) -> None:
@@ -316,6 +316,15 @@ def test_memory_that_cannot_be_measured_costs_only_itself(run: Run, fake: Fake, 
         assert parsed(result).models[0].memory is None
         assert words in result.stderr
         assert words in parsed(result).warnings[0]
+
+
+def test_memory_that_was_not_asked_for_has_no_columns(run: Run, fake: Fake, model: Path) -> None:
+    fake(1.0)
+    assert "peak memory" in run("bench", model).stdout
+    without = run("bench", model, "--no-memory").stdout
+    assert "MACs" in without
+    assert "peak memory" not in without
+    assert "the model's" not in without
 
 
 def test_nodes_that_fall_back_are_said_and_kept(run: Run, fake: Fake, model: Path) -> None:
