@@ -270,15 +270,16 @@ def learning_record(outcome: SearchOutcome, agent: str, channels: ChannelMap) ->
     )
 
 
-def search_probes(probes: Iterable[tuple[float, float, int | None]], achieved: float) -> tuple[SearchProbe, ...]:
+def search_probes(probes: Iterable[tuple[float, float, int | None]], delivered_macs: int) -> tuple[SearchProbe, ...]:
     """Record what a search measured.
 
     Args:
         probes: Of each structure what was predicted, what was measured, and its MACs or None, in order.
-        achieved: What the delivered structure measured.
+        delivered_macs: MACs of the delivered network, by which its structure is known again: it is measured anew, and
+            longer, before it is delivered.
     """
     found = list(probes)
-    delivered = max((place for place, (_, measured, _) in enumerate(found) if measured == achieved), default=None)
+    delivered = max((place for place, (_, _, macs) in enumerate(found) if macs == delivered_macs), default=None)
     return tuple(
         SearchProbe(predicted=predicted, measured=measured, macs=macs, delivered=place == delivered)
         for place, (predicted, measured, macs) in enumerate(found)

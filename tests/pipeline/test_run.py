@@ -76,6 +76,7 @@ def test_a_latency_target_is_met_and_not_far_undercut(model: Path, target: str, 
     assert 0.9 * float(target[:-1]) / 100 <= share <= float(target[:-1]) / 100
     assert report.target.achieved == pytest.approx(report.after.latency.p50_ms, rel=1e-3)
     assert report.search
+    assert [probe.macs for probe in report.search if probe.delivered] in ([report.after.macs], [])
 
 
 def test_groups_with_more_outputs_than_inputs_go_whole(tmp_path: Path) -> None:
