@@ -13,6 +13,7 @@ OnnxPruneError                 anything a user can cause; exit code 1 unless sai
 ├── ConfigError                onnxprune.toml cannot be read or says what it may not; exit code 2
 ├── PatternError               --keep, --only or --ratios names nothing, or contradicts itself; exit code 2
 ├── TargetError                a target that cannot be read; exit code 2
+├── ArgumentError              an argument of the library that is of no use as it is; exit code 2
 ├── TargetOutOfReachError      a target no structure meets; exit code 3
 ├── MaxDropExceededError       the result lost more than allowed; exit code 4
 ├── RegressionError            a model became slower than --max-regression allows; exit code 5
@@ -89,6 +90,12 @@ class ConfigError(OnnxPruneError):
 
 class TargetError(OnnxPruneError):
     """A target that cannot be read or makes no sense."""
+
+    exit_code = 2
+
+
+class ArgumentError(OnnxPruneError):
+    """An argument of the library has a type or a value that cannot be meant."""
 
     exit_code = 2
 

@@ -16,6 +16,7 @@ from onnxprune.cli.options import (
     sessions_option,
     verbosity_options,
 )
+from onnxprune.cli.overwriting import refuse_overwriting
 from onnxprune.cli.parameters import ShareType
 from onnxprune.cli.printing import print_lines, print_tables
 from onnxprune.cli.sections import EXIT_CODES, SectionCommand
@@ -102,6 +103,7 @@ def bench(
         onnxprune bench model.onnx --compare baseline.json --max-regression 5%
     """
     _check_baseline(options)
+    refuse_overwriting(models=models, **options)
     from onnxprune import pipeline
     from onnxprune.cli.observer import make_observer
     from onnxprune.report import bench_lines, bench_table, layer_tables, runs_table, sizes_table

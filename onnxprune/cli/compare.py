@@ -17,6 +17,7 @@ from onnxprune.cli.options import (
     sessions_option,
     verbosity_options,
 )
+from onnxprune.cli.overwriting import refuse_overwriting
 from onnxprune.cli.printing import print_lines, print_tables
 from onnxprune.cli.sections import EXIT_CODES, SectionCommand
 from onnxprune.cli.shapes import Sizes, named_shapes
@@ -79,6 +80,7 @@ def compare(
 
     Top-1 needs labels; agreement, divergence and errors do not. Latency is measured interleaved.
     """
+    refuse_overwriting(first=first, second=second, **options)
     from onnxprune import pipeline
     from onnxprune.cli.observer import make_observer
     from onnxprune.report.comparison_tables import comparison_lines, comparison_tables

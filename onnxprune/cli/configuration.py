@@ -93,7 +93,7 @@ def _type(parameter: click.Parameter, ctx: click.Context) -> Any:
 
     check = AfterValidator(partial(_check, parameter, ctx))
     if parameter.multiple or parameter.nargs == -1:
-        return Annotated[list[str], BeforeValidator(_one_or_more), check]
+        return Annotated[list[str], BeforeValidator(_listed), check]
     if isinstance(parameter, click.Option) and parameter.is_flag:
         return bool
     if isinstance(parameter.type, click.types.IntParamType):
@@ -114,8 +114,13 @@ def _check(parameter: click.Parameter, ctx: click.Context, value: Any) -> Any:
     return value
 
 
-def _one_or_more(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
+def _listed(value: Any) -> Any:
+    """Refuse a single text where several may stand."""
+    from pydantic_core import PydanticCustomError
+
+    if isinstance(value, str):
+        raise PydanticCustomError("list", "must be a list, even of one: {example}", {"example": f'["{value}"]'})
+    return value
 
 
 def _as_typed(value: Any) -> Any:

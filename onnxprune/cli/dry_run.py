@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxprune.cli.options import option
+from onnxprune.cli.overwriting import refuse_overwriting
 from onnxprune.cli.printing import print_lines
 from onnxprune.cli.running import completed
 from onnxprune.cli.shapes import named_shapes
@@ -45,6 +46,7 @@ def show_plan(
         **options: Keyword arguments of the pipeline, as the command line named them.
     """
     options = completed(model, options)
+    refuse_overwriting(model=model, summary=summary, junit=junit, **options)
     from onnxprune import pipeline
     from onnxprune.cli.observer import make_observer
 

@@ -16,6 +16,7 @@ from onnxprune.cli.options import (
     restriction_options,
     verbosity_options,
 )
+from onnxprune.cli.overwriting import refuse_overwriting
 from onnxprune.cli.printing import print_lines, print_tables
 from onnxprune.cli.sections import EXIT_CODES, SectionCommand
 from onnxprune.cli.shapes import Sizes, named_shapes
@@ -48,13 +49,14 @@ def inspect(
 
     Channels that must go together form a group. For each group: the nodes whose weights bring its channels
     forth, how many channels they have, how many go at a time, and the multiply-accumulates and weights that
-    the channels take part in, which is what would go if all of them went. With -v also what would free the
-    others. Where no channel can go, the exit code is 3.
+    the channels take part in, which is what would go if all of them went. With -v all nodes of each group, and
+    what would free the others. Where no channel can go, the exit code is 3.
 
     \b
         onnxprune inspect model.onnx --html model.html
         onnxprune inspect model.onnx --keep 'layer1*' --keep fc
     """
+    refuse_overwriting(model=model, svg=svg, html=html)
     from onnxprune.channels import nothing_left
     from onnxprune.pipeline.arguments import restriction
     from onnxprune.report import inspect_model, picture_page, write_picture
@@ -79,6 +81,6 @@ def _print(inspection: Inspection, *, quiet: bool) -> None:
     if quiet:
         return
     if inspection.groups:
-        print_tables(groups_table(inspection))
+        print_tables(groups_table(inspection, members=is_verbose()))
     if inspection.fixed:
         print_tables(fixed_table(inspection, hints=is_verbose()))

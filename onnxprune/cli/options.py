@@ -83,7 +83,7 @@ target_options = together(
         "Target (give one)",
         "--target-size",
         type=TargetType("size"),
-        help="Size of the weights: 500kB, 3MB, or a share: 60%, 0.5x.",
+        help="Size of the file: 500kB, 3MB, or a share: 60%, 0.5x.",
     ),
 )
 

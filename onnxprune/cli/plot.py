@@ -7,6 +7,7 @@ from typing import Literal
 
 import click
 
+from onnxprune.cli.overwriting import refuse_overwriting
 from onnxprune.cli.printing import print_lines
 from onnxprune.cli.sections import EXIT_CODES, SectionCommand, SectionOption
 
@@ -38,7 +39,9 @@ def plot(directory: Path, output_dir: Path | None, image_format: Literal["svg", 
     Pictures are the learning curve, the channels that each group keeps over time, the front of latency (or whatever is
     limited) and accuracy, and the training.
     """
+    output_dir = output_dir or directory / "plots"
+    refuse_overwriting(directory=directory, output_dir=output_dir)
     from onnxprune.report.plots import plot_run
 
-    files = plot_run(directory, output_dir or directory / "plots", image_format)
+    files = plot_run(directory, output_dir, image_format)
     print_lines([f"wrote {file}" for file in files])

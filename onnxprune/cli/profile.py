@@ -14,6 +14,7 @@ from onnxprune.cli.options import (
     option,
     verbosity_options,
 )
+from onnxprune.cli.overwriting import refuse_overwriting
 from onnxprune.cli.parameters import DurationType
 from onnxprune.cli.printing import print_lines, print_tables
 from onnxprune.cli.sections import EXIT_CODES, SectionCommand
@@ -57,6 +58,7 @@ def profile(
         onnxprune profile model.onnx --device pi --plot stairs.svg
         onnxprune compress model.onnx --device pi --target-latency 60%
     """
+    refuse_overwriting(model=model, **options)
     from onnxprune import pipeline
     from onnxprune.cli.observer import make_observer
     from onnxprune.report.profile import profile_lines, profile_table

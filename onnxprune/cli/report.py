@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from onnxprune.cli.options import verbosity_options
+from onnxprune.cli.overwriting import refuse_overwriting
 from onnxprune.cli.printing import print_lines
 from onnxprune.cli.sections import EXIT_CODES, SectionCommand, SectionOption
 
@@ -40,15 +41,14 @@ def report(source: Path, output: Path | None, as_markdown: bool, quiet: bool) ->
     from onnxprune.report import page, read_report
 
     file = page.find_report(source)
+    if output is None and not as_markdown:
+        output = file.with_suffix(".html")
+    refuse_overwriting(source=(source, file), output=output)
     record = read_report(file)
-    if as_markdown:
-        text = page.markdown_summary(record)
-        if output is None:
-            click.echo(text, nl=False)
-            return
-    else:
-        text = page.html_page(record)
-    output = output or file.with_suffix(".html")
+    text = page.markdown_summary(record) if as_markdown else page.html_page(record)
+    if output is None:
+        click.echo(text, nl=False)
+        return
     page.write_text(text, output)
     if not quiet:
         print_lines([f"wrote {output}"])

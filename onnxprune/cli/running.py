@@ -11,6 +11,7 @@ import click
 
 from onnxprune.cli.ci import CiFiles
 from onnxprune.cli.options import ARGUMENTS, RESUME, is_verbose
+from onnxprune.cli.overwriting import refuse_overwriting
 from onnxprune.cli.printing import print_lines, print_report
 from onnxprune.cli.shapes import named_shapes
 from onnxprune.errors import MaxDropExceededError
@@ -47,12 +48,15 @@ def run(
         **options: Keyword arguments of the pipeline, as the command line named them.
     """
     options = completed(model, options)
+    refuse_overwriting(model=model, summary=summary, junit=junit, **options)
     with CiFiles(operation, model, partial(_cases, options), summary=summary, junit=junit) as files:
         try:
             result = _run(operation, model, quiet=quiet, options=options)
         except MaxDropExceededError:
             if files.wanted:
                 _tell(files, _record(options), [])
+            if as_json:
+                click.echo(_record(options).to_json(), nl=False)
             raise
         if files.wanted:
             _tell(files, result.report, _passed(result.report, options))

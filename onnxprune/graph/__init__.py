@@ -8,7 +8,7 @@ inputs, outputs, opset, IR version, metadata and dynamic axes are those of the f
 from onnxprune.graph.cost import GraphCost, NodeCost, graph_cost
 from onnxprune.graph.formats import HALVES, element_types, in_float32
 from onnxprune.graph.inputs import InputSpec, input_specs, output_names, random_inputs, resolve_input_shapes
-from onnxprune.graph.load import load, read_unchanged, release_weights
+from onnxprune.graph.load import external_files, load, read_unchanged, release_weights
 from onnxprune.graph.macs import mac_terms
 from onnxprune.graph.quantised import (
     CONTRACTIONS,
@@ -21,7 +21,16 @@ from onnxprune.graph.quantised import (
     store_real_values,
 )
 from onnxprune.graph.rounding import without_rounding
-from onnxprune.graph.save import check_writable, inlined, overhead_bytes, save, save_beside, to_bytes, write_atomically
+from onnxprune.graph.save import (
+    check_writable,
+    inlined,
+    is_device,
+    overhead_bytes,
+    save,
+    save_beside,
+    to_bytes,
+    write_atomically,
+)
 from onnxprune.graph.shape_values import add_initializer
 from onnxprune.graph.shapes import concrete_shapes, infer_shapes
 from onnxprune.graph.twin import Twin, twin_of
@@ -37,11 +46,13 @@ __all__ = [
     "check_writable",
     "concrete_shapes",
     "element_types",
+    "external_files",
     "graph_cost",
     "in_float32",
     "infer_shapes",
     "inlined",
     "input_specs",
+    "is_device",
     "is_quantised",
     "load",
     "mac_terms",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
-from onnxprune.errors import InputShapeError, ModelFileError, UnsupportedModelError, WeightError
+from onnxprune.errors import ArgumentError, InputShapeError, ModelFileError, UnsupportedModelError, WeightError
 from onnxprune.graph.normalise import normalise
 from onnxprune.graph.quantised import CONTRACTIONS
 from onnxprune.graph.wire import read_light
@@ -34,12 +35,15 @@ def load(path: str | Path, *, input_shapes: Mapping[str, Sequence[int]] | None =
         The normalised model.
 
     Raises:
+        ArgumentError: `path` is no path, or `input_shapes` is no mapping.
         ModelFileError: The file is missing, a directory, unreadable, no ONNX model, or its external data is
             missing, too short or outside the model's folder.
         UnsupportedModelError: The opset or IR version is not supported.
         InputShapeError: `input_shapes` names no input, or does not fit its declared shape.
         WeightError: A weight is NaN or infinite.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise ArgumentError(f"the model must be the path of an .onnx file, not {path!r}")
     path = Path(path)
     model = _read(path)
     _check_versions(model, path)
@@ -57,6 +61,19 @@ def read_unchanged(path: str | Path) -> ir.Model:
         ModelFileError: It cannot be read.
     """
     return _read(Path(path))
+
+
+def external_files(path: str | Path) -> tuple[Path, ...]:
+    """Return the files beside a model that hold weights of it.
+
+    Raises:
+        ModelFileError: The model cannot be read.
+    """
+    path = Path(path)
+    tensors = (value.const_value for value in _read(path).graph.initializers.values())
+    # Large weights of the file itself are mapped from it, as if it were beside itself.
+    files = {Path(tensor.path) for tensor in tensors if isinstance(tensor, ir.ExternalTensor)} - {path.resolve()}
+    return tuple(sorted(files))
 
 
 def _read(path: Path) -> ir.Model:
@@ -176,6 +193,8 @@ def _weight_message(name: str | None, path: Path, array: np.ndarray) -> str:
 
 
 def _heed_input_shapes(model: ir.Model, input_shapes: Mapping[str, Sequence[int]]) -> None:
+    if not isinstance(input_shapes, Mapping):
+        raise ArgumentError(f"input sizes must be given by the inputs' names, not as {input_shapes!r}")
     inputs = {value.name: value for value in model.graph.inputs if not value.is_initializer()}
     for name, sizes in input_shapes.items():
         if name not in inputs:

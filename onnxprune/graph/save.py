@@ -108,14 +108,21 @@ def check_writable(path: Path) -> None:
     """
     if path.is_dir():
         raise OutputError(f"'{path}' is a directory; give a file name to write to")
+    if is_device(path):
+        return
     if not path.parent.is_dir():
         raise OutputError(f"cannot write '{path}': the folder '{path.parent}' does not exist")
     if not os.access(path.parent, os.W_OK):
         raise OutputError(f"cannot write '{path}': no permission to write in '{path.parent}'")
 
 
+def is_device(path: Path) -> bool:
+    """Whether a path is a pipe, a terminal or the like (/dev/null), which takes anything and is never replaced."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
 def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary file beside `path`, then rename it to `path`.
+    """Let `write` fill a temporary file beside `path`, then rename it to `path`; devices are written to directly.
 
     Args:
         path: Where the file is to appear.
@@ -126,14 +133,17 @@ def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
     """
     path = Path(path)
     check_writable(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    atomic = not is_device(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp") if atomic else path
     try:
         write(temporary)
-        temporary.replace(path)
+        if atomic:
+            temporary.replace(path)
     except OSError as error:
         raise OutputError(f"cannot write '{path}': {_reason(error)}; nothing was written") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if atomic:
+            temporary.unlink(missing_ok=True)
 
 
 def _reason(error: OSError) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from onnxprune.errors import TargetError
+from onnxprune.errors import ArgumentError, TargetError
 from onnxprune.latency import choose
 from onnxprune.pipeline.arguments import (
     Ratios,
@@ -15,6 +15,7 @@ from onnxprune.pipeline.arguments import (
     block_size,
     check_ratios,
     one_target,
+    patterns,
     quantisation,
     restriction,
     stage_number,
@@ -48,7 +49,7 @@ def compress(
     importance: str | None = None,
     allocation: str | None = None,
     search_budget: str | int | None = None,
-    rl_pruner: Sequence[str] = (),
+    rl_pruner: str | Sequence[str] = (),
     branches: bool = True,
     keep: str | Sequence[str] = (),
     only: str | Sequence[str] = (),
@@ -148,16 +149,19 @@ def compress(
     if teacher not in TEACHERS:
         raise TargetError(f"unknown teacher '{teacher}'; known are {', '.join(TEACHERS)}")
     defaults = DistillConfig()
-    training = DistillConfig(
-        epochs=epochs,
-        batch_size=batch_size or defaults.batch_size,
-        learning_rate=learning_rate,
-        optimizer=optimizer,
-        feature_weight=features,
-        augment=augmentations(augment),
-        time_budget_s=time_budget,
-        seed=seed,
-    )
+    try:
+        training = DistillConfig(
+            epochs=epochs,
+            batch_size=batch_size or defaults.batch_size,
+            learning_rate=learning_rate,
+            optimizer=optimizer,
+            feature_weight=features,
+            augment=augmentations(augment),
+            time_budget_s=time_budget,
+            seed=seed,
+        )
+    except ValueError as error:
+        raise ArgumentError(f"training cannot be done so: {error}") from error
     target = one_target(target_latency, target_macs, target_params, target_size, ratios=ratios)
     check_ratios(target, allocation=allocation, round_to=round_to, stages=None if stages == "auto" else stages)
     number_format, ranges = quantisation(quantize, calibration, target)
@@ -174,7 +178,7 @@ def compress(
         importance=importance,
         allocation=allocation_name(allocation),
         search=None if search_budget is None else read_search_budget(search_budget),
-        rl_pruner=rl_pruner_config(tuple(rl_pruner)),
+        rl_pruner=rl_pruner_config(patterns(rl_pruner)),
         branches=branches,
         restriction=restriction(keep, only, units),
         limits=Limits(max_ratio, min_channels),
@@ -217,7 +221,7 @@ def prune(
     importance: str | None = None,
     allocation: str | None = None,
     search_budget: str | int | None = None,
-    rl_pruner: Sequence[str] = (),
+    rl_pruner: str | Sequence[str] = (),
     branches: bool = True,
     keep: str | Sequence[str] = (),
     only: str | Sequence[str] = (),
@@ -306,7 +310,7 @@ def prune(
         importance=importance,
         allocation=allocation_name(allocation),
         search=None if search_budget is None else read_search_budget(search_budget),
-        rl_pruner=rl_pruner_config(tuple(rl_pruner)),
+        rl_pruner=rl_pruner_config(patterns(rl_pruner)),
         branches=branches,
         restriction=restriction(keep, only, units),
         limits=Limits(max_ratio, min_channels),

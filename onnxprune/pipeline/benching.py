@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from onnxprune.errors import DeviceError, TargetError
-from onnxprune.graph import check_writable, graph_cost, load, random_inputs, read_unchanged, resolve_input_shapes
+from onnxprune.errors import ArgumentError, DeviceError, TargetError
+from onnxprune.graph import check_writable, graph_cost, random_inputs, read_unchanged, resolve_input_shapes
 from onnxprune.latency import (
     BUSY_SPREAD,
     Feeds,
@@ -24,9 +25,11 @@ from onnxprune.latency import (
     p50_ratio,
 )
 from onnxprune.latency.providers import PROVIDERS
+from onnxprune.pipeline.argument_types import typed
 from onnxprune.pipeline.baselines import QUIETER, check_device, regressions, unclear
 from onnxprune.pipeline.collecting import Collecting
-from onnxprune.pipeline.prepare import InputShapes
+from onnxprune.pipeline.files import check_files
+from onnxprune.pipeline.prepare import InputShapes, load_models
 from onnxprune.progress import Observer, SilentObserver
 from onnxprune.report import (
     BenchedModel,
@@ -45,8 +48,9 @@ _DIGITS_MS = 4
 _DIGITS_RATIO = 4
 
 
+@typed
 def bench(
-    models: Sequence[str | Path],
+    models: Sequence[str | Path] | str | Path,
     *,
     input_shapes: InputShapes | None = None,
     device: str = "local",
@@ -67,7 +71,7 @@ def bench(
     """Measure models side by side, interleaved.
 
     Args:
-        models: The `.onnx` files.
+        models: The `.onnx` files; a single one may be given as it is.
         input_shapes: Sizes of dynamic inputs by name.
         device: Where latency is measured: `local`, `ssh://user@host?python=PATH`, either with `provider=` and
             `threads=`, or a name from `onnxprune.toml`; see docs/devices.md.
@@ -91,15 +95,21 @@ def bench(
         BaselineError: The baseline is of another device, or has no latency of a model.
         OnnxPruneError: A model or the baseline cannot be read, or a model cannot be run.
     """
-    if max_regression < 0:
+    models = [models] if isinstance(models, str | Path) else list(models)
+    if not models:
+        raise ArgumentError("there is no model to measure: give the path of an .onnx file, or several")
+    if not max_regression >= 0:
         raise TargetError(f"max_regression must be a share of at least 0, not {max_regression}")
+    check_files({"models": models, "compare": compare, "report": report})
     if report is not None:
         check_writable(Path(report))
     observer = Collecting(observer or SilentObserver())
+    for twice in (model for model, times in Counter(map(str, models)).items() if times > 1):
+        observer.warn(f"model '{twice}' is given more than once, and measured once")
     spec, options = choose(device, provider, threads, batch)
     options = replace(options, sessions=sessions, io_binding=io_binding)
     baseline = None if compare is None else read_baseline(compare)
-    networks = {str(path): _read(Path(path), input_shapes, batch, seed) for path in models}
+    networks = _read([Path(path) for path in models], input_shapes, batch, seed)
     pairs = None if baseline is None else baseline.pairs(list(networks))
     for _, latency in pairs or ():
         check_sessions(len(latency.samples_ms), sessions)
@@ -154,10 +164,13 @@ class _Network:
         return next((shape[0] for shape in self.shapes.values() if len(shape) > 1), 1)
 
 
-def _read(path: Path, input_shapes: InputShapes | None, batch: int, seed: int) -> _Network:
-    model = load(path)
-    shapes = resolve_input_shapes(model, input_shapes, batch)
-    return _Network(path, model, shapes, random_inputs(model, shapes, seed))
+def _read(paths: Sequence[Path], input_shapes: InputShapes | None, batch: int, seed: int) -> dict[str, _Network]:
+    """Load the models, each by the name that it is measured under."""
+    networks = {}
+    for path, model in zip(paths, load_models(paths, input_shapes), strict=True):
+        shapes = resolve_input_shapes(model, input_shapes, batch)
+        networks[str(path)] = _Network(path, model, shapes, random_inputs(model, shapes, seed))
+    return networks
 
 
 def _measure(

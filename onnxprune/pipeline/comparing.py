@@ -8,10 +8,12 @@ from pathlib import Path
 import onnx_ir as ir
 
 from onnxprune.errors import MismatchError, TargetError
-from onnxprune.graph import InputSpec, input_specs, load, resolve_input_shapes
+from onnxprune.graph import InputSpec, input_specs, resolve_input_shapes
 from onnxprune.latency import p50_ratio, predictor
+from onnxprune.pipeline.argument_types import typed
 from onnxprune.pipeline.benching import bench
-from onnxprune.pipeline.prepare import InputShapes
+from onnxprune.pipeline.collecting import Collecting
+from onnxprune.pipeline.prepare import InputShapes, load_models
 from onnxprune.progress import Observer, SilentObserver
 from onnxprune.report import BenchResult, Comparison, OutputDifference, WorstSample
 from onnxprune.training import (
@@ -30,6 +32,7 @@ from onnxprune.training import (
 _SYNTHETIC_SAMPLES = 256
 
 
+@typed
 def compare(
     first: str | Path,
     second: str | Path,
@@ -71,10 +74,12 @@ def compare(
     """
     if samples is not None and samples < 1:
         raise TargetError(f"samples must be 1 or more, not {samples}")
-    observer = observer or SilentObserver()
+    observer = Collecting(observer or SilentObserver())
+    if preprocess is not None and data is None:
+        observer.warn("--preprocess has no effect: it is for --data, and there is none here")
     observer.stage("reading the models")
     paths = (Path(first), Path(second))
-    models = (load(paths[0]), load(paths[1]))
+    models = load_models(paths, input_shapes)
     _check_same(models, paths)
     batch = _fixed_batch(models) or batch
     shapes = _shapes(models, input_shapes, batch)
@@ -84,7 +89,7 @@ def compare(
     observer.stage("comparing outputs", len(dataset))
     divergence = diverge(_predict(paths[0], models[0]), _predict(paths[1], models[1]), dataset, observer.advance)
     costs = bench(
-        paths,
+        list(dict.fromkeys(paths)),
         input_shapes=shapes,
         device=device,
         provider=provider,
@@ -96,7 +101,8 @@ def compare(
         observer=observer,
     )
     names = [str(value.name) for value in models[0].graph.outputs]
-    return _comparison(costs, dataset, divergence, names, worst)
+    found = _comparison(costs, dataset, divergence, names, worst)
+    return found.model_copy(update={"warnings": tuple(observer.warnings)})
 
 
 def _check_same(models: Sequence[ir.Model], paths: Sequence[Path]) -> None:
@@ -219,7 +225,6 @@ def _comparison(
             for name, error, largest in zip(names, divergence.errors, divergence.max_abs, strict=True)
         ),
         worst=tuple(_worst(position, data, divergence) for position in divergence.worst(worst)),
-        warnings=data.notes,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any, ParamSpec
 
 from onnxprune.latency import DeviceSpec, opened
+from onnxprune.pipeline.argument_types import check_types
+from onnxprune.pipeline.files import check_files
 from onnxprune.pipeline.preview import make_preview
 from onnxprune.pipeline.run import run
 from onnxprune.pipeline.settings import CompressResult, Settings
@@ -42,7 +45,7 @@ def runs(read: Callable[P, Job]) -> Callable[P, CompressResult]:
 
     @wraps(read)
     def operation(*args: P.args, **kwargs: P.kwargs) -> CompressResult:
-        job = read(*args, **kwargs)
+        job = _job(read, *args, **kwargs)
         with _device(job) as settings:
             return run(job.model, settings)
 
@@ -62,9 +65,20 @@ def preview(operation: Operation, model: str | Path, **options: Any) -> Preview:
     Raises:
         OnnxPruneError: The model, the data, the device or an output cannot be used, or the target is out of reach.
     """
-    job = _READERS[operation](model, **options)
+    job = _job(_READERS[operation], model, **options)
     with _device(job) as settings:
         return make_preview(job.model, settings)
+
+
+def _job(read: Callable[P, Job], *args: P.args, **kwargs: P.kwargs) -> Job:
+    """Read arguments, and refuse what cannot be meant or would overwrite something."""
+    signature = inspect.signature(read)
+    given = signature.bind(*args, **kwargs)
+    check_types(signature, given.arguments)
+    job = read(*args, **kwargs)
+    given.apply_defaults()
+    check_files(given.arguments)
+    return job
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from onnxprune.channels import ChannelMap, Restriction, nothing_left, permitted
-from onnxprune.errors import NothingToPruneError
+from onnxprune.errors import InputShapeError, NothingToPruneError
 from onnxprune.graph import (
     InputSpec,
     concrete_shapes,
@@ -17,6 +17,7 @@ from onnxprune.graph import (
     in_float32,
     input_specs,
     load,
+    read_unchanged,
     resolve_input_shapes,
 )
 from onnxprune.latency.providers import PROVIDERS, provider_name
@@ -82,6 +83,34 @@ def read_network(
     if channels.unit_count == 0:
         raise NothingToPruneError(nothing_left(path, channels.fixed))
     return Network(path, model, channels, input_specs(in_float32(model)), sizes, concrete_shapes(model, sizes))
+
+
+def load_models(paths: Sequence[Path], input_shapes: InputShapes | None) -> list[ir.Model]:
+    """Load models that are used beside each other, of whose inputs some may have different names.
+
+    Args:
+        paths: The .onnx files.
+        input_shapes: Sizes of inputs; each model heeds those of the inputs it has.
+
+    Raises:
+        InputShapeError: Sizes do not fit a model, or no model has the input.
+        ModelError: A file cannot be used.
+    """
+    given = input_shapes or {}
+    names = [value.name for path in paths for value in read_unchanged(path).graph.inputs] if given else []
+    for name in given:
+        if name not in names:
+            shown = ", ".join(dict.fromkeys(map(str, names)))
+            raise InputShapeError(f"no model has an input '{name}'; inputs are {shown}")
+    return [_loaded(path, given) for path in paths]
+
+
+def _loaded(path: Path, given: InputShapes) -> ir.Model:
+    names = {value.name for value in read_unchanged(path).graph.inputs} if given else set()
+    try:
+        return load(path, input_shapes={name: sizes for name, sizes in given.items() if name in names})
+    except InputShapeError as error:
+        raise InputShapeError(f"'{path}': {error}") from error
 
 
 def runnable(model: ir.Model, provider: str = "cpu") -> ir.Model:

@@ -31,6 +31,7 @@ from onnxprune.search import (
     exact,
     keep_mask,
     limit_of,
+    met_already,
     original_cost,
     out_of_reach,
     paper_problem,
@@ -67,6 +68,8 @@ def make_preview(model: str | Path, told: Settings) -> Preview:
         smallest = _smallest(prepared, settings, problem, LatencyEvaluator(prepared.network, bench, start.original_ms))
         error = out_of_reach(choice.target, allowed, smallest, begun, beginning_of(choice, bench, start.original_ms))
         _check_reach(prepared, settings, observer, smallest / allowed, error)
+        if begun <= allowed:
+            observer.warn(f"{met_already(choice.target, begun)}: nothing needs to be removed")
     wanted = settings.stages if choice.counts is None else 1
     stages = stage_count(wanted, allowed / begun, settings.training)
     counts = _structure(problem, prepared, allowed / begun)

@@ -12,6 +12,8 @@ from onnxprune.graph import check_writable
 from onnxprune.latency import LayerCosts, LayerSpec, choose, opened
 from onnxprune.latency.profiling import LayerProfile, LayerProfiler
 from onnxprune.latency.surface import Line
+from onnxprune.pipeline.argument_types import typed
+from onnxprune.pipeline.files import check_files
 from onnxprune.pipeline.measuring import Bench, LatencyEvaluator, measure_original
 from onnxprune.pipeline.prepare import InputShapes, Network, read_network
 from onnxprune.progress import Observer, SilentObserver
@@ -27,6 +29,7 @@ _STRUCTURES, _SEED = 16, 0
 _DIGITS_MS = 5
 
 
+@typed
 def profile(
     model: str | Path,
     *,
@@ -61,6 +64,7 @@ def profile(
     observer = observer or SilentObserver()
     if budget is not None and budget <= 0:
         raise DeviceError(f"the budget must be a time above 0 seconds, not {budget!r}")
+    check_files({"model": model, "plot": plot})
     if plot is not None:
         image_format(Path(plot))
         check_writable(Path(plot))

@@ -11,7 +11,7 @@ from onnxprune.channels import Restriction, permitted
 from onnxprune.errors import PatternError, TargetOutOfReachError
 from onnxprune.pipeline.prepare import Network
 from onnxprune.pipeline.settings import Settings
-from onnxprune.search import UNITS, Limits, Subject, Target, exact, original_cost, paper_problem
+from onnxprune.search import UNITS, Limits, Subject, Target, exact, original_cost, paper_problem, share_off
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,10 @@ def explained(error: TargetOutOfReachError, network: Network, settings: Settings
     best = _smallest(network, _Wishes(Restriction(), Limits()), target, block)[0]
     if best >= smallest:
         return error
-    parts = [f"with {' '.join(options)} {_reached(target, smallest, original)}"]
-    parts += [f"without {option} {_reached(target, alone[option], original)}" for option in at_fault]
+    parts = [f"with {' '.join(options)}, {_reached(target, smallest, original)}"]
+    parts += [f"without {option}, {_reached(target, alone[option], original)}" for option in at_fault]
     if len(at_fault) != 1:
-        parts.append(f"without any of that {_reached(target, best, original)}")
+        parts.append(f"without any of that, {_reached(target, best, original)}")
     return TargetOutOfReachError(f"{error}. What you asked for holds it back: {'; '.join(parts)}")
 
 
@@ -87,5 +87,5 @@ def _smallest(network: Network, wishes: _Wishes, target: Target, block: int) -> 
 
 def _reached(target: Target, cost: float, original: float) -> str:
     if target.kind == "ratio":
-        return f"{1 - cost:.0%} of the channels can go"
+        return f"{share_off(cost)} of the channels can go"
     return f"{cost / original:.0%} of the {UNITS[target.kind]} are left"

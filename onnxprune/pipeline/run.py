@@ -10,10 +10,11 @@ from pathlib import Path
 import onnx_ir as ir
 
 from onnxprune.channels import verify_reading
-from onnxprune.errors import DataError, MaxDropExceededError, OutputError, QuantisedModelError, TargetOutOfReachError
+from onnxprune.errors import DataError, MaxDropExceededError, QuantisedModelError, TargetOutOfReachError
 from onnxprune.graph import check_writable, is_quantised, load, save
 from onnxprune.pipeline.collecting import Collecting
 from onnxprune.pipeline.directory import RunDirectory, make_record, open_directory
+from onnxprune.pipeline.files import check_files, default_output, rejected_output
 from onnxprune.pipeline.judging import search_length
 from onnxprune.pipeline.layer_figures import layer_records
 from onnxprune.pipeline.measuring import Bench, noise_note
@@ -27,6 +28,7 @@ from onnxprune.pipeline.replay import RecordedDevice
 from onnxprune.pipeline.settings import CompressResult, Settings, arguments_of, told
 from onnxprune.pipeline.staging import Staging
 from onnxprune.pipeline.summary import make_report
+from onnxprune.pipeline.unheeded import check_parts, unheeded
 from onnxprune.pipeline.versions import Versions
 from onnxprune.progress import Observer
 from onnxprune.report import LayerRecord, environment, write_report
@@ -37,6 +39,7 @@ from onnxprune.search import (
     GroupRatios,
     SearchConfig,
     kept_share,
+    met_already,
     ratio_target,
 )
 from onnxprune.training import DataSplits, Metrics
@@ -68,6 +71,8 @@ def _run(model: str | Path, settings: Settings, directory: RunDirectory) -> Comp
     except TargetOutOfReachError as error:
         raise explained(error, network, settings) from error
     structure, trained = results[-1].structure, results[-1].trained
+    if staging.choice.counts is None and len(results) == 1 and structure.plan.keep.all():
+        observer.warn(f"{met_already(choice.target, structure.plan.original)}: nothing was removed")
     with tempfile.TemporaryDirectory(prefix="onnxprune-") as folder:
         file = Path(folder) / "model.onnx"
         steps = Versions(network, Path(folder), directory)
@@ -92,7 +97,7 @@ def _run(model: str | Path, settings: Settings, directory: RunDirectory) -> Comp
         quantised = steps.record(stats, judged, observer)
         rejection = _rejection(metrics, settings.max_drop)
         if rejection is not None:
-            output = output.with_name(f"{output.stem}.rejected.onnx")
+            output = rejected_output(output)
         observer.stage("writing")
         save(result, output)
     warnings = tuple(observer.warnings)
@@ -143,16 +148,21 @@ def prepare(model: str | Path, settings: Settings, observer: Observer) -> Prepar
     Raises:
         OnnxPruneError: The model, the data or a path to be written cannot be used.
     """
+    check_parts(settings)
     observer.stage("reading the model")
     network = read_network(model, settings.input_shapes, settings.measure.batch, settings.restriction)
     _check_format(network, settings, observer)
-    output = settings.output or network.path.with_name(f"{network.path.stem}.pruned.onnx")
-    _check_output(output, network.path)
-    if settings.report is not None:
-        _check_output(settings.report, network.path)
+    output = settings.output or default_output(network.path)
+    check_files({"model": network.path, "output": output, "report": settings.report, "run_dir": settings.run_dir})
+    for path in (output, settings.report):
+        if path is not None:
+            check_writable(path)
     data = opened_data(network, settings, observer)
     check_calibration(data, settings.quantize)
-    return Prepared(network, output, data, _choice(network, settings, data))
+    choice = _choice(network, settings, data)
+    for note in unheeded(settings, choice):
+        observer.warn(note)
+    return Prepared(network, output, data, choice)
 
 
 def _layers(network: Network, result: ir.Model, settings: Settings, bench: Bench) -> tuple[LayerRecord, ...]:
@@ -175,12 +185,6 @@ def _check_format(network: Network, settings: Settings, observer: Observer) -> N
         check_quantisable(network)
     if runnable(network.model, settings.measure.provider) is not network.model:
         observer.warn("onnxruntime runs no bfloat16 on the CPU: latency and accuracy are those of float32 copies")
-
-
-def _check_output(output: Path, model: Path) -> None:
-    if output.resolve() == model.resolve():
-        raise OutputError(f"'{output}' is the model itself, which is never changed; give another --output")
-    check_writable(output)
 
 
 def _choice(network: Network, settings: Settings, data: DataSplits | None) -> Choice:

@@ -119,7 +119,7 @@ class Staging:
         problem = limits.on(problem)
         if choice.round_to is not None or choice.counts is not None:
             return problem
-        return limits.on(in_reach(problem, choice.target, limit))
+        return in_reach(problem, choice.target, limit, limits.least(problem.channels))
 
     def _opened(self, problem: Problem) -> Problem:
         """Let branches go whole, where that can be judged and was not ruled out."""

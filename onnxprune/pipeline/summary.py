@@ -93,7 +93,7 @@ def make_report(outcome: Outcome, settings: Settings, started: dt.datetime, step
         if trained is None
         else ExportCheck(relative_error=trained.export_error, max_abs=trained.export_max_abs),
         training=None if trained is None else training_record(trained.history),
-        search=search_probes((p.predicted, p.measured, p.macs) for p in plan.probes),
+        search=search_probes(((p.predicted, p.measured, p.macs) for p in plan.probes), costs[1].macs),
         learning=_learning(outcome.structure, network),
         stages=tuple(_stage(result, network) for result in outcome.stages) if len(outcome.stages) > 1 else (),
         quantisation=outcome.quantised,

@@ -270,6 +270,17 @@ def learning_record(outcome: SearchOutcome, agent: str, channels: ChannelMap) ->
     )
 
 
-def search_probes(probes: Iterable[tuple[float, float, int | None]]) -> tuple[SearchProbe, ...]:
-    """Record what a search measured: (predicted, measured, MACs or None) of each structure, in order."""
-    return tuple(SearchProbe(predicted=p, measured=m, macs=macs) for p, m, macs in probes)
+def search_probes(probes: Iterable[tuple[float, float, int | None]], delivered_macs: int) -> tuple[SearchProbe, ...]:
+    """Record what a search measured.
+
+    Args:
+        probes: Of each structure what was predicted, what was measured, and its MACs or None, in order.
+        delivered_macs: MACs of the delivered network, by which its structure is known again: it is measured anew, and
+            longer, before it is delivered.
+    """
+    found = list(probes)
+    delivered = max((place for place, (_, _, macs) in enumerate(found) if macs == delivered_macs), default=None)
+    return tuple(
+        SearchProbe(predicted=predicted, measured=measured, macs=macs, delivered=place == delivered)
+        for place, (predicted, measured, macs) in enumerate(found)
+    )

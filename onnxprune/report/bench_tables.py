@@ -45,15 +45,15 @@ def runs_table(result: BenchResult) -> Table:
 
 
 def sizes_table(result: BenchResult) -> Table:
-    """Show what each model takes beside time: memory, multiply-accumulates, size."""
-    table = figures_table("model", "peak memory", "the model's", "MACs", "parameters", "size")
+    """Show what each model takes beside time: memory where it was measured, multiply-accumulates, size."""
+    measured = any(model.memory is not None for model in result.models)
+    columns = ["peak memory", "the model's"] if measured else []
+    table = figures_table("model", *columns, "MACs", "parameters", "size")
     labels = _labels(result)
     for model in result.models:
-        memory = model.memory
         table.add_row(
             labels[model.path],
-            "" if memory is None else data_size(memory.peak_bytes),
-            "" if memory is None else data_size(max(memory.peak_bytes - memory.base_bytes, 0)),
+            *(_remembered(model) if measured else ()),
             count(model.macs),
             count(model.parameters),
             data_size(model.file_bytes),
@@ -95,6 +95,13 @@ def _ratio(model: BenchedModel) -> str:
         return "1.000"
     low, high = model.ratio_ci95
     return f"{model.ratio:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _remembered(model: BenchedModel) -> tuple[str, str]:
+    memory = model.memory
+    if memory is None:
+        return "", ""
+    return data_size(memory.peak_bytes), data_size(max(memory.peak_bytes - memory.base_bytes, 0))
 
 
 def _copied(model: BenchedModel) -> tuple[str, str]:

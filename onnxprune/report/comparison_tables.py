@@ -7,7 +7,7 @@ from rich.text import Text
 
 from onnxprune.report.comparison import Comparison
 from onnxprune.report.tables import elided, figures_table
-from onnxprune.report.units import change, count, data_size, milliseconds, points
+from onnxprune.report.units import change, count, counted, data_size, milliseconds, points
 
 
 def comparison_tables(comparison: Comparison) -> list[Table]:
@@ -18,7 +18,8 @@ def comparison_tables(comparison: Comparison) -> list[Table]:
 
 def comparison_lines(comparison: Comparison) -> list[str]:
     """Say in a line each how far the models agree, and how sure the ratio of their latencies is."""
-    on = f"{comparison.samples} {'random inputs' if comparison.synthetic else f'samples of {comparison.data}'}"
+    on = counted(comparison.samples, "random input" if comparison.synthetic else "sample")
+    on += "" if comparison.synthetic else f" of {comparison.data}"
     low, high = comparison.latency_ratio_ci95
     lines = [f"compared on {on}"]
     if comparison.agreement is not None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from onnxprune.channels import ChannelMap, FixedChannels, Restriction, permitted, with_embedding_hints
+from onnxprune.errors import ArgumentError
 from onnxprune.graph import GraphCost, InputSpec, graph_cost, input_specs, load
 from onnxprune.report.assembly import file_bytes
 from onnxprune.report.coverage import Touched, touched_macs
@@ -104,9 +105,12 @@ def inspect_model(
         restriction: What the user wants touched.
 
     Raises:
+        ArgumentError: An argument has a type that cannot be meant.
         PatternError: A pattern names nothing, or contradicts another.
         ModelError: The file cannot be used, or the size of an input is unknown.
     """
+    if not isinstance(restriction, Restriction):
+        raise ArgumentError(f"the restriction must be a channels.Restriction, not {restriction!r}")
     model = load(path, input_shapes=input_shapes)
     channels = with_embedding_hints(model, permitted(model, restriction))
     cost = graph_cost(model, input_shapes)

@@ -10,7 +10,7 @@ from onnxprune.graph import write_atomically
 from onnxprune.report.drawing import DrawnNode
 from onnxprune.report.inspection import GroupInspection, Inspection
 from onnxprune.report.layout import Layout, lay_out
-from onnxprune.report.units import count, percent
+from onnxprune.report.units import count, counted, percent
 
 _WIDTH, _HEIGHT, _COLUMN, _ROW, _MARGIN = 132, 34, 148, 62, 24
 _FIXED, _WITHOUT = "#c4c4c4", "#eeeeee"
@@ -69,7 +69,7 @@ def picture_page(inspection: Inspection) -> str:
     title = html.escape(f"{Path(inspection.path).name}: what can be pruned")
     summary = (
         f"{count(inspection.cost.macs)} MACs, {count(inspection.cost.parameters)} parameters, "
-        f"{len(inspection.groups)} groups of removable channels, which take part in "
+        f"{counted(len(inspection.groups), 'group')} of removable channels, which take part in "
         f"{percent(inspection.coverage)} of the MACs."
     )
     fixed = [

@@ -6,7 +6,7 @@ from typing import Literal
 
 from onnxprune.report.figures import DeviceFigures
 from onnxprune.report.record import Operation, Record
-from onnxprune.report.units import count, data_size, milliseconds, percent, quantity
+from onnxprune.report.units import count, counted, data_size, milliseconds, percent, quantity
 from onnxprune.search.target import TargetKind
 
 
@@ -109,7 +109,7 @@ def preview_lines(preview: Preview) -> list[str]:
     return [
         f"This run would {preview.operation} {preview.model}; nothing was written.",
         f"  model     {count(preview.macs)} MACs, {count(preview.parameters)} parameters, "
-        f"{data_size(preview.file_bytes)}; {preview.groups} groups of removable channels take part in "
+        f"{data_size(preview.file_bytes)}; removable channels, in {counted(preview.groups, 'group')}, take part in "
         f"{percent(preview.coverage)} of the MACs",
         f"  device    {device.name}, {device.provider}, {threads}, batch {device.batch}: reachable, the original takes "
         f"about {milliseconds(preview.original_ms)}",
@@ -156,7 +156,7 @@ def _search(preview: Preview) -> str:
     if preview.search_limit_s is not None:
         text += f", structures judged for {duration(preview.search_limit_s)} at most"
     elif preview.structures:
-        text += f", at most {preview.structures} structures judged"
+        text += f", at most {counted(preview.structures, 'structure')} judged"
     return f"{text}, in {preview.stages} stages" if preview.stages > 1 else text
 
 
@@ -164,8 +164,8 @@ def _training(preview: Preview) -> str:
     then = "" if preview.quantize is None else f", then quantised to {preview.quantize}"
     if preview.epochs == 0:
         return f"none{then}"
-    epochs = "epochs until the time budget ends" if preview.epochs is None else f"{preview.epochs} epochs"
-    return f"{epochs}, {preview.batch_size} samples a step{then}"
+    epochs = "epochs until the time budget ends" if preview.epochs is None else counted(preview.epochs, "epoch")
+    return f"{epochs}, {counted(preview.batch_size, 'sample')} a step{then}"
 
 
 def _time(preview: Preview) -> str:

@@ -220,11 +220,13 @@ class SearchProbe(Record):
         predicted: Its cost by the cost model, in the target's unit.
         measured: Its true cost.
         macs: Its multiply-accumulates; null where they were not counted.
+        delivered: Whether it is the structure that was delivered; none is, where that was made after measuring.
     """
 
     predicted: MaybeFinite
     measured: float
     macs: int | None = None
+    delivered: bool = False
 
 
 class VersionRecord(Record):

@@ -9,7 +9,7 @@ from onnxprune.channels import short_name
 from onnxprune.report.figures import LatencyFigures, MetricFigures, ModelFigures
 from onnxprune.report.inspection import Inspection
 from onnxprune.report.schema import LearningRecord, QuantisationRecord, Report, TargetRecord
-from onnxprune.report.units import change, count, data_size, milliseconds, percent, points, quantity
+from onnxprune.report.units import change, count, counted, data_size, milliseconds, percent, points, quantity
 
 _NAME_LENGTH = 44
 _LONGEST_STEPS = 4
@@ -103,7 +103,7 @@ def outcome_lines(report: Report) -> list[str]:
     """Say in a line each whether the target was met and what was proven."""
     lines = [f"target {target_text(report.target)}"]
     if report.learning is not None and report.learning.judged:
-        lines.append(_learning_line(report.learning))
+        lines.append(_learning_line(report.learning, tuple(group.channels_after for group in report.groups)))
     check = report.verification
     lines.append(
         f"verified: removing equals silencing, relative error {check.relative_error:.1e} "
@@ -128,17 +128,32 @@ def _time_line(report: Report) -> str:
     return f"took {report.duration_s:.0f} s: {parts}{device}"
 
 
-def _learning_line(learning: LearningRecord) -> str:
-    """Compare the best structure judged on all samples with the best plain allocation."""
+def _learning_line(learning: LearningRecord, delivered: tuple[int, ...]) -> str:
+    """Compare the best structure judged on all samples with the best plain allocation, and with the delivered one.
+
+    Args:
+        learning: What was judged.
+        delivered: What each group keeps in the result.
+    """
     samples = max(judged.samples for judged in learning.judged)
     whole = [judged for judged in learning.judged if judged.samples == samples]
     best = max(whole, key=lambda judged: judged.reward)
-    line = f"searched: {len(learning.judged)} structures judged by {learning.agent}, best {best.metric:.2f} % untrained"
+    line = f"searched: {counted(len(learning.judged), 'structure')} judged by {learning.agent}, "
+    line += f"best {best.metric:.2f} % untrained"
     plain = [judged for judged in whole if judged.round == 0]
     if plain:
         known = max(plain, key=lambda judged: judged.reward)
         line += f" ({known.source}: {known.metric:.2f} %)"
-    return line
+    if best.channels == delivered:
+        return line
+    taken = max(
+        (judged for judged in learning.judged if judged.channels == delivered),
+        key=lambda judged: judged.samples,
+        default=None,
+    )
+    if taken is None:
+        return f"{line}; delivered: another, fitted to the target after judging"
+    return f"{line}; delivered: another, found by {taken.source}, {taken.metric:.2f} % untrained"
 
 
 def target_text(target: TargetRecord) -> str:
@@ -177,18 +192,23 @@ def inspection_lines(inspection: Inspection) -> list[str]:
         f"inputs: {inputs}",
         f"{count(cost.macs)} MACs, {count(cost.parameters)} parameters, "
         f"peak activations {data_size(cost.peak_activation_bytes)}",
-        f"prunable: {removable} of {removable + fixed} output channels, in {len(inspection.groups)} groups; "
+        f"prunable: {removable} of {removable + fixed} output channels, in {counted(len(inspection.groups), 'group')}; "
         f"they take part in {percent(inspection.coverage)} of the MACs",
     ]
 
 
-def groups_table(inspection: Inspection) -> Table:
-    """Show every group: producers, channels, channels per unit, MACs and parameters they take part in."""
+def groups_table(inspection: Inspection, *, members: bool = False) -> Table:
+    """Show every group: producers, channels, channels per unit, MACs and parameters they take part in.
+
+    Args:
+        inspection: What was found.
+        members: Name every producer, each on a line of its own.
+    """
     table = figures_table("group (producers)", "channels", "per unit", "MACs", "share", "parameters")
     for group in inspection.groups:
         share = group.macs / inspection.cost.macs if inspection.cost.macs else 0.0
         table.add_row(
-            _producers(group.producers),
+            Text("\n".join(map(short_name, group.producers))) if members else _producers(group.producers),
             str(group.channels),
             str(group.channels_per_unit),
             count(group.macs),

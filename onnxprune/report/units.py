@@ -29,6 +29,11 @@ def count(value: float) -> str:
     return _prefixed(value, _COUNTS, "")
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things: `1 group`, `2 groups`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def data_size(value_bytes: float) -> str:
     """Three significant digits in decimal units: `102 MB`, `1.20 kB`, `812 B`."""
     return _prefixed(value_bytes, _SIZES, " B")

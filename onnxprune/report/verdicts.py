@@ -17,7 +17,7 @@ from onnxprune.report.junit import Case, Outcome
 from onnxprune.report.page.view import target_met
 from onnxprune.report.schema import Report
 from onnxprune.report.tables import target_text
-from onnxprune.report.units import interval, milliseconds
+from onnxprune.report.units import counted, interval, milliseconds
 
 TARGET, DROP, VERIFICATION, OUTPUT = "target met", "max-drop", "verification", "output written"
 # From 3 on an exit code is a verdict on the model; below, the command could not do what it was told.
@@ -81,7 +81,7 @@ def comparison_cases(comparison: Comparison) -> list[Case]:
     low, high = comparison.latency_ratio_ci95
     parts = [f"latency ratio {comparison.latency_ratio:.3f} (95 % confidence {low:.3f} to {high:.3f})"]
     if comparison.agreement is not None:
-        parts.append(f"same top class for {comparison.agreement:.2f} % of {comparison.samples} samples")
+        parts.append(f"same top class for {comparison.agreement:.2f} % of {counted(comparison.samples, 'sample')}")
     return [Case("compared", "passed", "; ".join(parts))]
 
 
@@ -124,7 +124,8 @@ def _drop_case(report: Report, max_drop: float | None, rejection: str | None) ->
     drop, metric = metric_drop(report), report.after.metric
     if drop is None or metric is None:
         return Case(DROP, "skipped", "accuracy was not measured")
-    lost = f"{metric.name} on {metric.samples} {metric.part} samples fell by {drop:.2f} points"
+    went = "fell" if drop >= 0 else "rose"
+    lost = f"{metric.name} on {counted(metric.samples, f'{metric.part} sample')} {went} by {abs(drop):.2f} points"
     if metric.synthetic:
         lost += " (random inputs: says little about accuracy)"
     if max_drop is None:

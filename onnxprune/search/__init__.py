@@ -26,8 +26,10 @@ from onnxprune.search.plan import (
     kept_share,
     limit_of,
     make_plan,
+    met_already,
     original_cost,
     out_of_reach,
+    share_off,
 )
 from onnxprune.search.problem import Subject, latency_problem, paper_problem
 from onnxprune.search.ratios import GroupRatios, read_ratios
@@ -80,6 +82,7 @@ __all__ = [
     "learn_plan",
     "limit_of",
     "make_plan",
+    "met_already",
     "network_key",
     "original_cost",
     "out_of_reach",
@@ -92,5 +95,6 @@ __all__ = [
     "rl_pruner_config",
     "search",
     "search_budget",
+    "share_off",
     "with_kept",
 ]

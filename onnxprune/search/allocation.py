@@ -85,10 +85,7 @@ class Admissible:
     def down_to(self, least: np.ndarray) -> Admissible:
         """Allow, below the smallest count of each group, eighths of it, down to these counts, shape (groups,)."""
         return Admissible(
-            tuple(
-                (*allowed, *range(allowed[-1] - (step := max(allowed[-1] // 8, 1)), int(limit) - 1, -step))
-                for allowed, limit in zip(self.counts, least, strict=True)
-            )
+            tuple(_down_to(allowed, int(limit)) for allowed, limit in zip(self.counts, least, strict=True))
         )
 
     def nearest(self, group: int, count: float) -> int:
@@ -103,6 +100,14 @@ class Admissible:
                 for group, allowed in enumerate(self.counts)
             )
         )
+
+
+def _down_to(allowed: tuple[int, ...], limit: int) -> tuple[int, ...]:
+    smallest = allowed[-1]
+    if smallest <= limit:
+        return allowed
+    step = max(smallest // 8, 1)
+    return (*allowed, *range(smallest - step, limit, -step), limit)
 
 
 def _half_way(allowed: tuple[int, ...], count: int) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
@@ -120,7 +121,7 @@ def find_plan(
     return plan
 
 
-def in_reach(problem: Problem, target: Target, limit: float) -> Problem:
+def in_reach(problem: Problem, target: Target, limit: float, floor: np.ndarray | None = None) -> Problem:
     """Allow counts that layers are not efficient at, where without them a target cannot be reached.
 
     What a layer is efficient at is measured, and a measurement that was disturbed may leave it a single count.
@@ -129,14 +130,15 @@ def in_reach(problem: Problem, target: Target, limit: float) -> Problem:
         problem: The network, with the counts that its layers are efficient at.
         target: What to reach.
         limit: The same, in the target's unit.
+        floor: Units that stay of each group whatever the target, shape (groups,); None: a tenth only.
     """
     least = problem.admissible.smallest
     lowest = problem.cost.total(least) if target.kind == "latency" else exact(problem, target, least)
     if lowest <= limit:
         return problem
     channels = problem.channels
-    every = multiples(channels, [1] * len(channels.groups))
-    return replace(problem, admissible=problem.admissible.down_to(every.smallest))
+    tenth = multiples(channels, [1] * len(channels.groups)).smallest
+    return replace(problem, admissible=problem.admissible.down_to(tenth if floor is None else np.maximum(tenth, floor)))
 
 
 def make_plan(
@@ -232,12 +234,30 @@ def out_of_reach(
     if beginning is not None:
         original, aside = beginning.original, f" ({_amount(unpruned)} {unit} {beginning.how})"
     if target.kind == "ratio":
-        return TargetOutOfReachError(f"cannot remove {target.text} of the channels; at most {1 - lowest:.2f} can go")
+        return TargetOutOfReachError(f"cannot remove {target.text} of the channels; at most {share_off(lowest)} can go")
     return TargetOutOfReachError(
         f"target {target.kind} '{target.text}' ({_amount(limit)} {unit}) is out of reach: the original has "
         f"{_amount(original)} {unit}{aside}, and the smallest network that pruning gives has {_amount(lowest)} {unit} "
         f"({lowest / original:.0%}). Ask for that much, or start from a smaller network"
     )
+
+
+def met_already(target: Target, original: float) -> str:
+    """Say that a network meets a target as it is.
+
+    Args:
+        target: What was asked for.
+        original: What the network costs, in the target's unit.
+    """
+    return (
+        f"the model meets the target {target.kind} '{target.text}' as it is, with {_amount(original)} "
+        f"{UNITS[target.kind]}"
+    )
+
+
+def share_off(kept: float) -> str:
+    """Write the share of the channels that can go where this one stays, rounded such that it can be asked for."""
+    return f"{math.floor((1 - kept) * 1000 + 1e-9) / 1000:g}"
 
 
 def _amount(value: float) -> str:

@@ -92,7 +92,11 @@ def rl_pruner_config(options: tuple[str, ...]) -> RlPrunerConfig:
     }
     given: dict[str, float] = {}
     for option in options:
-        name, _, text = option.partition("=")
+        name, equals, text = option.partition("=")
+        if not equals:
+            raise TargetError(
+                f"'{option}' gives no value: write NAME=VALUE, such as share=0.02; names are {', '.join(kinds)}"
+            )
         if name not in kinds:
             raise TargetError(f"rl-pruner has no hyper-parameter '{name}'; it has {', '.join(kinds)}")
         try:

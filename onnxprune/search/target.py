@@ -113,9 +113,13 @@ def ratio_target(ratio: float, text: str | None = None) -> Target:
         text: How messages and the report call it; None: as a number.
 
     Raises:
-        TargetError: It is outside of that.
+        TargetError: It is outside of that, or no number.
     """
-    return Target("ratio", float(ratio), False, text or f"{ratio:g}")
+    try:
+        share = float(ratio)
+    except ValueError as error:
+        raise TargetError(f"ratio '{ratio}' cannot be read{_hint('ratio')}") from error
+    return Target("ratio", share, False, text or f"{share:g}")
 
 
 def _parse(kind: TargetKind, text: str | float, units: Mapping[str, float]) -> Target:

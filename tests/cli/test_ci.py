@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -75,7 +76,8 @@ def test_max_drop_exceeded(run: Run, model: Path, tmp_path: Path) -> None:
     summary, junit = tmp_path / "summary.md", tmp_path / "junit.xml"
     options = ("--importance", "random", "--data", pictures(tmp_path), "--max-drop", "0", "-o", tmp_path / "small.onnx")
     result = run(
-        "prune", model, "--target-macs", "30%", "--round-to", "2", *options, "--summary", summary, "--junit", junit
+        *("prune", model, "--target-macs", "30%", "--round-to", "2", *options),
+        *("--summary", summary, "--junit", junit, "--json"),
     )
     assert result.exit_code == 4, result.output
     found = cases(junit)
@@ -83,6 +85,8 @@ def test_max_drop_exceeded(run: Run, model: Path, tmp_path: Path) -> None:
     text = summary.read_text(encoding="utf-8")
     assert "more than the 0 allowed" in text
     assert "| MACs |" in text
+    assert result.stdout == (tmp_path / "small.report.json").read_text(encoding="utf-8")
+    assert Report.from_json(result.stdout).output.path.endswith("small.rejected.onnx")
 
 
 def test_a_file_for_ci_in_a_missing_folder_is_refused_at_once(run: Run, model: Path, tmp_path: Path) -> None:
@@ -243,3 +247,33 @@ def test_dry_run_with_ratios_of_groups(run: Run, model: Path, tmp_path: Path) ->
     result = run("prune", model, "--ratios", tmp_path / "shares.json", "--dry-run", "--json")
     assert result.exit_code == 0, result.output
     assert Preview.model_validate_json(result.stdout).allocation == "ratios"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--ratio", "0.18", "--max-ratio", "0.2"), ("--ratio", "0.3", "--max-ratio", "0.2"), ("--ratio", "0.95")],
+)
+def test_dry_run_refuses_what_the_run_refuses_in_the_same_words(
+    run: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("ONNXPRUNE_CACHE", str(tmp_path / "cache"))
+    dry, done = (run("prune", model, *options, *more, "-q") for more in (("--dry-run",), ()))
+    assert dry.exit_code == done.exit_code, done.output
+    errors = [[line for line in result.stderr.splitlines() if line.startswith("Error")] for result in (dry, done)]
+    assert errors[0] == errors[1]
+    most = set(re.findall(r"(?:at most|with --max-ratio [\d.]+,) ([\d.]+)", "".join(errors[0])))
+    assert len(most) <= 1
+
+
+def test_dry_run_says_where_the_target_is_met_already(run: Run, model: Path) -> None:
+    result = run("prune", model, "--target-params", "500M", "--dry-run", "--json")
+    assert result.exit_code == 0, result.output
+    (met,) = [warning for warning in Preview.model_validate_json(result.stdout).warnings if "as it is" in warning]
+    assert met.endswith("nothing needs to be removed")
+    assert met in result.stderr
+
+
+def test_the_share_that_can_go_can_be_asked_for(run: Run, model: Path) -> None:
+    refused = run("prune", model, "--ratio", "0.95", "--round-to", "1", "-q")
+    (most,) = re.findall(r"at most ([\d.]+) can go", refused.stderr)
+    assert run("prune", model, "--ratio", most, "--round-to", "1", "-q").exit_code == 0

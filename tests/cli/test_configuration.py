@@ -53,7 +53,7 @@ max-drop = 1
 seed = 7
 heal = false
 keep = ["stem*", "fc"]
-unit = "mlp"
+unit = ["mlp"]
 stages = 3
 time-budget = "5m"
 input-shape = ["image:1x3x8x8"]
@@ -134,6 +134,8 @@ def test_two_targets_in_the_file(run: Run, calls: Calls, folder: Path) -> None:
         ("[compress]\ntime-budget = 90\n", "'90' is no time above 0; write it like '90s'"),
         ("[compress]\noptimizer = 'adam'\n", "key 'compress.optimizer': 'adam' is not one of "),
         ("[compress]\nkeep = [1]\n", "key 'compress.keep': Input should be a valid string"),
+        ("[compress]\nkeep = 'stem*'\n", "line 2: key 'compress.keep': must be a list, even of one: [\"stem*\"]"),
+        ("[bench]\nmodels = 'x'\n", "line 2: key 'bench.models': must be a list, even of one: [\"x\"]"),
         ("[compress]\ndevice = 'pi'\n", "line 2: key 'compress.device': no device is called 'pi'"),
         ("[devices.pi]\nspec = 'local'\nthread = 2\n", "line 3: unknown key 'devices.pi.thread'; known are spec"),
         ("devices.pi = {spec = 'local', threads = 2}\n", "line 1: unknown key 'devices.pi.threads'"),

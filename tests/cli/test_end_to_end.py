@@ -101,7 +101,7 @@ def test_output_in_a_missing_folder(refused: Callable[..., str], tmp_path: Path)
 
 
 def test_output_over_the_model_or_a_folder(refused: Callable[..., str], model: Path, tmp_path: Path) -> None:
-    assert "is the model itself" in refused(1, "-o", model)
+    assert "would overwrite MODEL, which is never changed; give another --output" in refused(1, "-o", model)
     assert "is a directory" in refused(1, "-o", tmp_path)
 
 

@@ -41,6 +41,10 @@ def test_options_stand_under_headings(run: Run) -> None:
     assert positions[1] < text.index("--output") < positions[2]
 
 
+def test_the_size_that_is_limited_is_the_files(run: Run) -> None:
+    assert "Size of the file: 500kB, 3MB" in " ".join(run("prune", "--help").output.split())
+
+
 @pytest.mark.parametrize("command", ["compress", "prune", "bench", "profile"])
 def test_every_option_that_has_a_default_shows_it(run: Run, command: str) -> None:
     text = " ".join(run(command, "--help").output.split())

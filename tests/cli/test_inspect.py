@@ -37,6 +37,17 @@ def test_verbose_says_what_would_free_the_fixed(run: Run, model: Path) -> None:
     plain, verbose = run("inspect", model).stdout, run("inspect", model, "-v").stdout
     assert "what would free them" not in plain
     assert "nothing: the caller reads them" in verbose
+    assert "second + 1 more" in plain
+    assert "more" not in verbose
+    assert {"first", "second", "depthwise"} <= {line.split()[0] for line in verbose.splitlines() if line}
+
+
+def test_a_single_group_is_one(run: Run, model: Path) -> None:
+    assert "in 1 group; they take part in" in run("inspect", model, "--only", "first").stdout
+    assert (
+        "channels, in 1 group, take part in"
+        in run(*("prune", model, "--only", "first", "--target-macs", "80%", "--round-to", "1", "--dry-run")).stdout
+    )
 
 
 def test_keep_and_only(run: Run, model: Path) -> None:

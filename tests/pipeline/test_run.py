@@ -18,7 +18,7 @@ from onnxprune.latency.device import Progress
 from onnxprune.latency.fake import FakeDevice
 from onnxprune.pipeline import Settings, run
 from onnxprune.progress import Observer
-from onnxprune.search import SearchConfig, parse_count, parse_latency
+from onnxprune.search import SearchConfig, parse_count, parse_latency, parse_size
 from onnxprune.training import DistillConfig
 from tests.report.conftest import small_cnn
 
@@ -76,6 +76,7 @@ def test_a_latency_target_is_met_and_not_far_undercut(model: Path, target: str, 
     assert 0.9 * float(target[:-1]) / 100 <= share <= float(target[:-1]) / 100
     assert report.target.achieved == pytest.approx(report.after.latency.p50_ms, rel=1e-3)
     assert report.search
+    assert [probe.macs for probe in report.search if probe.delivered] in ([report.after.macs], [])
 
 
 def test_groups_with_more_outputs_than_inputs_go_whole(tmp_path: Path) -> None:
@@ -96,8 +97,12 @@ def test_groups_with_more_outputs_than_inputs_go_whole(tmp_path: Path) -> None:
 
 
 def test_a_target_met_already_changes_nothing(model: Path) -> None:
-    result = run(model, Settings(target=parse_latency("1000ms"), device=FakeDevice(by_macs)))
-    assert result.report.after.macs == result.report.before.macs
+    for target in (parse_latency("1000ms"), parse_count("500M", "params"), parse_count("500M"), parse_size("1GB")):
+        result = run(model, Settings(target=target, device=FakeDevice(by_macs), round_to=1))
+        assert result.report.after.macs == result.report.before.macs
+        (met,) = [warning for warning in result.report.warnings if "as it is" in warning]
+        assert met.startswith(f"the model meets the target {target.kind} '{target.text}' as it is, with ")
+        assert met.endswith(": nothing was removed")
 
 
 class Erratic(FakeDevice):

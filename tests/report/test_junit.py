@@ -59,6 +59,8 @@ def test_a_run_that_ended_well() -> None:
     assert set(outcomes(cases).values()) == {"passed"}
     assert "fell by 0.42 points, 1 allowed" in cases[1].message
     assert outcomes(run_cases(make_report(), None))["max-drop"] == "skipped"
+    better = make_report(before=make_report().after, after=make_report().before)
+    assert "rose by 0.42 points, 1 allowed" in run_cases(better, 1.0)[1].message
 
 
 def test_a_target_that_the_last_measurement_missed() -> None:

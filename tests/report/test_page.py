@@ -140,6 +140,15 @@ def test_parts_without_figures_are_left_out() -> None:
         assert f">{heading}</h" not in page
 
 
+def test_of_the_measured_structures_the_delivered_one_is_starred() -> None:
+    report = large_report()
+    first, *others = report.search
+    starred = report.model_copy(update={"search": (first.model_copy(update={"delivered": True}), *others)})
+    before, after = (html_page(shown).count('class="chosen"') for shown in (report, starred))
+    # The mark itself and its sample in the legend.
+    assert after == before + 2
+
+
 def test_names_are_no_markup() -> None:
     evil = "<script>alert(1)</script>\"'&amp;"
     report = large_report(8, 4)

@@ -245,14 +245,23 @@ def test_brackets_in_names_are_no_markup() -> None:
     assert row(changes_table(make_report(groups=groups)), "[bold]")[0] == "[bold]conv[0]"
 
 
-def test_a_search_is_summed_up_beside_the_plain_allocations() -> None:
-    rows = [(0, "global", 88.0, 100), (0, "uniform", 80.0, 100), (1, "rl", 95.0, 25), (1, "rl", 89.5, 100)]
+@pytest.mark.parametrize(
+    ("delivered", "said"),
+    [
+        (6, ""),
+        (4, "; delivered: another, found by global, 88.00 % untrained"),
+        (3, "; delivered: another, fitted to the target after judging"),
+    ],
+)
+def test_a_search_is_summed_up_beside_the_plain_allocations_and_what_was_delivered(delivered: int, said: str) -> None:
+    rows = [(0, "global", 4, 88.0, 100), (0, "uniform", 5, 80.0, 100), (1, "rl", 7, 95.0, 25), (1, "rl", 6, 89.5, 100)]
     judged = tuple(
         JudgedStructure(
-            round=r, source=source, channels=(4,), reward=m, metric=m, samples=samples, cost=1.0, elapsed_s=1.0
+            round=r, source=source, channels=(left,), reward=m, metric=m, samples=samples, cost=1.0, elapsed_s=1.0
         )
-        for r, source, m, samples in rows
+        for r, source, left, m, samples in rows
     )
     learning = LearningRecord(agent="rl", stopped_by="patience", judged=judged)
-    line = outcome_lines(make_report(learning=learning))[1]
-    assert line == "searched: 4 structures judged by rl, best 89.50 % untrained (global: 88.00 %)"
+    groups = tuple(group.model_copy(update={"channels_after": delivered}) for group in make_report().groups)
+    line = outcome_lines(make_report(learning=learning, groups=groups))[1]
+    assert line == f"searched: 4 structures judged by rl, best 89.50 % untrained (global: 88.00 %){said}"

@@ -246,6 +246,13 @@ def test_a_measurement_that_was_disturbed_does_not_refuse_a_ratio(subject: Subje
     assert find_plan(in_reach(problem, target, 0.6), target, "global").achieved <= 0.6
 
 
+def test_what_is_allowed_for_a_target_goes_down_to_what_must_stay(subject: Subject) -> None:
+    problem = latency_problem(subject, Staircase64(subject), 1e4)
+    least = np.array([group.size - 3 for group in subject.channels.groups])
+    held = replace(problem, admissible=problem.admissible.at_least(least))
+    assert in_reach(held, ratio_target(0.01), 0.99, least).admissible.smallest.tolist() == least.tolist()
+
+
 def test_an_impossible_target_names_the_lowest_possible(subject: Subject) -> None:
     device = Staircase(subject)
     original = device.latency_ms(np.ones(subject.channels.unit_count, dtype=bool))

@@ -99,6 +99,8 @@ def test_hyper_parameters_are_read_and_refused() -> None:
     assert rl_pruner_config(("share=0.02", "rounds=3")) == RlPrunerConfig(share=0.02, rounds=3)
     with pytest.raises(TargetError, match="no hyper-parameter 'speed'; it has share"):
         rl_pruner_config(("speed=2",))
-    for wrong in ("rounds=many", "rounds=-1", "share"):
+    with pytest.raises(TargetError, match="'share' gives no value: write NAME=VALUE"):
+        rl_pruner_config(("share",))
+    for wrong in ("rounds=many", "rounds=-1"):
         with pytest.raises(TargetError, match="must be a number from 0"):
             rl_pruner_config((wrong,))

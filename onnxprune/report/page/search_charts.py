@@ -138,6 +138,7 @@ def prediction_chart(probes: Sequence[SearchProbe], unit: str, show: Callable[[f
         show: Writes a cost.
     """
     known = [(probe.predicted, probe.measured) for probe in probes if probe.predicted is not None]
+    delivered = [probe.delivered for probe in probes if probe.predicted is not None]
     if len(known) < _FEWEST_PROBES:
         return None
     divisor, prefix = _prefix(max(measured for _, measured in known))
@@ -148,8 +149,9 @@ def prediction_chart(probes: Sequence[SearchProbe], unit: str, show: Callable[[f
         *area.axes(),
         tag("line", class_="divider", x1=area.x.start, y1=area.y.start, x2=area.x.stop, y2=area.y.stop),
     ]
-    parts += [mark("circle", point, "point source-other", 3.2) for point in area.points(points[:-1])]
-    parts.append(mark("star", area.points(points[-1:])[0], "chosen", 7))
+    places = list(zip(area.points(points), delivered, strict=True))
+    parts += [mark("circle", place, "point source-other", 3.2) for place, taken in places if not taken]
+    parts += [mark("star", place, "chosen", 7) for place, taken in places if taken]
     errors = sorted(abs(measured / predicted - 1) for predicted, measured in known if predicted)
     text = f"{len(known)} structures were measured whole"
     text += f"; half of the predictions were within {percent(errors[len(errors) // 2])}." if errors else "."
@@ -164,14 +166,13 @@ def prediction_chart(probes: Sequence[SearchProbe], unit: str, show: Callable[[f
         )
         for number, p in enumerate(probes, start=1)
     ]
-    legend = (
-        Legend(sample(mark("circle", (9, 9), "point source-other", 3.2)), "measured by the search"),
-        Legend(sample(mark("star", (9, 9), "chosen", 5)), "the last one"),
-    )
+    legend = [Legend(sample(mark("circle", (9, 9), "point source-other", 3.2)), "measured by the search")]
+    if any(delivered):
+        legend.append(Legend(sample(mark("star", (9, 9), "chosen", 5)), "delivered"))
     title = "Predicted and measured"
     table = Table(("", "predicted", "measured", "difference", "MACs"), tuple(rows))
     svg = drawing("predicted", title, text, parts, (area.width, area.height))
-    return Chart("predicted", title, text, svg, legend, table)
+    return Chart("predicted", title, text, svg, tuple(legend), table)
 
 
 def stages_of(

@@ -7,7 +7,7 @@ from onnxprune.report.bench import BenchResult
 from onnxprune.report.bench_tables import regression_line
 from onnxprune.report.comparison import Comparison
 from onnxprune.report.page.markdown import escaped, table
-from onnxprune.report.units import change, count, data_size, interval, milliseconds, percent, points
+from onnxprune.report.units import change, count, counted, data_size, interval, milliseconds, percent, points
 
 
 def bench_markdown(result: BenchResult) -> str:
@@ -41,7 +41,7 @@ def comparison_markdown(comparison: Comparison) -> str:
     low, high = comparison.latency_ratio_ci95
     ratio = f"latency ratio {comparison.latency_ratio:.3f} (95 % confidence {low:.3f} to {high:.3f})"
     lines = ["### onnxprune: two models", "", *table(("", first.path, second.path, "change"), rows), "", f"- {ratio}"]
-    on = f"{comparison.samples} {'random inputs' if comparison.synthetic else 'samples'}"
+    on = counted(comparison.samples, "random input" if comparison.synthetic else "sample")
     if comparison.agreement is not None:
         lines.append(f"- same top class for {comparison.agreement:.2f} % of {on}")
     lines += [

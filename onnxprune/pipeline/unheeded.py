@@ -1,0 +1,46 @@
+"""What a run is told and does not heed: said, where it could be meant, and refused where it could not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from onnxprune.errors import DataError
+from onnxprune.pipeline.planning import Choice
+from onnxprune.pipeline.settings import Settings
+from onnxprune.search import RlPrunerConfig
+
+
+def check_parts(settings: Settings) -> None:
+    """Refuse parts of data without the data that they are parts of.
+
+    Raises:
+        DataError: There are some.
+    """
+    parts = {"--val": settings.val, "--test": settings.test}
+    given = [option for option, part in parts.items() if part is not None]
+    if settings.data is None and given:
+        raise DataError(f"{' and '.join(given)} without --data: give the training part too, as --data")
+
+
+def unheeded(settings: Settings, choice: Choice) -> Iterator[str]:
+    """Say which options have no effect on a run.
+
+    Args:
+        settings: What it is told.
+        choice: How it chooses the structure.
+    """
+    if settings.search is not None and not choice.searches:
+        yield f"--search-budget has no effect: it is for the allocations rl and random, {_allocation(settings, choice)}"
+    if settings.rl_pruner != RlPrunerConfig() and choice.source != "rl-pruner":
+        yield f"--rl-pruner has no effect: it is for the allocation rl-pruner, {_allocation(settings, choice)}"
+    if settings.calibration != "minmax" and settings.quantize is None:
+        yield "--calibration has no effect: it is for --quantize, and nothing is quantised here"
+    if settings.preprocess is not None and settings.data is None:
+        yield "--preprocess has no effect: it is for --data, and there is none here"
+
+
+def _allocation(settings: Settings, choice: Choice) -> str:
+    if choice.counts is not None:
+        return f"and here the {choice.known_by} say what goes"
+    default = "" if settings.allocation is not None else ", the default for what is given (rl needs --data)"
+    return f"and the one here is {choice.source}{default}"

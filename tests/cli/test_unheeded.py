@@ -1,0 +1,85 @@
+"""Options that have no effect: said on stderr and in the record, or refused where they cannot be meant."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from onnxprune.report import Comparison, Preview, Report
+from tests.cli.conftest import Run
+from tests.cli.test_end_to_end import pictures
+
+PRUNE = ("--target-macs", "60%", "--round-to", "2")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--search-budget", "20"), "--search-budget has no effect: it is for the allocations rl and random, and the "),
+        (("--rl-pruner", "share=0.02", "--allocation", "uniform"), "--rl-pruner has no effect: it is for the allocat"),
+        (("--preprocess", "imagenet"), "--preprocess has no effect: it is for --data, and there is none here"),
+    ],
+)
+def test_an_option_without_effect_is_said(
+    run: Run, model: Path, tmp_path: Path, options: tuple[str, ...], said: str
+) -> None:
+    result = run("prune", model, *PRUNE, *options, "-o", tmp_path / "small.onnx", "--json")
+    assert result.exit_code == 0, result.output
+    (warning,) = [warning for warning in Report.from_json(result.stdout).warnings if warning.startswith(said)]
+    assert f"Warning: {warning}\n" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--search-budget", "20"), "--search-budget has no effect"),
+        (("--calibration", "entropy"), "--calibration has no effect: it is for --quantize"),
+    ],
+)
+def test_compress_without_data_says_it_in_the_dry_run_too(
+    run: Run, model: Path, options: tuple[str, ...], said: str
+) -> None:
+    result = run("compress", model, *PRUNE, *options, "--dry-run", "--json")
+    assert result.exit_code == 0, result.output
+    assert any(warning.startswith(said) for warning in Preview.model_validate_json(result.stdout).warnings)
+
+
+def test_options_with_an_effect_come_without_a_warning(run: Run, model: Path, tmp_path: Path) -> None:
+    options = ("--search-budget", "20", "--preprocess", "none", "--data", pictures(tmp_path))
+    result = run("compress", model, *PRUNE, *options, "--epochs", "1", "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert "no effect" not in result.stderr
+
+
+def test_given_ratios_leave_nothing_to_search(run: Run, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "shares.json").write_text(json.dumps({"first": 0.5}))
+    result = run("prune", model, "--ratios", tmp_path / "shares.json", "--search-budget", "9", "--dry-run")
+    assert "and here the ratios say what goes" in result.stderr
+
+
+@pytest.mark.parametrize("part", ["--val", "--test"])
+def test_parts_of_no_data_are_refused(run: Run, model: Path, tmp_path: Path, part: str) -> None:
+    result = run("prune", model, *PRUNE, part, pictures(tmp_path))
+    assert result.exit_code == 1
+    assert f"{part} without --data" in result.stderr
+    assert not model.with_name("cnn.pruned.onnx").exists()
+
+
+def test_a_model_that_is_given_twice_is_measured_once(run: Run, model: Path) -> None:
+    result = run("bench", model, model, "--sessions", "1", "--no-memory", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert len(found["models"]) == 1
+    assert f"model '{model}' is given more than once, and measured once" in found["warnings"]
+    compared = run("compare", model, model, "--sessions", "1", "--samples", "2", "--preprocess", "none", "--json")
+    warnings = Comparison.model_validate_json(compared.stdout).warnings
+    assert not any("more than once" in warning for warning in warnings)
+    assert any("--preprocess has no effect" in warning for warning in warnings)
+
+
+def test_a_hyper_parameter_without_a_value(run: Run, model: Path) -> None:
+    result = run("prune", model, *PRUNE, "--rl-pruner", "junk")
+    assert result.exit_code == 2
+    assert "'junk' gives no value: write NAME=VALUE, such as share=0.02" in result.stderr
