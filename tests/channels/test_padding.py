@@ -8,11 +8,10 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from onnx import numpy_helper
 
 from onnxprune.channels import analyse, prune, verify
 from onnxprune.graph import load
-from tests.channels.zeroed import check_removal, run
+from tests.channels.zeroed import check_removal, network, run
 
 WEIGHTS = {"w": 0, "b": 0, "v": 0, "up": 1, "wide": 0}
 X = np.random.default_rng(1).standard_normal((2, 3, 9, 12)).astype(np.float32)
@@ -67,30 +66,15 @@ BODIES = {
 }
 
 
-def network(body: str) -> onnx.ModelProto:
-    model = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["": 18]>
-        net (float[N, 3, H, W] x) => (float[] y) {{
-            c_ = Conv(x, w, b)
-            h = Relu(c_)
-            {body}
-        }}""")
-    model.graph.output[0].type.tensor_type.ClearField("shape")
-    rng = np.random.default_rng(0)
-    for name, value in CONSTANTS.items():
-        array = rng.standard_normal(value).astype(np.float32) if isinstance(value, tuple) else value
-        model.graph.initializer.append(numpy_helper.from_array(array, name))
-    return model
-
-
 @pytest.mark.parametrize("name", BODIES)
 @pytest.mark.parametrize("seed", range(5))
 def test_removal_equals_weights_of_zero(name: str, seed: int, tmp_path: Path) -> None:
     body, units = BODIES[name]
-    check_removal(network(body), WEIGHTS, X, units=units, folder=tmp_path, seed=seed)
+    check_removal(network(body, CONSTANTS), WEIGHTS, X, units=units, folder=tmp_path, seed=seed)
 
 
 def test_what_would_be_cropped_goes(tmp_path: Path) -> None:
-    proto = network(BODIES["channels cropped"][0])
+    proto = network(BODIES["channels cropped"][0], CONSTANTS)
     onnx.save(proto, tmp_path / "net.onnx")
     model = load(tmp_path / "net.onnx")
     channels = analyse(model)

@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import numpy_helper
 
-from tests.channels.zeroed import check_removal
+from tests.channels.zeroed import check_removal, network
 
 CONSTANTS = {
     "w": (8, 3, 3, 3),
@@ -61,24 +59,16 @@ BODIES = {
 }
 
 
-def network(body: str) -> onnx.ModelProto:
-    model = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["": 18]>
-        net (float[N, 3, H, W] x) => (float[] y) {{
-            c_ = Conv<pads = [1, 1, 1, 1]>(x, w, b)
-            h = Relu(c_)
-            {body}
-        }}""")
-    model.graph.output[0].type.tensor_type.ClearField("shape")
-    rng = np.random.default_rng(0)
-    for name, value in CONSTANTS.items():
-        array = rng.standard_normal(value).astype(np.float32) if isinstance(value, tuple) else value
-        model.graph.initializer.append(numpy_helper.from_array(array, name))
-    return model
-
-
 @pytest.mark.parametrize("name", BODIES)
 @pytest.mark.parametrize("seed", range(3))
 def test_removal_equals_weights_of_zero(name: str, seed: int, tmp_path: Path) -> None:
     body, units = BODIES[name]
     x = np.random.default_rng(1).standard_normal((2, 3, 5, 7)).astype(np.float32)
-    check_removal(network(body), {"w": 0, "b": 0, "v": 0}, x, units=units, folder=tmp_path, seed=seed)
+    check_removal(
+        network(body, CONSTANTS, "Conv<pads = [1, 1, 1, 1]>"),
+        {"w": 0, "b": 0, "v": 0},
+        x,
+        units=units,
+        folder=tmp_path,
+        seed=seed,
+    )

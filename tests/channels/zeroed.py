@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,25 @@ from onnx import numpy_helper
 
 from onnxprune.channels import ChannelMap, analyse, prune, verify
 from onnxprune.graph import load
+
+Constants = Mapping[str, tuple[int, ...] | np.ndarray]
+"""Arrays, or shapes of random ones, by name."""
+
+
+def network(body: str, constants: Constants, first: str = "Conv") -> onnx.ModelProto:
+    """Make a network of channels `h`, which a convolution of weights `w` and `b` brings forth, to `y`."""
+    model = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["": 18]>
+        net (float[N, 3, H, W] x) => (float[] y) {{
+            c_ = {first}(x, w, b)
+            h = Relu(c_)
+            {body}
+        }}""")
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    rng = np.random.default_rng(0)
+    for name, value in constants.items():
+        array = rng.standard_normal(value).astype(np.float32) if isinstance(value, tuple) else value
+        model.graph.initializer.append(numpy_helper.from_array(array, name))
+    return model
 
 
 def check_removal(
