@@ -30,6 +30,7 @@ from onnxprune.search import (
     Task,
     exact,
     find_plan,
+    keep_mask,
     latency_problem,
     learn_plan,
     make_plan,
@@ -37,6 +38,9 @@ from onnxprune.search import (
     original_cost,
     paper_problem,
 )
+
+# A short measurement is no reason to refuse a target that it misses by less than this.
+DOUBT, _LOOKS = 1.05, 2
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,17 @@ def kept_structures(network: Network, bench: Bench) -> list[tuple[tuple[int, ...
         return []
     key = network_key(network.model, network.channels, network.shapes)
     return bench.costs.structures(key)
+
+
+def smallest_cost(problem: Problem, target: Target, evaluator: LatencyEvaluator, observer: Observer) -> float:
+    """Return the cost of the smallest structure: measured where latency is limited."""
+    least = problem.admissible.smallest
+    if target.kind != "latency":
+        return exact(problem, target, least)
+    observer.stage("measuring the smallest structure")
+    keep = keep_mask(problem.channels, problem.scores, least)
+    # What disturbs a measurement must not make a target look out of reach.
+    return min(evaluator.latency_ms(keep) for _ in range(_LOOKS))
 
 
 def beginning_of(choice: Choice, bench: Bench, original_ms: float, stage: int = 1) -> Beginning | None:

@@ -14,7 +14,7 @@ from onnxprune.pipeline.collecting import Collecting
 from onnxprune.pipeline.directory import check_free
 from onnxprune.pipeline.estimate import Trial, estimates
 from onnxprune.pipeline.measuring import Bench, LatencyEvaluator
-from onnxprune.pipeline.planning import beginning_of
+from onnxprune.pipeline.planning import DOUBT, beginning_of, smallest_cost
 from onnxprune.pipeline.quantising import measured_start
 from onnxprune.pipeline.reachable import explained
 from onnxprune.pipeline.run import Prepared, prepare
@@ -29,7 +29,6 @@ from onnxprune.search import (
     Problem,
     Subject,
     exact,
-    keep_mask,
     limit_of,
     met_already,
     original_cost,
@@ -41,8 +40,6 @@ from onnxprune.training import DataSplits, DistillConfig
 
 # Scores by weights need no data, and any structure of about the right size serves to take times with.
 _QUICK_CRITERION = "reader_l1"
-# A short measurement is no reason to refuse a target that it misses by less than this.
-_DOUBT, _LOOKS = 1.05, 2
 
 
 def make_preview(model: str | Path, told: Settings) -> Preview:
@@ -65,7 +62,8 @@ def make_preview(model: str | Path, told: Settings) -> Preview:
     allowed = limit_of(choice.target, original)
     smallest = None
     if choice.counts is None:
-        smallest = _smallest(prepared, settings, problem, LatencyEvaluator(prepared.network, bench, start.original_ms))
+        evaluator = LatencyEvaluator(prepared.network, bench, start.original_ms)
+        smallest = smallest_cost(problem, choice.target, evaluator, settings.observer)
         error = out_of_reach(choice.target, allowed, smallest, begun, beginning_of(choice, bench, start.original_ms))
         _check_reach(prepared, settings, observer, smallest / allowed, error)
         if begun <= allowed:
@@ -138,17 +136,6 @@ def _problem(prepared: Prepared, settings: Settings, observer: Observer) -> Prob
     return problem
 
 
-def _smallest(prepared: Prepared, settings: Settings, problem: Problem, evaluator: LatencyEvaluator) -> float:
-    """Return the cost of the smallest structure: measured where latency is limited."""
-    least = problem.admissible.smallest
-    if prepared.choice.target.kind != "latency":
-        return exact(problem, prepared.choice.target, least)
-    settings.observer.stage("measuring the smallest structure")
-    keep = keep_mask(problem.channels, problem.scores, least)
-    # What disturbs a measurement must not make a target look out of reach.
-    return min(evaluator.latency_ms(keep) for _ in range(_LOOKS))
-
-
 def _check_reach(
     prepared: Prepared, settings: Settings, observer: Observer, share: float, error: TargetOutOfReachError
 ) -> None:
@@ -164,7 +151,7 @@ def _check_reach(
     Raises:
         TargetOutOfReachError: It does, and not by a hair.
     """
-    if share > (_DOUBT if prepared.choice.target.kind == "latency" else 1.0):
+    if share > (DOUBT if prepared.choice.target.kind == "latency" else 1.0):
         raise explained(error, prepared.network, settings)
     if share > 1.0:
         observer.warn("the target is about what the smallest structure measured: it may turn out to be out of reach")

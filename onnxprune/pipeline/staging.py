@@ -16,7 +16,15 @@ from onnxprune.pipeline.branches import with_branches
 from onnxprune.pipeline.directory import RunDirectory, keep_scores, kept_scores
 from onnxprune.pipeline.judging import HealedJudge, Subjects, batch_size, candidate_healer, evaluation_samples
 from onnxprune.pipeline.measuring import Bench, LatencyEvaluator
-from onnxprune.pipeline.planning import Choice, Planner, beginning_of, kept_structures, make_problem
+from onnxprune.pipeline.planning import (
+    DOUBT,
+    Choice,
+    Planner,
+    beginning_of,
+    kept_structures,
+    make_problem,
+    smallest_cost,
+)
 from onnxprune.pipeline.prepare import Network, runnable
 from onnxprune.pipeline.published import run_published
 from onnxprune.pipeline.quantising import Quantiser, measured_start
@@ -44,6 +52,7 @@ from onnxprune.search import (
     in_reach,
     limit_of,
     original_cost,
+    out_of_reach,
     with_kept,
 )
 from onnxprune.training import Batch, DataSplits, EpochRecord, evaluate, sized
@@ -97,11 +106,20 @@ class Staging:
         self._note_network(original)
         everything = np.ones(network.channels.unit_count, dtype=bool)
         first = Stage(1, target, network, everything, start, self.settings.training)
-        if self.choice.allocation == "rl-pruner":
-            return run_published(self, first, limit)
         wanted = self.settings.stages if self.choice.counts is None else 1
         count = stage_count(wanted, limit / start, self.settings.training)
+        if count > 1 or self.choice.allocation == "rl-pruner":
+            self._check_reach(first, limit)
+        if self.choice.allocation == "rl-pruner":
+            return run_published(self, first, limit)
         return run_stages(first, stage_targets(target, start, count, limit), self._stage)
+
+    def _check_reach(self, stage: Stage, limit: float) -> None:
+        """Refuse at once what only the last of several stages would find out of reach."""
+        assert self.problem is not None
+        lowest = smallest_cost(self.problem, stage.target, self.evaluator(stage), self.observer)
+        if lowest > limit * (DOUBT if stage.target.kind == "latency" else 1.0):
+            raise out_of_reach(stage.target, limit, lowest, stage.cost, self.beginning(stage))
 
     def _measure_original(self) -> None:
         """Measure the original, and what pruning begins with: the same, or in int8 where the result will be."""

@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 import onnxprune
-from onnxprune.errors import RunDirectoryError, TargetError
+from onnxprune.errors import RunDirectoryError, TargetError, TargetOutOfReachError
 from onnxprune.latency import Feeds, LatencyStats, MeasureOptions, ModelSource
 from onnxprune.latency.device import Progress
 from onnxprune.latency.fake import FakeDevice
@@ -59,6 +59,17 @@ def test_stages_prune_what_the_stage_before_trained(model: Path, target: dict[st
     assert last.channels == tuple(group.channels_after for group in report.groups)
     assert first.training is not None
     assert report.training == last.training
+
+
+@pytest.mark.parametrize("options", [{"stages": 3}, {"allocation": "rl-pruner"}])
+def test_what_only_the_last_stage_would_miss_is_refused_before_the_first(
+    model: Path, tmp_path: Path, options: dict[str, object]
+) -> None:
+    with pytest.raises(TargetOutOfReachError, match="out of reach"):
+        onnxprune.compress(
+            model, data=pictures(), epochs=3, round_to=1, target_macs="0.5%", run_dir=tmp_path / "run", **options
+        )
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
