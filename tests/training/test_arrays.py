@@ -225,3 +225,16 @@ class TestNotFinite:
     def test_infinite_labels(self, grey):
         with pytest.raises(DataError, match="labels are class numbers"):
             open_data((numbered(9, 1, 8, 8), np.full(9, np.inf)), *grey, None, 0)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"other": object()}, r"has 'other' \(\), but the model needs"),
+        ({"x": object()}, "is a single number"),
+        ({"x": np.array(["one", "two"])}, "values of type str"),
+    ],
+)
+def test_what_is_no_array_is_refused(arrays, message, grey):
+    with pytest.raises(DataError, match=message):
+        open_data(arrays, *grey, None, 0)
