@@ -4,9 +4,9 @@ requires  a model as read from a file
 ensures   functions are inlined; constants are initializers; no Identity of an initializer is left; initializers are
           no graph inputs; per-channel constants that an exporter merged because their values were equal
           are separate again; initial states that are zero are left out; shape arithmetic that is static is folded;
-          single entries are repeated by Expand; parts of a sequence are those of a Split; transposes of the last two
-          axes are one node; every node and value has a unique name; shapes are inferred; nothing that no output needs
-          is left
+          single entries are repeated by Expand; parts of a sequence are those of a Split; an If whose condition is
+          known is the branch that it takes; transposes of the last two axes are one node; every node and value has a
+          unique name; shapes are inferred; nothing that no output needs is left
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from onnx_ir.passes.common import (
 )
 
 from onnxprune.graph.constant_nodes import fold_constant_nodes
+from onnxprune.graph.decided import inline_decided
 from onnxprune.graph.repeats import expand_single_entries
 from onnxprune.graph.sequences import split_sequences
 from onnxprune.graph.shape_values import fold_shape_values
@@ -35,11 +36,8 @@ def normalise(model: ir.Model) -> ir.Model:
     if model.functions:
         InlinePass()(model)
     TopologicalSortPass()(model)
-    LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     RemoveInitializersFromInputsPass()(model)
-    NameFixPass()(model)
-    _name_nodes(model)
-    _skip_identities_of_initializers(model)
+    _settle(model)
     if drop_zero_states(model):
         RemoveUnusedNodesPass()(model)
     _share_nothing_with_outputs(model)
@@ -48,7 +46,7 @@ def normalise(model: ir.Model) -> ir.Model:
     separate_channel_constants(model)
     infer_shapes(model)
     # Sizes behind a folded Reshape become known only then, so a chain of blocks takes a round each.
-    while split_sequences(model) or expand_single_entries(model) or fold_shape_values(model):
+    while _simplify(model):
         RemoveUnusedNodesPass()(model)
         infer_shapes(model)
     if fold_constant_nodes(model):
@@ -58,6 +56,22 @@ def normalise(model: ir.Model) -> ir.Model:
         RemoveUnusedNodesPass()(model)
         infer_shapes(model)
     return model
+
+
+def _simplify(model: ir.Model) -> bool:
+    """Do one thing that shape inference gets further by; tell whether there was any."""
+    if inline_decided(model):
+        _settle(model)
+        return True
+    return split_sequences(model) or expand_single_entries(model) or fold_shape_values(model)
+
+
+def _settle(model: ir.Model) -> None:
+    """Make constants initializers, and names unique."""
+    LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    NameFixPass()(model)
+    _name_nodes(model)
+    _skip_identities_of_initializers(model)
 
 
 def _believe_the_weights(model: ir.Model) -> None:

@@ -189,6 +189,36 @@ def test_a_kernel_of_unknown_width_fixes_what_it_meets(tmp_path: Path) -> None:
     assert [(entry.channels, entry.hint) for entry in channels.fixed] == [(8, hints.SIZES)]
 
 
+@pytest.mark.parametrize("taken", ["then", "else"])
+def test_an_if_whose_condition_is_known_is_the_branch_it_takes(taken: str, tmp_path: Path) -> None:
+    proto = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["": 17]>
+        net (float[n, 3, 4, 4] x) => (float[n, 5, 4, 4] y, float[n, 8, 4, 4] a) {
+            b = Conv(x, w)
+            h = Relu(b)
+            s = Shape<start = 1, end = 2>(h)
+            q = Equal(s, eight)
+            i = If (q) <
+                then_branch = g () => (float[n, 8, 4, 4] o) { c = Constant<value = float {2.0}>() t = Mul(h, c)
+                    o = Conv(t, v) },
+                else_branch = e () => (float[n, 8, 4, 4] p) { p = Conv(h, v) }>
+            a = If (q) <
+                then_branch = k () => (float[n, 8, 4, 4] l) { l = Sigmoid(i) },
+                else_branch = m () => (float[n, 8, 4, 4] r) { r = Tanh(i) }>
+            y = Conv(a, z)
+        }""")
+    rng = np.random.default_rng(0)
+    constants = {name: rng.standard_normal(SHAPES[name]).astype(np.float32) for name in "wvz"}
+    constants["eight"] = np.array([8 if taken == "then" else 7])
+    proto.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in constants.items())
+    onnx.save(proto, tmp_path / "net.onnx")
+    model = load(tmp_path / "net.onnx")
+    assert output_names(model) == ("y", "a")
+    verify_reading(tmp_path / "net.onnx", model)
+    channels = analyse(model)
+    assert [group.size for group in channels.groups] == [8]
+    remove_some(model, channels)
+
+
 @pytest.mark.parametrize(("parts", "sizes"), [("three", 3), ("five", np.array([3, 5]))])
 def test_parts_of_a_sequence_are_parts_of_the_channels(parts: str, sizes: object, tmp_path: Path) -> None:
     proto = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["": 18]>
