@@ -165,7 +165,9 @@ def relative_error(expected: np.ndarray, actual: np.ndarray, floor: float = 0.0)
     a, b = expected.astype(np.float64), actual.astype(np.float64)
     scale = max(float(np.abs(a[np.isfinite(a)]).max(initial=0.0)), floor) or 1.0
     same = (a == b) | (np.isnan(a) & np.isnan(b))
-    difference = np.where(same, 0.0, np.abs(a - b))
+    # Equal infinities differ by NaN, which is not looked at.
+    with np.errstate(invalid="ignore"):
+        difference = np.where(same, 0.0, np.abs(a - b))
     return float(np.nan_to_num(difference, nan=np.inf, posinf=np.inf).max() / scale)
 
 
