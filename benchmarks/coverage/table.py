@@ -23,7 +23,7 @@ shapes. Where a cell or a network is missing, it was not run yet. What "took mor
 vit_h_14 3,000 s, on a core that was shared with other work) counts as failed, and so does what was killed for memory
 ("exit code -9": 24 GB, shared too) or found no more ("MemoryError": 12 to 16 GB): ten cells, none of them ours. Rows
 were made over several commits, as the tool grew. The other sizes of torchvision's families were given to ours only (by
-the dynamo exporter all but five so far). What is *shipped* is PP-OCR's detector, recogniser and classifier, with their
+the dynamo exporter all but three so far). What is *shipped* is PP-OCR's detector, recogniser and classifier, with their
 own weights and sizes that were fixed for the other tools; Torch-Pruning needs PyTorch code, which they have none of.
 """
 
