@@ -117,8 +117,9 @@ def test_candidates_of_an_int8_network_are_worth_what_those_of_the_float_one_are
         whole = HealedJudge(replace(light._subjects, finish=finish, draft=draft))
         verdicts = [subject.judge(counts, light.looks[-1]) for subject in (light, whole)]
         found[form] = [verdict.reward for verdict in (*verdicts, whole.confirm(counts))]
-    # Rounding may decide a sample.
-    assert found["int8"] == pytest.approx(found["float"], abs=0.5 + 100 / len(data.val))
+    assert found["int8"][1:] == pytest.approx(found["float"][1:], abs=0.5)
+    # Of the lightest healing rounding may decide a sample, for the better.
+    assert found["int8"][0] > found["float"][0] - 0.5
 
 
 def test_a_first_look_is_at_the_first_samples(network: Network) -> None:
