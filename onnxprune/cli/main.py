@@ -12,6 +12,7 @@ from onnxprune.cli.compare import compare
 from onnxprune.cli.compress import compress
 from onnxprune.cli.configuration import configurable
 from onnxprune.cli.demo import demo
+from onnxprune.cli.ending import Stopped, stoppable
 from onnxprune.cli.inspect import inspect
 from onnxprune.cli.options import ARGUMENTS, VERBOSE
 from onnxprune.cli.plot import plot
@@ -36,10 +37,14 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         try:
-            return super().invoke(ctx)
+            with stoppable():
+                return super().invoke(ctx)
         except OnnxPruneError as error:
             click.echo(f"Error: {error}", err=True)
             ctx.exit(error.exit_code)
+        except Stopped as stopped:
+            click.echo(str(stopped), err=True)
+            ctx.exit(stopped.exit_code)
         except KeyboardInterrupt:
             click.echo("Interrupted", err=True)
             ctx.exit(_INTERRUPTED)

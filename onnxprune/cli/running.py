@@ -58,6 +58,9 @@ def run(
             if as_json:
                 click.echo(_record(options).to_json(), nl=False)
             raise
+        except KeyboardInterrupt:
+            _say_how_to_go_on(options.get("run_dir"))
+            raise
         if files.wanted:
             _tell(files, result.report, _passed(result.report, options))
     if as_json:
@@ -82,6 +85,13 @@ def _run(operation: Operation, model: str, *, quiet: bool, options: dict[str, An
             if message not in observer.warned:
                 observer.warn(message)
     return result
+
+
+def _say_how_to_go_on(run_dir: str | Path | None) -> None:
+    from onnxprune.pipeline.directory import holds_run
+
+    if run_dir is not None and holds_run(Path(run_dir)):
+        click.echo(f"Go on with: {shlex.join(['onnxprune', 'resume', str(run_dir)])}", err=True)
 
 
 def _tell(files: CiFiles, report: Report, cases: list[Case]) -> None:

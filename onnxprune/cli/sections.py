@@ -16,6 +16,7 @@ Exit codes:
   4    --max-drop exceeded; the result is written beside, as *.rejected.onnx
   5    bench --compare: slower than --max-regression allows, and not by chance
   130  interrupted with Ctrl-C; nothing is left half written
+  143  stopped by SIGTERM, as a cancelled CI job is; likewise
 """
 
 

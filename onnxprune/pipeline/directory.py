@@ -209,6 +209,11 @@ def _clear(path: Path, made: Sequence[Path]) -> None:
             folder.rmdir()
 
 
+def holds_run(path: Path) -> bool:
+    """Return whether a run was begun in this folder."""
+    return (path / _RUN).exists()
+
+
 def read_run(path: Path) -> RunRecord:
     """Read what a directory's run was told.
 

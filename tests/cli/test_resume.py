@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -96,3 +97,30 @@ def test_a_restricted_run_is_told_the_same_again(run: Run, model: Path, tmp_path
     changed = run("resume", tmp_path / "run")
     assert changed.exit_code == 1
     assert "a run cannot change" in changed.stderr
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="signals are those of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_told_to_stop(model: Path, data: Path, tmp_path: Path, number: signal.Signals) -> None:
+    folder, junit, summary = (tmp_path / name for name in ("run", "junit.xml", "summary.md"))
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    options = ("--run-dir", folder, "--junit", junit, "--summary", summary)
+    process = subprocess.Popen(
+        command(model, data, tmp_path / "small.onnx", *options),
+        env={**ENVIRONMENT, "TMPDIR": str(temporary)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    end = time.monotonic() + 60
+    while not (folder / "history.jsonl").exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert process.poll() is None
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert said.endswith(f"Go on with: onnxprune resume {folder}\nStopped by {number.name}\n")
+    assert f"Stopped by {number.name}" in junit.read_text()
+    assert f"Stopped by {number.name}" in summary.read_text()
+    assert not list(temporary.glob("onnxprune-*"))
+    assert not (tmp_path / "small.onnx").exists()
