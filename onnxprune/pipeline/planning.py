@@ -40,7 +40,7 @@ from onnxprune.search import (
 )
 
 # A short measurement is no reason to refuse a target that it misses by less than this.
-DOUBT, _LOOKS = 1.05, 2
+_DOUBT, _LOOKS = 1.05, 2
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,11 @@ def kept_structures(network: Network, bench: Bench) -> list[tuple[tuple[int, ...
         return []
     key = network_key(network.model, network.channels, network.shapes)
     return bench.costs.structures(key)
+
+
+def is_missed(target: Target, share: float) -> bool:
+    """Say whether a cost, as a share of what the target allows, is above it by more than it may be off."""
+    return share > (_DOUBT if target.kind == "latency" else 1.0)
 
 
 def smallest_cost(problem: Problem, target: Target, evaluator: LatencyEvaluator, observer: Observer) -> float:

@@ -14,7 +14,7 @@ from onnxprune.pipeline.collecting import Collecting
 from onnxprune.pipeline.directory import check_free
 from onnxprune.pipeline.estimate import Trial, estimates
 from onnxprune.pipeline.measuring import Bench, LatencyEvaluator
-from onnxprune.pipeline.planning import DOUBT, beginning_of, smallest_cost
+from onnxprune.pipeline.planning import beginning_of, is_missed, smallest_cost
 from onnxprune.pipeline.quantising import measured_start
 from onnxprune.pipeline.reachable import explained
 from onnxprune.pipeline.run import Prepared, prepare
@@ -151,7 +151,7 @@ def _check_reach(
     Raises:
         TargetOutOfReachError: It does, and not by a hair.
     """
-    if share > (DOUBT if prepared.choice.target.kind == "latency" else 1.0):
+    if is_missed(prepared.choice.target, share):
         raise explained(error, prepared.network, settings)
     if share > 1.0:
         observer.warn("the target is about what the smallest structure measured: it may turn out to be out of reach")

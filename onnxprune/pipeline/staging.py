@@ -17,10 +17,10 @@ from onnxprune.pipeline.directory import RunDirectory, keep_scores, kept_scores
 from onnxprune.pipeline.judging import HealedJudge, Subjects, batch_size, candidate_healer, evaluation_samples
 from onnxprune.pipeline.measuring import Bench, LatencyEvaluator
 from onnxprune.pipeline.planning import (
-    DOUBT,
     Choice,
     Planner,
     beginning_of,
+    is_missed,
     kept_structures,
     make_problem,
     smallest_cost,
@@ -118,7 +118,7 @@ class Staging:
         """Refuse at once what only the last of several stages would find out of reach."""
         assert self.problem is not None
         lowest = smallest_cost(self.problem, stage.target, self.evaluator(stage), self.observer)
-        if lowest > limit * (DOUBT if stage.target.kind == "latency" else 1.0):
+        if is_missed(stage.target, lowest / limit):
             raise out_of_reach(stage.target, limit, lowest, stage.cost, self.beginning(stage))
 
     def _measure_original(self) -> None:

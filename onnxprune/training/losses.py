@@ -1,9 +1,10 @@
 """The loss of distillation.
 
-For every output with t the original's and s the student's:
+For every output with t the original's and s the student's, and c(x) = x - mean of its row:
 
-    class scores   T^2 KL(softmax(t / T) || softmax(s / T)) + w ||c(s) - c(t)||^2 / ||c(t)||^2,  c(x) = x -
-    mean of its row anything else  ||s - t||^2 / ||t||^2
+    class scores: T^2 KL(softmax(t / T) || softmax(s / T)) + w ||c(s) - c(t)||^2 / ||c(t)||^2
+    anything else: ||s - t||^2 / ||t||^2
+
     loss = alpha * sum over outputs + (1 - alpha) * cross-entropy(s, labels), alpha = 1 without labels
 
 Class scores that already are probabilities are taken to logarithms first, which are logits.
