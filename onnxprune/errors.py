@@ -126,6 +126,10 @@ class DataError(OnnxPruneError):
     """Calibration or training data is missing, unreadable or does not fit the model."""
 
 
+class MetricValueError(DataError):
+    """A user's metric gave no finite number."""
+
+
 class CriterionError(OnnxPruneError):
     """An importance criterion is unknown or lacks the data it needs."""
 

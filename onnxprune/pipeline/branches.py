@@ -49,27 +49,48 @@ def with_branches(problem: Problem, network: Network, batches: Sequence[Batch]) 
 
 
 def _variances(network: Network, branches: Mapping[int, Branch], batches: Sequence[Batch]) -> dict[str, float]:
-    """Return the variance of the values that are joined, about each channel's mean."""
+    """Return the variance of the values that are joined, about each channel's mean, over all samples."""
     names = sorted({name for branch in branches.values() for join in branch.joins for name in join})
     if not names:
         return {}
-    found: dict[str, list[float]] = {name: [] for name in names}
+    found: dict[str, float] = {}
     for some in _runs(network, names, len(batches[0].positions)):
         values_of = open_values(network.model, some)
+        spreads = {name: _Spread() for name in some}
         for batch in batches:
             for name, value in values_of(batch.inputs).items():
-                rest = tuple(axis for axis in range(value.ndim) if axis != 1)
-                found[name].append(float(value.var(axis=rest).sum()))
-    return {name: float(np.mean(each)) for name, each in found.items()}
+                spreads[name].add(value)
+        found |= {name: spread.variance() for name, spread in spreads.items()}
+    return found
+
+
+class _Spread:
+    """Adds up a value's entries over batches, which may be of one sample each."""
+
+    def __init__(self) -> None:
+        self._count = 0.0
+        self._sums: np.ndarray | float = 0.0
+        self._squares: np.ndarray | float = 0.0
+
+    def add(self, value: np.ndarray) -> None:
+        """Add a batch, shape (samples, channels, ...)."""
+        rest = tuple(axis for axis in range(value.ndim) if axis != 1)
+        self._sums = self._sums + value.sum(axis=rest, dtype=np.float64)
+        self._squares = self._squares + np.square(value, dtype=np.float64).sum(axis=rest)
+        self._count += prod(value.shape[axis] for axis in rest)
+
+    def variance(self) -> float:
+        """Return the sum over the channels of each one's variance."""
+        mean = np.asarray(self._sums) / self._count
+        return float(np.maximum(np.asarray(self._squares) / self._count - mean**2, 0.0).sum())
 
 
 def _runs(network: Network, names: Sequence[str], samples: int) -> Iterator[list[str]]:
     """Cut values into runs whose arrays fit into memory together."""
-    batch = next(iter(network.input_shapes.values()))[0]
     run: list[str] = []
     used = 0.0
     for name in names:
-        size = 4 * prod(network.shapes.get(name, ())) * samples / max(batch, 1)
+        size = 4 * prod(network.shapes.get(name, ())) * samples / network.batch
         if run and used + size > _RUN_BYTES:
             yield run
             run, used = [], 0.0

@@ -195,7 +195,7 @@ def _healing_s(trial: Trial, data: DataSplits) -> tuple[float, float]:
 def _judging_s(trial: Trial, data: DataSplits) -> tuple[float, float]:
     """Seconds of judging an agent's structures, and of judging the original and the result on the test part."""
     network, seed = trial.prepared.network, trial.settings.seed
-    evaluation = data.val.subset(evaluation_samples(network), seed)
+    evaluation = data.val.spread(evaluation_samples(network), seed)
     few = data.train.subset(max(healing_samples(network) // _SMALL, network.fixed_batch or 1), seed)
     heal = candidate_healer(network, few, seed) if trial.settings.heal and trial.prepared.choice.searches else None
     start_s = time.perf_counter()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -10,12 +11,13 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxprune.channels import prune
+from onnxprune.errors import MetricValueError
 from onnxprune.graph import graph_cost, is_quantised, to_bytes, twin_of
 from onnxprune.healing import Samples, collect_moments, heal_weights, healed_as_floats, solving_macs
 from onnxprune.latency import predictor
 from onnxprune.pipeline.prepare import Network, runnable
 from onnxprune.search import Verdict, keep_mask
-from onnxprune.training import Dataset, Metrics, Predict, collect, evaluate, in_batches_of
+from onnxprune.training import Dataset, Metrics, Predict, collect, evaluate, sized
 
 Heal = Callable[[ir.Model, np.ndarray], ir.Model]
 """Corrects the weights of a pruned model, given which units stayed."""
@@ -24,7 +26,8 @@ Heal = Callable[[ir.Model, np.ndarray], ir.Model]
 _FIRST_LOOK = 0.25
 # Points that a nat of divergence from the original's outputs is worth: what the accuracy on unseen samples falls by
 # (docs/search.md): every sample tells of its divergence, but only those near a boundary tell of the accuracy.
-_POINTS_PER_NAT = 50.0
+_POINTS_PER_NAT, _MOST_NATS = 50.0, 10.0
+_WORST = -_POINTS_PER_NAT * _MOST_NATS
 # Candidates stay open from their first look to the next, as far as memory allows.
 _OPEN_CANDIDATES, _OPEN_BYTES, _RUN_BYTES = 24, 1 << 30, 32 << 20
 # The original's outputs on the evaluation samples are kept, which maps of a segmentation network can make large.
@@ -88,7 +91,7 @@ def candidate_healer(network: Network, data: Dataset, seed: int) -> Heal:
 
 def healing_batches(network: Network, data: Dataset, seed: int) -> Sequence[Samples]:
     """Draw the samples that weights are solved on, and that scales of integers follow."""
-    samples = data.subset(healing_samples(network), seed)
+    samples = data.spread(healing_samples(network), seed).filled(network.fixed_batch or 1)
     return list(samples.batches(batch_size(network), drop_last=True))
 
 
@@ -116,7 +119,7 @@ class HealedJudge:
     def judge(self, counts: np.ndarray, samples: int) -> Verdict:
         """Evaluate the healed network of a structure on the first samples."""
         metrics = self._evaluate(self._candidate(counts), samples)
-        return Verdict(reward(metrics), metrics.primary, metrics.samples)
+        return _verdict(metrics, samples)
 
     def confirm(self, counts: np.ndarray) -> Verdict:
         """Evaluate a structure on all samples, healed as the final network is."""
@@ -125,17 +128,16 @@ class HealedJudge:
             return self.judge(counts, self.looks[-1])
         keep = keep_mask(network.channels, self._subjects.scores, counts)
         metrics = self._evaluate(self._predict(finish(self._healed(keep), keep)), self.looks[-1])
-        return Verdict(reward(metrics), metrics.primary, metrics.samples)
+        return _verdict(metrics, self.looks[-1])
 
-    def judge_original(self) -> Verdict:
-        """Evaluate the original on all samples."""
-        metrics = self._evaluate(self._predict(self._subjects.network.model), len(self._subjects.data))
-        return Verdict(reward(metrics), metrics.primary, metrics.samples)
-
-    def _evaluate(self, predict: Predict, samples: int) -> Metrics:
+    def _evaluate(self, predict: Predict, samples: int) -> Metrics | None:
+        """Measure a network on the first samples; None where the user's metric has no number for what it gives."""
         first = np.arange(samples)
         reference: Sequence[np.ndarray] = [output[:samples] for output in self._reference]
-        return evaluate(predict, self._subjects.data.select(first), reference, batch_size=self._batch)
+        try:
+            return evaluate(predict, self._subjects.data.select(first), reference, batch_size=self._batch)
+        except MetricValueError:
+            return None
 
     def _candidate(self, counts: np.ndarray) -> Predict:
         """Open a candidate, or find it open from its first look."""
@@ -154,16 +156,13 @@ class HealedJudge:
         return pruned if heal is None else heal(pruned, keep)
 
     def _predict(self, model: ir.Model) -> Predict:
-        predict = predictor(to_bytes(runnable(model)))
-        batch = self._subjects.network.fixed_batch
-        return predict if batch is None else in_batches_of(predict, batch)
+        return sized(predictor(to_bytes(runnable(model))), self._subjects.network.fixed_batch)
 
 
 def evaluation_samples(network: Network) -> int:
     """Say on how many samples candidates are judged: as many as a few seconds are enough for, by the network's MACs."""
-    batch = next(iter(network.input_shapes.values()))[0]
     outputs = [network.shapes.get(str(value.name), ()) for value in network.model.graph.outputs]
-    each = sum(int(np.prod(shape)) for shape in outputs) * _FLOAT / max(batch, 1)
+    each = sum(int(np.prod(shape)) for shape in outputs) * _FLOAT / network.batch
     fit = max(int(_REFERENCE_BYTES / max(each, 1)), _FEWEST)
     return min(_samples(network, _LOOK_MACS, _LOOK_SAMPLES), fit)
 
@@ -201,8 +200,7 @@ def batch_size(network: Network) -> int:
 
 def _sample_bytes(network: Network) -> float:
     """Bytes of the activations of one sample, at most."""
-    batch = next(iter(network.input_shapes.values()))[0]
-    return max(graph_cost(network.model, network.input_shapes).peak_activation_bytes / max(batch, 1), 1.0)
+    return max(graph_cost(network.model, network.input_shapes).peak_activation_bytes / network.batch, 1.0)
 
 
 def search_length(network: Network) -> int:
@@ -216,13 +214,24 @@ def _samples(network: Network, macs: float, limits: tuple[int, int]) -> int:
 
 
 def _sample_macs(network: Network) -> float:
-    batch = next(iter(network.input_shapes.values()))[0]
-    return max(graph_cost(network.model, network.input_shapes).macs / max(batch, 1), 1.0)
+    return max(graph_cost(network.model, network.input_shapes).macs / network.batch, 1.0)
 
 
 def reward(metrics: Metrics) -> float:
     """Return what a search maximises: the metric in points, less the divergence from the original.
 
-    Where there is no divergence (no class scores), the metric is continuous already.
+    Where there is no divergence (no class scores), the metric is continuous already. It is never below `_WORST`, which
+    is what outputs that are not finite are worth: nothing else would keep them from the comparisons.
     """
-    return metrics.primary - (_POINTS_PER_NAT * min(metrics.kl, 10.0) if metrics.kl is not None else 0.0)
+    divergence = 0.0 if metrics.kl is None else _POINTS_PER_NAT * min(metrics.kl, _MOST_NATS)
+    return _finite(metrics.primary - divergence)
+
+
+def _verdict(metrics: Metrics | None, samples: int) -> Verdict:
+    if metrics is None:
+        return Verdict(_WORST, _WORST, samples)
+    return Verdict(reward(metrics), _finite(metrics.primary), samples)
+
+
+def _finite(points: float) -> float:
+    return max(points, _WORST) if math.isfinite(points) else _WORST

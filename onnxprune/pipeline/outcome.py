@@ -21,7 +21,7 @@ from onnxprune.pipeline.training import Trained
 from onnxprune.progress import Observer
 from onnxprune.report import LayerRecord, QuantisationRecord
 from onnxprune.search import Target
-from onnxprune.training import DataSplits, Metrics, Predict, collect, evaluate, in_batches_of
+from onnxprune.training import DataSplits, Metrics, Predict, collect, evaluate, sized
 
 # A busy machine can spoil one measurement; what three say stands.
 _MEASUREMENTS = 3
@@ -133,9 +133,8 @@ def evaluate_all(network: Network, files: Mapping[str, Path], data: DataSplits, 
 
 def _output_bytes(network: Network) -> float:
     """Bytes of the outputs of one sample."""
-    batch = next(iter(network.input_shapes.values()))[0]
     shapes = [network.shapes.get(str(value.name), ()) for value in network.model.graph.outputs]
-    return sum(prod(shape) for shape in shapes) * 4 / max(batch, 1)
+    return sum(prod(shape) for shape in shapes) * 4 / network.batch
 
 
 def predict_with(network: Network, file: Path, model: ir.Model) -> Predict:
@@ -147,5 +146,4 @@ def predict_with(network: Network, file: Path, model: ir.Model) -> Predict:
         model: What it holds.
     """
     able = runnable(model)
-    predict = predictor(file if able is model else to_bytes(able))
-    return predict if network.fixed_batch is None else in_batches_of(predict, network.fixed_batch)
+    return sized(predictor(file if able is model else to_bytes(able)), network.fixed_batch)

@@ -51,6 +51,11 @@ class Network:
         return {name: (0, *sizes[1:]) for name, sizes in self.input_shapes.items()}
 
     @property
+    def batch(self) -> int:
+        """Samples in one run at `input_shapes`: the first axis of the first input that has axes."""
+        return next((max(sizes[0], 1) for sizes in self.input_shapes.values() if sizes), 1)
+
+    @property
     def fixed_batch(self) -> int | None:
         """The batch size, where the model leaves no choice."""
         first = next((spec.shape[0] for spec in self.inputs if spec.shape), None)

@@ -124,9 +124,8 @@ def _that_fit(network: Network, batches: Sequence[Batch], calibration: Calibrati
     """Return as many calibration batches as fit: all but "minmax" hold every activation of every sample in memory."""
     if calibration == "minmax" or not batches:
         return batches
-    rows = max(next(iter(network.input_shapes.values()))[0], 1)
     each = sum(prod(network.shapes.get(str(v.name), (0,))) for node in network.model.graph for v in node.outputs)
-    room = int(_HELD_BYTES // max(_FLOAT * each // rows, 1))
+    room = int(_HELD_BYTES // max(_FLOAT * each // network.batch, 1))
     fit = max(room // max(len(batches[0].positions), 1), 1)
     return batches[:fit]
 

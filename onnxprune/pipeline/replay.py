@@ -82,19 +82,30 @@ class RecordedDevice:
 
 
 class SearchClock:
-    """Seconds of searching, of the attempts before too."""
+    """Seconds of searching, of the attempts before too, from its first reading on.
 
-    def __init__(self) -> None:
-        """Begin at 0."""
-        self._offset_s = -time.monotonic()
+    What is planned and measured before the search is replayed at once when a run goes on, and what judges is made
+    again, so neither counts.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        """Stand at 0."""
+        self._now = now
+        self._zero_s: float | None = None
 
     def __call__(self) -> float:
         """Return the seconds."""
-        return self._offset_s + time.monotonic()
+        if self._zero_s is None:
+            self._zero_s = self._now()
+        return self._now() - self._zero_s
 
     def catch_up(self, seconds: float) -> None:
         """Stand at least at this many seconds."""
-        self._offset_s += max(0.0, seconds - self())
+        self._zero_s = self._now() - max(self(), seconds)
+
+    def set_back(self, seconds: float) -> None:
+        """Stand at this many seconds again."""
+        self._zero_s = self._now() - seconds
 
 
 class RecordedJudge:
@@ -147,7 +158,9 @@ class RecordedJudge:
 
     def _made(self) -> Judge:
         if self._judge is None:
+            before_s = self._clock()
             self._judge = self._make()
+            self._clock.set_back(before_s)
         return self._judge
 
 

@@ -234,7 +234,7 @@ class Staging:
             heal_candidate = candidate_healer(network, data.train, seed) if heals else None
             finish = final_healer(network, data.train, seed) if heals else None
             draft = draft_healer(network, data.train, seed) if heals else None
-            evaluation = data.val.subset(evaluation_samples(network), seed)
+            evaluation = data.val.spread(evaluation_samples(network), seed)
             return HealedJudge(Subjects(network, scores, evaluation, heal_candidate, self._network, finish, draft))
 
         return RecordedJudge(make, self._directory.journal, stage.number, clock)
@@ -331,6 +331,6 @@ def score(network: Network, settings: Settings, data: DataSplits | None, observe
 
 def calibration_batches(network: Network, data: DataSplits, seed: int) -> list[Batch]:
     """Draw the samples of the training part that criteria see."""
-    samples = data.train.subset(CALIBRATION_SAMPLES, seed)
+    samples = data.train.spread(CALIBRATION_SAMPLES, seed).filled(network.fixed_batch or 1)
     size = network.fixed_batch or min(batch_size(network), _CALIBRATION_BATCH)
     return list(samples.batches(size, drop_last=True))

@@ -8,7 +8,7 @@ those are judged that the critic expects most of, or knows least about.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,7 +18,7 @@ from onnxprune.search.candidates import Candidate, Judgement, expected_rewards
 from onnxprune.search.critic import Critic
 from onnxprune.search.environment import Environment
 
-_DRAWS_PER_ACTION = 400
+_MOST_DRAWS = 400
 _ENOUGH_TO_LEARN = 8
 # Weight on the logarithm of how many layers a group is the sum of.
 _SUM_WEIGHTS = (0.0, 0.25, 0.5)
@@ -120,6 +120,8 @@ class RlAgent:
             self._critic = Critic(self._features([j.candidate.counts for j in judgements]), rewards)
         order = np.argsort(-rewards, kind="stable")
         acted = [action for i in order if (action := judgements[i].candidate.preference) is not None]
+        if not acted:
+            return
         actions = np.array(acted[: max(4, round(len(acted) * self._config.elite_share))])
         weights = np.log(len(actions) + 0.5) - np.log(np.arange(1, len(actions) + 1))
         weights /= weights.sum()
@@ -164,11 +166,12 @@ def plain_candidates(environment: Environment) -> list[Candidate]:
     return list(unique.values())
 
 
-def _distinct(environment: Environment, draw: object, count: int, seen: set[bytes], source: str) -> list[Candidate]:
+def _distinct(
+    environment: Environment, draw: Callable[[], np.ndarray], count: int, seen: set[bytes], source: str
+) -> list[Candidate]:
     """Draw actions until `count` new structures are found, or it seems that there are no more."""
-    assert callable(draw)
     found: dict[bytes, Candidate] = {}
-    for _ in range(min(count * 10, _DRAWS_PER_ACTION)):
+    for _ in range(min(count * 10, _MOST_DRAWS)):
         if len(found) == count:
             break
         action = draw()

@@ -21,6 +21,9 @@ _UNIFORM_STEPS = 200
 # How much time leads over the budget. With 2, networks pruned to equal MACs were at least as fast as those of every
 # tool compared in benchmarks/peers.py; with 1, one of them was 4 % slower.
 _BUDGET_EXPONENT = 2.0
+# A step over a plateau of the latency saves nothing there, but something of the budget: at equal shares of both, a
+# hundredth.
+_LEAST_SAVED = 0.01
 # Counts below its own that a group's next step may lead to, beside the least one.
 _STEPS_AHEAD = 4
 
@@ -211,7 +214,7 @@ def global_path(
     Returns:
         Structures, shape (groups,) each, from the unpruned one downward.
     """
-    price = _Price(problem.cost, budget)
+    price = _priced(problem, budget)
     admissible = problem.admissible
     weights, kept = _weights(problem, preference), _kept_importances(problem)
     counts = admissible.largest
@@ -330,15 +333,30 @@ def _step_up(group: int, counts: np.ndarray, allowed: tuple[int, ...], budget: C
 
 @dataclass(frozen=True)
 class _Price:
-    """What a loss of importance is set against."""
+    """What a loss of importance is set against.
+
+    Attributes:
+        cost: What predicts the latency.
+        budget: What the target limits, where that is not the latency.
+        least: What a step is taken to save of the cost, at least, for each unit of the budget that it saves.
+    """
 
     cost: CostModel
     budget: CostModel | None
+    least: float
 
     def around(self, group: int, counts: np.ndarray) -> tuple[float, float]:
         """Return the cost and the budget that one group's count affects."""
         cost = self.cost.around(group, counts)
         return cost, cost if self.budget is None else self.budget.around(group, counts)
+
+
+def _priced(problem: Problem, budget: CostModel | None) -> _Price:
+    if budget is None:
+        return _Price(problem.cost, None, 0.0)
+    whole = problem.admissible.largest
+    cost = problem.cost.total(whole) or 1.0
+    return _Price(problem.cost, budget, _LEAST_SAVED * cost / max(budget.total(whole), 1e-12))
 
 
 def _weights(problem: Problem, preference: np.ndarray | None) -> np.ndarray:
@@ -372,7 +390,8 @@ def _best_step(
     before = price.around(group, counts) if lower else (0.0, 0.0)
     for count in dict.fromkeys([*lower[:_STEPS_AHEAD], *lower[-1:]]):
         saved, budget_saved = _saved(problem, group, counts, count, price=price, before=before)
-        if saved <= 0:
+        saved = max(saved, price.least * budget_saved)
+        if saved <= 0 or budget_saved <= 0:
             continue
         loss = float(np.log(kept[current] / kept[count]))
         asked = loss / saved * (budget_saved / saved) ** _BUDGET_EXPONENT

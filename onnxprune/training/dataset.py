@@ -129,6 +129,14 @@ class Dataset:
             return self
         return self.select(np.sort(spread_order(len(self), self.labels, seed)[:n]))
 
+    def spread(self, n: int, seed: int) -> Dataset:
+        """Draw at most `n` samples such that the first few of them, too, have every class in its share."""
+        return self.select(spread_order(len(self), self.labels, seed)[:n])
+
+    def filled(self, n: int) -> Dataset:
+        """Return at least `n` samples: where there are fewer, some again."""
+        return self if len(self) >= n else self.select(np.resize(np.arange(len(self)), n))
+
     def in_memory(self, batch_size: int = 64) -> Dataset:
         """Read all samples once and keep them, for what is run over many times."""
         parts = [batch.inputs for batch in self.batches(batch_size)]

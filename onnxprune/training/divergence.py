@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from onnxprune.errors import DataError
 from onnxprune.training.dataset import AnyArray, Dataset, IntArray
-from onnxprune.training.metrics import EVALUATION_BATCH, Predict, check_labels, log_probabilities, scores_output
+from onnxprune.training.metrics import EVALUATION_BATCH, Predict, check_labels, divergences, scores_output
 
 Floats = NDArray[np.float64]
 _TINY = 1e-12
@@ -88,7 +88,7 @@ def diverge(
         else:
             check_labels(data, a[position].shape[1])
             tops.append(np.stack([a[position].argmax(axis=1), b[position].argmax(axis=1)]))
-            samples.append(_kl(a[position], b[position]))
+            samples.append(divergences(a[position], b[position]))
         on_batch(len(batch.positions))
     return Divergence(
         by_sample=np.concatenate(samples),
@@ -132,9 +132,3 @@ class _Sums:
 def _relative(squares: Sequence[tuple[Floats, Floats]]) -> Floats:
     difference, energy = (np.sum(parts, axis=0) for parts in zip(*squares, strict=True))
     return np.asarray(np.sqrt(difference / np.maximum(energy, _TINY)))
-
-
-def _kl(a: AnyArray, b: AnyArray) -> Floats:
-    wanted, got = log_probabilities(a), log_probabilities(b)
-    # Rounding can leave a divergence of nothing a little below 0.
-    return np.asarray(np.maximum((np.exp(wanted) * (wanted - got)).sum(axis=1), 0.0))

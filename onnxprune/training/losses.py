@@ -23,10 +23,9 @@ from torch.nn import functional
 
 from onnxprune.errors import DataError
 from onnxprune.training.dataset import AnyArray
-from onnxprune.training.metrics import are_probabilities, is_scores
+from onnxprune.training.metrics import SMALLEST_PROBABILITY, are_probabilities, is_scores
 
 Kind = Literal["logits", "probabilities", "values", "ignored"]
-_SMALLEST_PROBABILITY = 1e-6
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ class DistillLoss:
 def as_logits(scores: Tensor, kind: Kind) -> Tensor:
     """Return class scores as float32 logits, shape (n, classes)."""
     scores = scores.float()
-    return scores.clamp(min=_SMALLEST_PROBABILITY).log() if kind == "probabilities" else scores
+    return scores.clamp(min=SMALLEST_PROBABILITY).log() if kind == "probabilities" else scores
 
 
 def normalised_error(student: Tensor, teacher: Tensor) -> Tensor:

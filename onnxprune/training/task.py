@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxprune.errors import DataError
+from onnxprune.errors import DataError, MetricValueError
 from onnxprune.training.functions import current_folder_importable, find_function, names_function
 
 MetricFunction = Callable[[Any, Any], float]
@@ -34,7 +34,8 @@ class TaskMetric:
         """Judge the outputs of a dataset.
 
         Raises:
-            DataError: The function fails, or gives no finite number.
+            DataError: The function fails.
+            MetricValueError: It gives no finite number.
         """
         try:
             value = self.function(outputs[0] if len(outputs) == 1 else tuple(outputs), labels)
@@ -42,7 +43,9 @@ class TaskMetric:
         except Exception as error:
             raise DataError(f"metric '{self.name}' failed: {type(error).__name__}: {error}") from error
         if not math.isfinite(score):
-            raise DataError(f"metric '{self.name}' gave {score}; it must give a finite number, higher for better")
+            raise MetricValueError(
+                f"metric '{self.name}' gave {score}; it must give a finite number, higher for better"
+            )
         return score
 
 

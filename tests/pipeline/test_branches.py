@@ -10,6 +10,10 @@ import pytest
 
 import onnxprune
 from onnxprune.graph import load
+from onnxprune.pipeline.branches import with_branches
+from onnxprune.pipeline.prepare import read_network
+from onnxprune.search.problem import Subject, paper_problem
+from onnxprune.training import open_data
 from tests.pipeline.test_run import pictures
 from tests.residual import residual_cnn
 
@@ -47,3 +51,13 @@ def test_a_network_without_its_block_trains_and_is_pruned_further(model: Path) -
     losses = [epoch.train_loss for epoch in report.training.epochs if epoch.train_loss is not None]
     assert np.isfinite(losses).all()
     assert report.target.achieved <= report.target.value
+
+
+def test_what_a_block_adds_is_told_from_samples_one_at_a_time(model: Path) -> None:
+    network = read_network(model, None, 1)
+    x = np.random.default_rng(0).standard_normal((64, 3, 8, 8)).astype(np.float32)
+    data = open_data(x, network.inputs, network.input_shapes, None, 0).train
+    subject = Subject(network.model, network.channels, network.shapes, np.ones(network.channels.unit_count))
+    problem = paper_problem(subject, 1)
+    stakes = [with_branches(problem, network, list(data.batches(size))).stakes for size in (1, 32)]
+    assert stakes[0] == pytest.approx(stakes[1], rel=1e-6)

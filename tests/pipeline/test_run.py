@@ -282,3 +282,25 @@ def test_a_run_opens_the_table_of_layers_once(model: Path) -> None:
     device = Counting(by_macs, layer_ms=lambda spec: spec.channels_in * spec.channels_out * 1e-6)
     run(model, Settings(target=parse_latency("60%"), device=device, training=None, allocation="global"))
     assert device.opened == 1
+
+
+@pytest.mark.parametrize(
+    ("inputs", "samples"), [("float[4, 16] x", 7), ("float[4, 16] x", 3), ("float s, float[n, 16] x", 0)]
+)
+def test_few_samples_and_inputs_without_axes(tmp_path: Path, inputs: str, samples: int) -> None:
+    rng = np.random.default_rng(0)
+    scaled = "a = Mul (x, s)" if "s," in inputs else "a = Identity (x)"
+    proto = onnx.parser.parse_model(
+        f"""<ir_version: 8, opset_import: ["" : 17]>
+        net ({inputs}) => (float[m, 4] y) {{ {scaled}
+            b = Gemm <transB = 1> (a, w1, b1)
+            c = Relu (b)
+            y = Gemm <transB = 1> (c, w2, b2) }}"""
+    )
+    for name, shape in {"w1": (32, 16), "b1": (32,), "w2": (4, 32), "b2": (4,)}.items():
+        array = rng.standard_normal(shape).astype(np.float32)
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    onnx.save(proto, tmp_path / "net.onnx")
+    data = {"data": rng.standard_normal((samples, 16)).astype(np.float32), "heal": True} if samples else {}
+    report = onnxprune.prune(tmp_path / "net.onnx", ratio=0.5, round_to=1, **data).report
+    assert report.after.macs < report.before.macs

@@ -18,7 +18,7 @@ from onnxprune.graph import concrete_shapes, graph_cost, load, resolve_input_sha
 from onnxprune.latency import LayerSpec
 from onnxprune.search import Subject, find_plan, full_counts, in_reach, keep_mask, latency_problem, paper_problem
 from onnxprune.search.allocation import global_path, multiples, uniform_path
-from onnxprune.search.costs import ProductCost
+from onnxprune.search.costs import ProductCost, macs_cost
 from onnxprune.search.reach import reach
 from onnxprune.search.sizes import paper_cost
 from onnxprune.search.target import parse_count, parse_latency, parse_size, ratio_target
@@ -259,3 +259,11 @@ def test_an_impossible_target_names_the_lowest_possible(subject: Subject) -> Non
     problem = latency_problem(subject, device, original)
     with pytest.raises(TargetOutOfReachError, match=r"out of reach.* smallest network that pruning gives has 6 ms"):
         find_plan(problem, parse_latency("1%"), "global", evaluator=device, original_ms=original)
+
+
+def test_a_budget_is_kept_where_the_latency_is_flat(subject: Subject) -> None:
+    problem = paper_problem(subject, 1)
+    flat = replace(problem, cost=ProductCost([], len(subject.channels.groups)))
+    budget = macs_cost(problem.paper, len(subject.channels.groups))
+    *_, smallest = global_path(flat, budget)
+    assert smallest.tolist() == flat.admissible.smallest.tolist()

@@ -128,3 +128,13 @@ def test_a_fixed_batch_size_sees_only_that_size(rows):
     x = np.arange(21.0, dtype=np.float32).reshape(7, 3)
     assert np.array_equal(in_batches_of(fixed, 3)((x,))[0], x * 2)
     assert sizes == [3, 3, 3]
+
+
+def test_probabilities_in_steps_of_an_integer_are_still_probabilities(rows):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 3, (40, 10))
+    softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    rounded = (np.round(softmax * 256) / 256).astype(np.float32)
+    data, exact = rows(rounded), [softmax.astype(np.float32)]
+    for batch_size in (1, 40):
+        assert evaluate(lambda inputs: [inputs[0]], data, exact, batch_size=batch_size).kl < 0.05
