@@ -5,6 +5,7 @@ constants as initializers, its static shape arithmetic folded, unique value name
 inputs, outputs, opset, IR version, metadata and dynamic axes are those of the file.
 """
 
+from onnxprune.graph.any_batch import for_any_batch
 from onnxprune.graph.cost import GraphCost, NodeCost, graph_cost
 from onnxprune.graph.formats import HALVES, element_types, in_float32
 from onnxprune.graph.inputs import InputSpec, input_specs, output_names, random_inputs, resolve_input_shapes
@@ -47,6 +48,7 @@ __all__ = [
     "concrete_shapes",
     "element_types",
     "external_files",
+    "for_any_batch",
     "graph_cost",
     "in_float32",
     "infer_shapes",

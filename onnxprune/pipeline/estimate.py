@@ -10,7 +10,6 @@ from functools import cached_property
 import numpy as np
 
 from onnxprune.channels import prune
-from onnxprune.graph import in_float32
 from onnxprune.importance import criterion
 from onnxprune.pipeline.judging import (
     HealedJudge,
@@ -21,6 +20,7 @@ from onnxprune.pipeline.judging import (
     healing_samples,
 )
 from onnxprune.pipeline.measuring import Bench, measure_beside
+from onnxprune.pipeline.modules import module_of
 from onnxprune.pipeline.run import Prepared
 from onnxprune.pipeline.settings import Settings
 from onnxprune.pipeline.stages import stage_trainings
@@ -189,7 +189,7 @@ def _healing_s(trial: Trial, data: DataSplits) -> tuple[float, float]:
             heal(pruned, trial.keep)
 
     moments_s = prolonged(collect, min(healing_samples(network), len(data.train)), least)
-    return moments_s, prolonged(finish, min(final_samples(network), len(data.train)), least)
+    return moments_s, prolonged(finish, min(final_samples(network), len(data.train)), network.module_batch or 1)
 
 
 def _judging_s(trial: Trial, data: DataSplits) -> tuple[float, float]:
@@ -227,19 +227,18 @@ def _training_s(trial: Trial, data: DataSplits, training: DistillConfig) -> floa
     """Seconds of training, from a few steps: the original's outputs once, then steps and validations."""
     if training.time_budget_s is not None and training.epochs is None:
         return training.time_budget_s
-    from onnxprune.torch_bridge import to_torch
     from onnxprune.training import distil
 
     network = trial.prepared.network
     pruned = prune(network.model, network.channels, trial.keep)
-    teacher = to_torch(in_float32(network.model))
+    teacher = module_of(network, network.model)
     config = replace(training, time_budget_s=None)
     batch = config.batch_size_for(len(data.train))
     few = data.train.subset(_STEPS * batch, config.seed)
     config = replace(config, batch_size=batch)
 
     def run(epochs: int) -> None:
-        student = to_torch(in_float32(pruned))
+        student = module_of(network, pruned)
         distil(student, teacher, few, None, replace(config, epochs=epochs))
 
     run(1)

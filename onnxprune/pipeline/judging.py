@@ -185,8 +185,8 @@ def draft_samples(network: Network) -> int | None:
 
 def final_samples(network: Network, most: int | None = None) -> int:
     """Say how many samples the final healing runs at once: as many as memory allows their activations, or `most`."""
-    if network.fixed_batch is not None:
-        return network.fixed_batch
+    if network.module_batch is not None:
+        return network.module_batch
     samples = int(np.clip(_FINAL_BYTES // _sample_bytes(network), 1, healing_samples(network)))
     return samples if most is None else min(samples, most)
 

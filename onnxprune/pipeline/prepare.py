@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import onnx_ir as ir
@@ -60,6 +61,15 @@ class Network:
         """The batch size, where the model leaves no choice."""
         first = next((spec.shape[0] for spec in self.inputs if spec.shape), None)
         return first if isinstance(first, int) else None
+
+    @cached_property
+    def module_batch(self) -> int | None:
+        """The batch size of its PyTorch module, where that has no choice."""
+        if self.fixed_batch is None:
+            return None
+        from onnxprune.torch_bridge import runs_any_batch
+
+        return None if runs_any_batch(in_float32(self.model), self.fixed_batch) else self.fixed_batch
 
 
 def read_network(

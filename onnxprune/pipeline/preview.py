@@ -54,7 +54,7 @@ def make_preview(model: str | Path, told: Settings) -> Preview:
     prepared = prepare(model, told, observer)
     bench = Bench(told.device, told.measure, observer)
     start = measured_start(prepared.network, told, prepared.choice, bench)
-    choice, settings, bench = start.choice, _with_batch(start.settings, prepared.network.fixed_batch), start.bench
+    choice, settings, bench = start.choice, _with_batch(start.settings, prepared.network.module_batch), start.bench
     prepared = replace(prepared, choice=choice)
     problem = _problem(prepared, settings, observer)
     exactly = original_cost(problem, choice.target)

@@ -204,7 +204,7 @@ class Staging:
             files = self._directory.stage(stage.number)
             shows_start = self.quantiser is not None
             lesson = Lesson(stage.network, structure, self._teacher(stage, data), data, files, heals, shows_start)
-            trained = train(lesson, replace(stage.training, fixed_batch=self._network.fixed_batch), observer, on_epoch)
+            trained = train(lesson, replace(stage.training, fixed_batch=stage.network.module_batch), observer, on_epoch)
         elif heals and data is not None:
             pruned = heal(stage.network, structure, data, self.settings.seed, observer)
             structure = replace(structure, pruned=pruned)

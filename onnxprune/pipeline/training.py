@@ -21,6 +21,7 @@ from onnxprune.pipeline.judging import (
     final_samples,
     healing_batches,
 )
+from onnxprune.pipeline.modules import module_of
 from onnxprune.pipeline.prepare import Network
 from onnxprune.pipeline.structure import Structure
 from onnxprune.progress import Observer
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 # Rounding differs between PyTorch's and onnxruntime's kernels; anything beyond this is a wrong conversion.
 EXPORT_TOLERANCE = 1e-3
+# On fewer samples than this, solving layers does more harm than good.
+_FEWEST_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def train(lesson: Lesson, config: DistillConfig, observer: Observer, on_epoch: O
     Raises:
         ConversionError: PyTorch cannot represent the graph, or computes something else than onnxruntime.
     """
-    from onnxprune.torch_bridge import compare, to_torch, write_weights
+    from onnxprune.torch_bridge import compare, write_weights
     from onnxprune.training import distil, kept_rows
 
     # Half-precision networks learn in float32; their weights are rounded when they are written back.
@@ -96,7 +99,7 @@ def train(lesson: Lesson, config: DistillConfig, observer: Observer, on_epoch: O
     network, data = lesson.network, lesson.data
     pruned, student, own = _healed(lesson, config.seed, observer)
     healed = _start(lesson, student, pruned) if lesson.heals and lesson.shows_start else None
-    teacher = own if lesson.teacher is network and own is not None else to_torch(in_float32(lesson.teacher.model))
+    teacher = own if lesson.teacher is network and own is not None else module_of(network, lesson.teacher.model)
     wide = in_float32(pruned)
     feeds = random_inputs(wide, network.input_shapes, config.seed)
     observer.stage("distilling", 100)
@@ -140,13 +143,11 @@ def _start(lesson: Lesson, student: OnnxModule, pruned: ir.Model) -> ir.Model:
 
 def _healed(lesson: Lesson, seed: int, observer: Observer) -> tuple[ir.Model, OnnxModule, OnnxModule | None]:
     """Heal, or take what was healed before: the model, the student, and what was pruned, where it was needed."""
-    from onnxprune.torch_bridge import to_torch
-
     files = lesson.files
     if files is not None and files.checkpoint.exists() and files.healed.exists():
         pruned = load(files.healed)
         # The statistics that were matched are in the checkpoint.
-        return pruned, to_torch(in_float32(pruned)), None
+        return pruned, module_of(lesson.network, pruned), None
     pruned = lesson.structure.pruned
     if lesson.heals:
         observer.stage("healing")
@@ -199,15 +200,15 @@ def _heal_integers(network: Network, structure: Structure, data: DataSplits, see
 
 def _matched(lesson: Lesson, pruned: ir.Model, seed: int, observer: Observer) -> tuple[OnnxModule, OnnxModule]:
     """Return the healed model as a module with matched statistics, and the network that was pruned as a module."""
-    from onnxprune.torch_bridge import compare, to_torch
+    from onnxprune.torch_bridge import compare
 
     network = lesson.network
     observer.stage("converting to PyTorch")
     wide = in_float32(pruned)
-    student, own = to_torch(wide), to_torch(in_float32(network.model))
+    student, own = module_of(network, pruned), module_of(network, network.model)
     feeds = random_inputs(wide, network.input_shapes, seed)
     _check(compare(student, wide, feeds).relative, "after conversion to PyTorch")
-    if lesson.heals:
+    if lesson.heals and _can_finish(network):
         _match(student, own, network, lesson.structure.plan.keep, data=lesson.data.train, seed=seed)
     return student, own
 
@@ -245,14 +246,15 @@ def final_healer(network: Network, data: Dataset, seed: int, most: int | None = 
         most: Samples, at most; None: as many as the final network gets.
 
     Returns:
-        The healing; None of an int8 network that stands for no float one, which has none.
+        The healing; None where there is none: of an int8 network that stands for no float one, or of one that runs so
+        few samples at once that layers cannot be solved on them.
     """
     if not is_quantised(network.model):
         return _finisher(network, data, seed, most)
     twin = twin_of(network.model)
-    if twin is None:
+    finish = None if twin is None else _finisher(replace(network, model=twin.model), data, seed, most)
+    if finish is None:
         return None
-    finish = _finisher(replace(network, model=twin.model), data, seed, most)
     batches = healing_batches(network, data, seed)
     if most is not None:
         batches = few_batches(network, batches)
@@ -265,18 +267,24 @@ def draft_healer(network: Network, data: Dataset, seed: int) -> Heal | None:
     return None if samples is None else final_healer(network, data, seed, samples)
 
 
-def _finisher(network: Network, data: Dataset, seed: int, most: int | None) -> Heal:
-    from onnxprune.torch_bridge import to_torch, write_weights
+def _can_finish(network: Network) -> bool:
+    return network.module_batch is None or network.module_batch >= _FEWEST_AT_ONCE
+
+
+def _finisher(network: Network, data: Dataset, seed: int, most: int | None) -> Heal | None:
+    if not _can_finish(network):
+        return None
+    from onnxprune.torch_bridge import write_weights
     from onnxprune.training import kept_rows
 
     @cache
     def original() -> tuple[OnnxModule, Matcher]:
-        own = to_torch(in_float32(network.model))
+        own = module_of(network, network.model)
         return own, _matcher(network, own, data, seed, most)
 
     def finish(pruned: ir.Model, keep: np.ndarray) -> ir.Model:
         own, matcher = original()
-        student = to_torch(in_float32(pruned))
+        student = module_of(network, pruned)
         matcher.correct(student, kept_rows(network.model, network.channels, keep, own))
         return write_weights(student, pruned)
 

@@ -7,6 +7,7 @@ order; and shape arithmetic stays on the CPU. Trained values return by initializ
 the file stays as it was.
 """
 
+from onnxprune.torch_bridge.any_batch import runs_any_batch
 from onnxprune.torch_bridge.comparison import Comparison, compare
 from onnxprune.torch_bridge.conversion import to_torch
 from onnxprune.torch_bridge.converters.normalization import BatchNorm
@@ -20,6 +21,7 @@ __all__ = [
     "Statistic",
     "compare",
     "read_weights",
+    "runs_any_batch",
     "to_torch",
     "write_weights",
 ]
