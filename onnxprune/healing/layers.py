@@ -34,10 +34,11 @@ class Layer:
         target: Name of the value it writes.
         weight: Name of the initializer of its weight; a quantised one stands behind a DequantizeLinear.
         out_axis: Axis of the weight that the output channels are on; the inputs are on the other of the first two.
-        offset: Name of the initializer that takes up a shift of the output's mean: the bias, or the running mean of
-            the BatchNormalization behind a layer without one; None where there is neither.
+        offset: Name of the initializer that takes up a shift of the output's mean: the bias, what is added to a matrix
+            product, or the running mean of the BatchNormalization behind a layer without one; None: nothing does.
         sign: What the offset is multiplied by in the output: 1 for a bias, -1 for a running mean.
         norm: The BatchNormalization that the running mean is of.
+        added: Whether the offset is a node's of its own, behind the layer.
         kernel: Sizes of the window; empty for a matrix product.
         strides: Steps of the window.
         pads: Padding in front of each axis of the window.
@@ -56,6 +57,7 @@ class Layer:
     pads: tuple[int, ...] = ()
     dilations: tuple[int, ...] = ()
     norm: Norm | None = None
+    added: bool = False
 
     def matrix(self, weight: np.ndarray) -> np.ndarray:
         """Return a weight as a matrix of shape (channels out, inputs)."""
@@ -118,7 +120,8 @@ def _is_weight(stored: ir.Value) -> bool:
 def _product(node: ir.Node, names: tuple[str, str, str, str], weight: ir.Value) -> Layer | None:
     if node.op_type == "MatMul":
         flat = weight.shape is not None and len(weight.shape) == 2
-        return Layer(*names, out_axis=1, offset=None, sign=1.0) if flat else None
+        offset = _added(node)
+        return Layer(*names, out_axis=1, offset=offset, sign=1.0, added=offset is not None) if flat else None
     attributes = node.attributes
     plain = attributes.get_float("alpha", 1.0) == 1.0 and attributes.get_float("beta", 1.0) == 1.0
     if not plain or attributes.get_int("transA", 0) != 0:
@@ -126,6 +129,16 @@ def _product(node: ir.Node, names: tuple[str, str, str, str], weight: ir.Value) 
     out_axis = 0 if attributes.get_int("transB", 0) else 1
     offset, sign = _offset(node, out_axis)
     return Layer(*names, out_axis=out_axis, offset=offset, sign=sign)
+
+
+def _added(node: ir.Node) -> str | None:
+    """Find the constant that is added to a matrix product, its bias, if nothing else reads either."""
+    uses = tuple(node.outputs[0].uses())
+    reader = uses[0].node if len(uses) == 1 else None
+    if reader is None or reader.op_type != "Add":
+        return None
+    stored = _stored(reader.inputs[1 - uses[0].idx])
+    return str(stored.name) if stored is not None and _has_channels(stored, node, 1) else None
 
 
 def _convolution(node: ir.Node, names: tuple[str, str, str, str], offset: tuple[str | None, float]) -> Layer | None:

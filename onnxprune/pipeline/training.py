@@ -220,8 +220,9 @@ def _matcher(network: Network, own: OnnxModule, data: Dataset, seed: int, most: 
     whole = np.ones(network.channels.unit_count, dtype=bool)
     layers = kept_rows(network.model, network.channels, whole, own)
     parameters = {initializer: name for name, initializer in own.weight_names.items()}
-    found = (layer for layer in solvable_layers(network.model) if layer.weight in parameters)
-    refit = Refit({parameters[layer.weight]: layer for layer in found}, seed)
+    found = {parameters[layer.weight]: layer for layer in solvable_layers(network.model) if layer.weight in parameters}
+    offsets = {name: parameters[str(layer.offset)] for name, layer in found.items() if layer.offset in parameters}
+    refit = Refit(found, offsets, seed)
     samples = data.subset(final_samples(network, most), seed)
     return Matcher(own, layers, samples, batch_size=len(samples), refit=refit)
 

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from onnxprune.channels import ChannelMap
 from onnxprune.errors import DataError
+from onnxprune.healing import solvable_layers
 from onnxprune.torch_bridge import OnnxModule
 from onnxprune.training.dataset import Dataset
 from onnxprune.training.devices import as_tensor, evaluating, forward
@@ -38,7 +39,7 @@ _STILL = 1e-6
 def kept_rows(
     model: ir.Model, channels: ChannelMap, keep: NDArray[np.bool_], original: OnnxModule
 ) -> dict[str, NDArray[np.int64]]:
-    """Say which output channels stay of every convolution that has a bias, and of every BatchNorm.
+    """Say which output channels stay of every layer that can be corrected.
 
     Args:
         model: The original model.
@@ -47,24 +48,30 @@ def kept_rows(
         original: The original model as a module.
 
     Returns:
-        The rows that stay, ascending, by the name of the convolution's weight, or the BatchNorm's running
-        mean, in the module.
+        The rows that stay, ascending, by the name of the weight (of a convolution, or of a matrix product that can be
+        solved again), or of the BatchNorm's running mean, in the module.
     """
-    sources = {statistic.buffer: statistic.initializer for statistic in original.statistics if statistic.position == 3}
+    statistics = (statistic for statistic in original.statistics if statistic.position == 3)
+    sources = {statistic.buffer: (statistic.initializer, 0) for statistic in statistics}
     parameters = {initializer: name for name, initializer in original.weight_names.items()}
+    for layer in solvable_layers(model):
+        if layer.weight in parameters:
+            sources[parameters[layer.weight]] = layer.weight, layer.out_axis
     for node in model.graph:
         if node.op_type == "Conv" and len(node.inputs) > 2 and node.inputs[1] is not None:
             weight = str(node.inputs[1].name)
             if weight in parameters:
-                sources[parameters[weight]] = weight
-    return {name: _kept(model, channels, keep, initializer) for name, initializer in sources.items()}
+                sources[parameters[weight]] = weight, 0
+    return {name: _kept(model, channels, keep, *source) for name, source in sources.items()}
 
 
-def _kept(model: ir.Model, channels: ChannelMap, keep: NDArray[np.bool_], initializer: str) -> NDArray[np.int64]:
+def _kept(
+    model: ir.Model, channels: ChannelMap, keep: NDArray[np.bool_], initializer: str, axis: int
+) -> NDArray[np.int64]:
     shape = model.graph.initializers[initializer].shape
-    units = channels.axis(initializer, 0)
+    units = channels.axis(initializer, axis)
     if units is None:
-        return np.arange(int(shape[0]) if shape is not None else 0)  # type: ignore[arg-type]
+        return np.arange(int(shape[axis]) if shape is not None else 0)  # type: ignore[arg-type]
     return np.flatnonzero((units < 0) | keep[units])
 
 
@@ -84,7 +91,7 @@ class Matcher:
 
         Args:
             teacher: The original.
-            layers: The layers to match: names of convolutions' weights and BatchNorms' running means.
+            layers: The layers to correct, by the names that `kept_rows` gives.
             data: Calibration samples; one batch is read.
             batch_size: Its size.
             refit: Solves the weights of layers first, where it can; None: none.
@@ -105,10 +112,11 @@ class Matcher:
                 mean, deviation = _moments(arguments[0])
                 running_mean, width = _running(layer.norm)
                 self._wanted[layer.name] = ((mean - running_mean) / width, deviation / width)
-            else:
+                return
+            if isinstance(layer, _Convolution):
                 self._wanted[layer.name] = _moments(output)
-                if refit is not None:
-                    refit.note(layer.name, layer.weight, output)
+            if refit is not None:
+                refit.note(layer.name, layer.weight, output, teacher)
 
         _run(teacher, self._tensors(teacher), note)
         if not all(torch.isfinite(moment).all() for moments in self._wanted.values() for moment in moments):
@@ -128,23 +136,47 @@ class Matcher:
             The number of layers corrected. One that runs twice in the original, or shares weight or bias there, is
             left as it is.
         """
-        refit, corrected = self._refit, 0
+        corrected = 0
 
         def correct(layer: Layer, arguments: tuple[Any, ...], output: Tensor) -> Tensor | None:
             nonlocal corrected
-            if layer.name not in self._wanted or any(self._uses[part] > 1 for part in layer.parts):
+            if layer.name not in kept or any(self._uses[part] > 1 for part in layer.parts):
                 return None
-            corrected += 1
-            rows = torch.as_tensor(kept[layer.name], device=output.device)
-            mean, deviation = (moment[rows] for moment in self._wanted[layer.name])
-            if isinstance(layer, _Norm):
-                return _correct_norm(layer.norm, arguments, mean, deviation)
-            if refit is not None and refit.solve(layer.name, layer.weight, layer.bias, arguments[0], kept[layer.name]):
-                output = layer.part.forward(*arguments)
-            return _correct_convolution(layer, output, mean, deviation)
+            changed = self._corrected(student, layer, kept[layer.name], arguments, output)
+            corrected += changed is not None
+            return changed
 
         _run(student, self._tensors(student), correct)
         return corrected
+
+    def _corrected(
+        self,
+        student: nn.Module,
+        layer: Layer,
+        kept: NDArray[np.int64],
+        arguments: tuple[Any, ...],
+        output: Tensor,
+    ) -> Tensor | None:
+        """Correct one layer; return its output as it is now, or None where it stays as it was."""
+        if isinstance(layer, _Product):
+            return self._solved(student, layer, kept, arguments)
+        if layer.name not in self._wanted:
+            return None
+        rows = torch.as_tensor(kept, device=output.device)
+        mean, deviation = (moment[rows] for moment in self._wanted[layer.name])
+        if isinstance(layer, _Norm):
+            return _correct_norm(layer.norm, arguments, mean, deviation)
+        solved = self._solved(student, layer, kept, arguments)
+        return _correct_convolution(layer, output if solved is None else solved, mean, deviation)
+
+    def _solved(
+        self, student: nn.Module, layer: _Convolution | _Product, kept: NDArray[np.int64], arguments: tuple[Any, ...]
+    ) -> Tensor | None:
+        """Solve a layer's weights again; return its output then, or None where it cannot be solved."""
+        if self._refit is None or not self._refit.solve(layer.name, layer.weight, student, arguments[0], kept):
+            return None
+        output: Tensor = layer.part.forward(*arguments)
+        return output
 
     def _tensors(self, module: nn.Module) -> list[Tensor]:
         device = next((p.device for p in module.parameters()), torch.device("cpu"))
@@ -191,7 +223,20 @@ class _Norm:
         return (self.name,)
 
 
-Layer = _Convolution | _Norm
+@dataclass(frozen=True)
+class _Product:
+    """A layer that is only solved, its channels' moments not matched: a matrix product, a convolution without bias."""
+
+    name: str
+    part: nn.Module
+    weight: nn.Parameter
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return (self.name,)
+
+
+Layer = _Convolution | _Norm | _Product
 _Act = Callable[[Layer, tuple[Any, ...], Tensor], Tensor | None]
 
 
@@ -243,7 +288,12 @@ def _moments(output: Tensor) -> Moments:
 def layer_names(module: nn.Module, inputs: Sequence[Tensor]) -> list[str]:
     """Return the names of convolutions' weights and BatchNorms' running means in the order they run, each once."""
     names: dict[str, None] = {}
-    _run(module, inputs, lambda layer, _, __: names.setdefault(layer.name))
+
+    def note(layer: Layer, _: tuple[Any, ...], __: Tensor) -> None:
+        if not isinstance(layer, _Product):
+            names.setdefault(layer.name)
+
+    _run(module, inputs, note)
     return list(names)
 
 
@@ -276,13 +326,15 @@ def _layer(
     path: str, part: nn.Module, arguments: tuple[Any, ...], output: Any, names: Mapping[int, str]
 ) -> Layer | None:
     """Recognise a layer that has just run, whether it owns its parameters or gets them as arguments."""
-    if not isinstance(output, Tensor):
+    if not isinstance(output, Tensor) or not arguments or isinstance(arguments[0], nn.Parameter):
         return None
     if isinstance(part, _BatchNorm):
         return _Norm(f"{path}.running_mean", part) if part.track_running_stats else None
     given = [p for p in (*arguments, *part.parameters(recurse=False)) if isinstance(p, nn.Parameter)]
-    weight = next((p for p in given if p.ndim > 2), None)
-    bias = next((p for p in given if p.shape == output.shape[1:2]), None)
-    if weight is None or bias is None or len(weight) != len(bias):
+    weight = next((p for p in given if p.ndim > 1), None)
+    if weight is None:
         return None
+    bias = next((p for p in given if p.shape == output.shape[1:2]), None)
+    if weight.ndim == 2 or bias is None or len(weight) != len(bias):
+        return _Product(names[id(weight)], part, weight)
     return _Convolution(names[id(weight)], names[id(bias)], part, weight, bias)

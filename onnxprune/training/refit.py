@@ -34,38 +34,44 @@ _CHUNK = 4_096
 class Refit:
     """Solves layers against what they gave in the original."""
 
-    def __init__(self, layers: Mapping[str, SolvableLayer], seed: int) -> None:
+    def __init__(self, layers: Mapping[str, SolvableLayer], offsets: Mapping[str, str], seed: int) -> None:
         """Prepare.
 
         Args:
             layers: The layers that can be solved, by the name of their weight in the module.
+            offsets: The names in the module of what takes up a shift of a layer's output, by that of its weight.
             seed: Seed of the positions.
         """
         self._layers = layers
+        self._offsets = offsets
         self._seed = seed
         self._wanted: dict[str, tuple[tuple[np.ndarray, ...], np.ndarray]] = {}
 
-    def note(self, name: str, weight: nn.Parameter, output: Tensor) -> None:
-        """Keep what a layer of the original gives, at sampled positions."""
+    def note(self, name: str, weight: nn.Parameter, output: Tensor, teacher: nn.Module) -> None:
+        """Keep what a layer of the original gives, at sampled positions, with what is added to it."""
         layer = self._layers.get(name)
         if layer is None:
             return
         inputs = weight.numel() // weight.shape[layer.out_axis]
         rng = np.random.default_rng([self._seed, len(name), inputs])
         positions = positions_of(layer, tuple(output.shape), wanted_positions(inputs), rng)
-        self._wanted[name] = positions, _channels_at(layer, output, positions)
+        wanted = _channels_at(layer, output, positions)
+        if layer.added:
+            wanted = wanted + teacher.get_parameter(self._offsets[name]).detach().cpu().numpy()
+        self._wanted[name] = positions, wanted
 
-    def solve(self, name: str, weight: nn.Parameter, bias: nn.Parameter, x: Tensor, rows: np.ndarray) -> bool:
+    def solve(self, name: str, weight: nn.Parameter, student: nn.Module, x: Tensor, rows: np.ndarray) -> bool:
         """Solve a layer of the pruned network, in place; tell whether that was possible.
 
         Args:
             name: Of the layer.
             weight: Its weight.
-            bias: Its bias.
+            student: The pruned network.
             x: What it reads.
             rows: The original's output channels that it has.
         """
-        if name not in self._wanted:
+        # Without anything that takes up the mean, what was solved from moments is better. A BatchNorm's is matched.
+        if name not in self._wanted or (name not in self._offsets and self._layers[name].norm is None):
             return False
         layer = self._layers[name]
         matrix = layer.matrix(weight.detach().cpu().numpy())
@@ -80,7 +86,9 @@ class Refit:
         matrix = matrix + added
         solved = layer.tensor(matrix, weight.detach().cpu().numpy())
         weight.data.copy_(torch.from_numpy(solved))
-        bias.data.copy_(torch.from_numpy(wanted.mean(axis=0, dtype=np.float64) - matrix @ x_mean))
+        if name in self._offsets:
+            bias = torch.from_numpy(wanted.mean(axis=0, dtype=np.float64) - matrix @ x_mean)
+            student.get_parameter(self._offsets[name]).data.copy_(bias)
         return True
 
 

@@ -58,7 +58,8 @@ def test_networks_that_share_no_layer_learn_from_outputs_alone(grey):
         config = replace(DistillConfig(epochs=1, batch_size=16), feature_weight=weight)
         distil(Wrapped(pruned), Wrapped(original), data.train, None, config, kept={})
         results.append(pruned[0].weight.detach().clone())
-    assert torch.equal(*results)
+    # The teacher runs in batches of another size where features are compared.
+    assert torch.allclose(*results, atol=1e-5)
 
 
 def test_a_negative_weight_is_refused():

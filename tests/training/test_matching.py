@@ -122,6 +122,7 @@ def test_on_an_onnx_model(tmp_path, data):
     assert {original.weight_names[n]: r.tolist() for n, r in rows.items()} == {
         "w1": [0, 2, 4, 5],
         "w2": [0, 1, 2, 3],
+        "w3": [0, 1, 2],
     }
     x = inputs(data)
     before = (pruned(x)[0] - original(x)[0]).square().mean()

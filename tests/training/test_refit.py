@@ -38,8 +38,8 @@ def test_a_layer_makes_up_for_what_the_one_before_it_does(data):
             parameter.mul_(2)
         changed[2].weight.mul_(0.3)
     x = torch.from_numpy(next(data.batches(100)).inputs[0])
-    refit = Refit({"2.weight": SECOND}, seed=0)
-    assert refit.solve("2.weight", changed[2].weight, changed[2].bias, x, np.arange(5)) is False
+    refit = Refit({"2.weight": SECOND}, {"2.weight": "2.bias"}, seed=0)
+    assert refit.solve("2.weight", changed[2].weight, changed, x, np.arange(5)) is False
     match_statistics(changed, original, {"2.weight": np.arange(5)}, data, refit=refit)
     # Half of the weights is the answer; the ridge keeps it a little from there.
     assert error(changed, original, x) < 0.05
@@ -48,7 +48,7 @@ def test_a_layer_makes_up_for_what_the_one_before_it_does(data):
 def test_it_is_better_than_statistics_alone(data):
     x = torch.from_numpy(next(data.batches(300)).inputs[0])
     errors = []
-    for refit in (None, Refit({"2.weight": SECOND}, seed=0)):
+    for refit in (None, Refit({"2.weight": SECOND}, {"2.weight": "2.bias"}, seed=0)):
         original, pruned, kept = pruned_pair()
         match_statistics(pruned, original, kept, data, refit=refit)
         errors.append(error(pruned[:3], original[:3], x))
