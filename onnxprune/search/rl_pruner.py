@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from numbers import Integral
 
 import numpy as np
 
@@ -28,8 +29,48 @@ Metric = Callable[[np.ndarray], float]
 
 
 @dataclass(frozen=True)
+class _Range:
+    """What a hyper-parameter may be: a finite number from `low`, or above it where that is left out, to `high`."""
+
+    low: float = 0.0
+    high: float = math.inf
+    low_left_out: bool = False
+    whole: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        if self.whole and not isinstance(value, Integral):
+            return False
+        # What is no number compares as false, and whole numbers may be too large for a float.
+        low = value > self.low if self.low_left_out else value >= self.low
+        return low and value <= self.high and value < math.inf
+
+    def __str__(self) -> str:
+        kind = "a whole number" if self.whole else "a number"
+        low = f"above {self.low:g}" if self.low_left_out else f"from {self.low:g}"
+        return f"{kind} {low}" + (f", at most {self.high:g}" if self.high < math.inf else "")
+
+
+_AMOUNT, _SHARE = _Range(), _Range(high=1.0)
+_POSITIVE, _PART = _Range(low_left_out=True), _Range(high=1.0, low_left_out=True)
+_COUNT, _COUNT_OR_NONE = _Range(1, whole=True), _Range(whole=True)
+
+_RANGES: Mapping[str, _Range] = {
+    name: allowed
+    for allowed, names in {
+        _PART: "share least",
+        _SHARE: "rate clip epsilon exploring discount drop alpha",
+        _COUNT: "rounds samples replay stages sample_step epochs",
+        _COUNT_OR_NONE: "retakes",
+        _POSITIVE: "learning_rate temperature",
+        _AMOUNT: "sigma macs_weight params_weight weight_decay",
+    }.items()
+    for name in names.split()
+}
+
+
+@dataclass(frozen=True)
 class RlPrunerConfig:
-    """Hyper-parameters of `rl-pruner`, with the paper's values.
+    """Hyper-parameters of `rl-pruner`, with the paper's values. Validates itself.
 
     Attributes:
         share: Share of the original's filters that a step removes.
@@ -49,12 +90,15 @@ class RlPrunerConfig:
         params_weight: b above.
         drop: Relative loss of the metric, before distillation, at which a stage is taken again from the first
             distribution.
-        retakes: How often at most.
+        retakes: How often at most; 0: never.
         epochs: Epochs of distillation after each stage, where --epochs does not say.
         learning_rate: Likewise.
         temperature: T of the distillation's loss.
         alpha: Weight of the teacher's outputs in it.
         weight_decay: Of its optimizer.
+
+    Raises:
+        TargetError: A value is outside of its range.
     """
 
     share: float = 0.01
@@ -80,33 +124,40 @@ class RlPrunerConfig:
     alpha: float = 0.75
     weight_decay: float = 5e-4
 
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if value not in _RANGES[name]:
+                raise _refused(name, value)
+
 
 def rl_pruner_config(options: tuple[str, ...]) -> RlPrunerConfig:
     """Read hyper-parameters given as `name=value`.
 
     Raises:
-        TargetError: A name is unknown, or its value cannot be read or is negative.
+        TargetError: A name is unknown, or its value cannot be read or is outside of its range.
     """
-    kinds: dict[str, Callable[[str], float]] = {
-        f.name: int if isinstance(f.default, int) else float for f in fields(RlPrunerConfig)
-    }
     given: dict[str, float] = {}
+    names = [f.name for f in fields(RlPrunerConfig)]
     for option in options:
         name, equals, text = option.partition("=")
         if not equals:
             raise TargetError(
-                f"'{option}' gives no value: write NAME=VALUE, such as share=0.02; names are {', '.join(kinds)}"
+                f"'{option}' gives no value: write NAME=VALUE, such as share=0.02; names are {', '.join(names)}"
             )
-        if name not in kinds:
-            raise TargetError(f"rl-pruner has no hyper-parameter '{name}'; it has {', '.join(kinds)}")
+        if name not in names:
+            raise TargetError(f"rl-pruner has no hyper-parameter '{name}'; it has {', '.join(names)}")
         try:
-            given[name] = kinds[name](text)
-        except ValueError:
-            given[name] = -1
-        if given[name] < 0:
-            usual = getattr(RlPrunerConfig, name)
-            raise TargetError(f"'{option}': {name} must be a number from 0, such as {name}={usual}")
+            given[name] = int(text) if _RANGES[name].whole else float(text)
+        except ValueError as error:
+            raise _refused(name, text) from error
+        if given[name] not in _RANGES[name]:
+            raise _refused(name, text)
     return RlPrunerConfig(**given)  # type: ignore[arg-type]
+
+
+def _refused(name: str, value: object) -> TargetError:
+    usual = getattr(RlPrunerConfig, name)
+    return TargetError(f"rl-pruner's '{name}={value}': {name} must be {_RANGES[name]}, such as {name}={usual}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +215,7 @@ class RlPruner:
             metric: Judges structures.
         """
         before = metric(counts)
-        for _ in range(self._config.retakes):
+        for _ in range(1 + self._config.retakes):
             kept = self._sampled(number, counts, metric)
             if kept.metric >= (1 - self._config.drop) * before:
                 return kept

@@ -77,7 +77,8 @@ def test_a_fall_takes_the_stage_again_from_the_first_distribution() -> None:
         return 100.0 if counts.sum() == 100 else 10.0
 
     subject.stage(1, np.array([50, 50]), metric)
-    assert len(calls) == 1 + 2 * 100
+    # Sampled once, and again twice.
+    assert len(calls) == 1 + 3 * 100
     assert subject.distribution.tolist() == [0.5, 0.5]
 
 
@@ -101,6 +102,52 @@ def test_hyper_parameters_are_read_and_refused() -> None:
         rl_pruner_config(("speed=2",))
     with pytest.raises(TargetError, match="'share' gives no value: write NAME=VALUE"):
         rl_pruner_config(("share",))
-    for wrong in ("rounds=many", "rounds=-1"):
-        with pytest.raises(TargetError, match="must be a number from 0"):
-            rl_pruner_config((wrong,))
+    assert rl_pruner_config(("rate=0", "alpha=1", "sigma=0")) == RlPrunerConfig(rate=0.0, alpha=1.0, sigma=0.0)
+
+
+@pytest.mark.parametrize(
+    ("option", "allowed"),
+    [
+        ("rounds=many", "a whole number from 1, such as rounds=10"),
+        ("rounds=0", "a whole number from 1, such as rounds=10"),
+        ("samples=0", "a whole number from 1"),
+        ("replay=0", "a whole number from 1"),
+        ("epochs=0", "a whole number from 1"),
+        ("stages=0", "a whole number from 1"),
+        ("sample_step=0", "a whole number from 1"),
+        ("retakes=-1", "a whole number from 0"),
+        ("samples=2.5", "a whole number from 1"),
+        ("temperature=0", "a number above 0, such as temperature=2.0"),
+        ("learning_rate=0", "a number above 0"),
+        ("share=0", "a number above 0, at most 1"),
+        ("least=0", "a number above 0, at most 1"),
+        ("alpha=2", "a number from 0, at most 1, such as alpha=0.75"),
+        ("drop=1.5", "a number from 0, at most 1"),
+        ("weight_decay=-1", "a number from 0"),
+        ("sigma=nan", "a number from 0"),
+        ("macs_weight=inf", "a number from 0"),
+    ],
+)
+def test_a_value_outside_of_its_range_is_refused(option: str, allowed: str) -> None:
+    with pytest.raises(TargetError) as refused:
+        rl_pruner_config((option,))
+    assert f"'{option}'" in str(refused.value)
+    assert f"must be {allowed}" in str(refused.value)
+
+
+def test_hyper_parameters_in_code_are_refused_too() -> None:
+    for wrong in ({"rounds": 0}, {"rounds": 2.0}, {"clip": -0.5}, {"drop": float("nan")}):
+        with pytest.raises(TargetError, match=f"{next(iter(wrong))} must be"):
+            RlPrunerConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_without_retakes_a_stage_is_sampled_once_whatever_it_loses() -> None:
+    subject = agent([50, 50], share=0.02, retakes=0, rounds=1, samples=2, epsilon=0.0)
+    calls: list[float] = []
+
+    def metric(counts: np.ndarray) -> float:
+        calls.append(float(counts.sum()))
+        return 100.0 if counts.sum() == 100 else 10.0
+
+    assert subject.stage(1, np.array([50, 50]), metric).counts.sum() == 98
+    assert len(calls) == 1 + 2
