@@ -35,15 +35,13 @@ def run_published(staging: Staging, first: Stage, limit: float) -> list[StageRes
     agent = RlPruner(filters, per_unit, problem.paper, config, staging.settings.seed, least=least)
     training = None if first.training is None else as_published(first.training, config)
     stage, results = replace(first, training=training), []
-    while True:
+    while agent.can_step(units_left(problem, stage.left)):
         result = _stage(staging, stage, agent, first.cost)
         results.append(result)
-        plan = result.structure.plan
-        if plan.achieved <= limit:
+        if result.structure.plan.achieved <= limit:
             return results
-        if np.array_equal(plan.counts, units_left(problem, stage.left)):
-            raise out_of_reach(first.target, limit, plan.achieved, first.cost, staging.beginning(first))
         stage = next_stage(first.network, result)
+    raise out_of_reach(first.target, limit, stage.cost, first.cost, staging.beginning(first))
 
 
 def as_published(training: DistillConfig, config: RlPrunerConfig) -> DistillConfig:

@@ -1,8 +1,10 @@
 """RL-Pruner as published (Wang et al., arXiv 2411.06463): a pruning distribution, learned by noisy samples.
 
     policy   PD, each group's share of the filters to remove next; at first proportional to the groups' filters
-    action   A = PD + sigma u N(0, 1), u uniform in [0, 1], clamped to at least 1e-5, normalised
-    step     int(1 % of the original's filters) go, by the action's shares, the least important ones of each group
+    action   A = PD + sigma u N(0, 1), u uniform in [0, 1], clamped to at least 1e-5, 0 where nothing more can go,
+             normalised
+    step     int(1 % of the original's filters) go, by the action's shares, the least important ones of each group;
+             what a group does not have goes from the others
     reward   Q = metric + 100 (a * cut of MACs + b * cut of parameters), in points, right after pruning
     update   PD <- PD * clip((PD + 0.1 (A* - PD)) / PD, 1 - 0.25, 1 + 0.25), normalised, A* the best action of a round,
              where its Q is above the best of the stage before
@@ -206,12 +208,16 @@ class RlPruner:
         self._first = filters / filters.sum()
         self.distribution = self._first.copy()
 
+    def can_step(self, counts: np.ndarray) -> bool:
+        """Say whether anything can go of a structure, shape (groups,)."""
+        return bool((counts > self._least).any())
+
     def stage(self, number: int, counts: np.ndarray, metric: Metric) -> Sample:
         """Sample a stage and return the sample that is kept.
 
         Args:
             number: The stage, from 1.
-            counts: Units that each group has, shape (groups,).
+            counts: Units that each group has, shape (groups,); some can go.
             metric: Judges structures.
         """
         before = metric(counts)
@@ -247,37 +253,44 @@ class RlPruner:
         config = self._config
         wanted = self.distribution + config.rate * (action - self.distribution)
         ratio = np.clip(wanted / self.distribution, 1 - config.clip, 1 + config.clip)
-        moved = self.distribution * ratio
+        # No action has a share of an exhausted group: its own would fall to 0, which the ratio divides by.
+        moved = np.maximum(self.distribution * ratio, config.least)
         self.distribution = moved / moved.sum()
 
     def _sample(self, counts: np.ndarray, metric: Metric) -> Sample:
-        action = self._action()
+        action = self._action(counts)
         after = self.removed(counts, action)
         first = metric(after)
         value, later = self._value(after, first), after
         for step in range(1, self._config.sample_step):
-            later = self.removed(later, self._action())
+            if self.can_step(later):
+                later = self.removed(later, self._action(later))
             value += self._config.discount**step * self._value(later, metric(later))
         return Sample(action, after, first, value)
 
-    def _action(self) -> np.ndarray:
+    def _action(self, counts: np.ndarray) -> np.ndarray:
+        """Draw an action of which every share can be removed, at least in part: else what costs nothing is best."""
         noise = self._config.sigma * self._rng.random() * self._rng.normal(size=len(self.distribution))
-        action: np.ndarray = np.maximum(self.distribution + noise, self._config.least)
-        action /= action.sum()
-        return action
+        action = np.maximum(self.distribution + noise, self._config.least)
+        drawn: np.ndarray = np.where(counts > self._least, action, 0.0)
+        drawn /= drawn.sum()
+        return drawn
 
     def removed(self, counts: np.ndarray, action: np.ndarray) -> np.ndarray:
-        """Take one step: remove filters by an action's shares, down to what always stays of each group.
+        """Take one step: remove filters by an action's shares, as long as there are any that need not stay.
 
-        Filters that rounding leaves over go to the groups with the largest remainders.
+        Args:
+            counts: Units that each group has, shape (groups,).
+            action: Shares, shape (groups,); above 0 where units can go.
+
+        Returns:
+            Units that each group keeps, shape (groups,). Where several filters go with a unit, the units nearest to
+            a group's share go, at least one.
         """
         total = max(1, int(self._config.share * int(self._filters.sum())))
-        exact = action * total
-        filters = np.floor(exact)
-        left_over = total - int(filters.sum())
-        filters[np.argsort(filters - exact, kind="stable")[:left_over]] += 1
+        filters = _divided(total, action, (counts - self._least) * self._per_unit)
         units = np.maximum(np.round(filters / self._per_unit), (filters > 0) & (self._per_unit > 1))
-        after: np.ndarray = np.maximum(counts - units.astype(np.int64), self._least)
+        after: np.ndarray = counts - units.astype(np.int64)
         return after
 
     def _value(self, counts: np.ndarray, metric: float) -> float:
@@ -285,3 +298,24 @@ class RlPruner:
         macs = 1 - self._paper.macs_of(counts) / max(self._paper.macs_of(full), 1)
         parameters = 1 - self._paper.parameters_of(counts) / max(self._paper.parameters_of(full), 1)
         return metric + 100 * (config.macs_weight * macs + config.params_weight * parameters)
+
+
+def _divided(total: int, shares: np.ndarray, room: np.ndarray) -> np.ndarray:
+    """Divide a number of filters by shares; what a group has no room for goes to the others, by theirs.
+
+    Args:
+        total: Filters to divide; no more than there is room for are.
+        shares: Of each group, shape (groups,); above 0 where there is room.
+        room: Filters that each group can take, shape (groups,).
+
+    Returns:
+        Shape (groups,). What rounding leaves over goes to the largest remainders.
+    """
+    given = np.zeros(len(room), dtype=np.int64)
+    while (left := min(total, int(room.sum())) - int(given.sum())) > 0:
+        unfilled = np.where(given < room, shares, 0.0)
+        exact = left * unfilled / unfilled.sum()
+        part = np.floor(exact).astype(np.int64)
+        part[np.argsort(part - exact, kind="stable")[: left - int(part.sum())]] += 1
+        given = np.minimum(given + part, room)
+    return given

@@ -12,12 +12,13 @@ import pytest
 
 import onnxprune
 from onnxprune.errors import RunDirectoryError, TargetError, TargetOutOfReachError
+from onnxprune.graph import graph_cost, load
 from onnxprune.latency import Feeds, LatencyStats, MeasureOptions, ModelSource
 from onnxprune.latency.device import Progress
 from onnxprune.latency.fake import FakeDevice
 from onnxprune.pipeline import Settings, run
 from onnxprune.pipeline.stages import stage_count, stage_targets, stage_trainings
-from onnxprune.search import SearchConfig, Target, parse_count, parse_latency, ratio_target, rl_pruner_config
+from onnxprune.search import Limits, SearchConfig, Target, parse_count, parse_latency, ratio_target, rl_pruner_config
 from onnxprune.training import DistillConfig
 from tests.pipeline.test_run import by_macs, pictures
 from tests.report.conftest import small_cnn
@@ -193,3 +194,19 @@ def test_the_published_agent_removes_and_distils_until_the_target_is_met(model: 
     assert all(cost > report.target.value for cost in costs[:-1])
     assert costs[-1] <= report.target.value
     assert costs == sorted(costs, reverse=True)
+
+
+@pytest.mark.slow
+def test_the_published_agent_reaches_what_the_limits_leave(model: Path) -> None:
+    limits = Limits(max_ratio=0.5)
+    smallest = onnxprune.prune(model, ratios={"first": 0.5, "second": 0.5})
+    settings = Settings(
+        target=parse_count(graph_cost(load(smallest.output), {}).macs),
+        # Agreement with the original: a step that removed nothing would be the best.
+        data=pictures()[0],
+        allocation="rl-pruner",
+        rl_pruner=rl_pruner_config(("share=0.05", "sigma=1", "rounds=2", "samples=5", "epsilon=0", "retakes=0")),
+        limits=limits,
+    )
+    report = run(model, settings).report
+    assert [group.channels_after for group in report.groups] == [g.channels_after for g in smallest.report.groups]

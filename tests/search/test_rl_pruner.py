@@ -26,7 +26,8 @@ def test_it_starts_with_the_groups_sizes() -> None:
 def test_a_step_removes_its_share_and_leaves_one_of_each() -> None:
     subject = agent([100, 300], share=0.05)
     assert subject.removed(np.array([100, 300]), np.array([0.25, 0.75])).tolist() == [95, 285]
-    assert subject.removed(np.array([2, 300]), np.array([0.5, 0.5])).tolist() == [1, 290]
+    # A group that has too few gives what it has, and the others give the rest.
+    assert subject.removed(np.array([2, 300]), np.array([0.5, 0.5])).tolist() == [1, 281]
     # What is rounded goes to the largest remainders; the total is kept.
     assert subject.removed(np.array([100, 300]), np.array([0.33, 0.67])).sum() == 380
 
@@ -35,7 +36,39 @@ def test_what_always_stays_stays() -> None:
     subject = RlPruner(
         np.array([100, 300]), np.array([1, 1]), NO_COST, RlPrunerConfig(share=0.5), 0, least=np.array([80, 1])
     )
-    assert subject.removed(np.array([100, 300]), np.array([0.5, 0.5])).tolist() == [80, 200]
+    assert subject.removed(np.array([100, 300]), np.array([0.5, 0.5])).tolist() == [80, 120]
+    assert subject.removed(np.array([90, 40]), np.array([0.5, 0.5])).tolist() == [80, 1]
+
+
+SIZES = np.array([64, 64, 128, 128, 256, 256])
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.5])
+def test_steps_remove_their_share_until_nothing_is_left_that_can_go(ratio: float) -> None:
+    least = np.maximum(1, (ratio * SIZES).astype(np.int64))
+    each = np.ones_like(SIZES)
+    subject = RlPruner(SIZES, each, NO_COST, RlPrunerConfig(rounds=3, samples=4, share=0.05), 0, least=least)
+    counts, number, step = SIZES, 0, int(0.05 * SIZES.sum())
+    while subject.can_step(counts):
+        number += 1
+        kept = subject.stage(number, counts, lambda c: 100.0 * float((c / SIZES).mean()))
+        assert counts.sum() - kept.counts.sum() == min(step, (counts - least).sum())
+        assert (kept.action[counts == least] == 0).all()
+        counts = kept.counts
+    assert counts.tolist() == least.tolist()
+
+
+def test_what_a_group_does_not_have_is_divided_by_the_action() -> None:
+    subject = agent([100, 100, 200], share=0.1)
+    # 40 go; of 20 the first group has 9, and the 11 that it lacks go three to one.
+    shares = np.array([0.5, 0.375, 0.125])
+    assert subject.removed(np.array([10, 100, 200]), shares).tolist() == [1, 100 - 23, 200 - 8]
+
+
+def test_looking_ahead_beyond_the_end_stays_there() -> None:
+    subject = agent([10, 10], share=0.5, sample_step=4, rounds=1, samples=1, epsilon=0.0, discount=1.0)
+    kept = subject.stage(1, np.array([10, 10]), lambda c: float(c.sum()))
+    assert kept.value == 10 + 2 + 2 + 2
 
 
 def test_channels_that_go_together_go_whole() -> None:
