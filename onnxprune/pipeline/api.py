@@ -103,7 +103,7 @@ def compress(
         allocation: `rl` learns how to spread the pruning, `random` searches without learning, `global` and
             `uniform` do not search, `rl-pruner` is the published algorithm. None: `rl` with data and training, else
             `global`.
-        search_budget: Structures that `rl` and `random` judge at most (`200`), or a time (`10m`).
+        search_budget: Structures that `rl` and `random` judge at most (`200`) in each stage, or a time (`10m`) for all.
         rl_pruner: Hyper-parameters of the allocation `rl-pruner`, as `name=value`; see `search.RlPrunerConfig`.
         branches: Whether whole residual blocks and branches of concatenations may go, where the data says what they
             are worth.
@@ -264,7 +264,7 @@ def prune(
         allocation: `rl` learns how to spread the pruning, `random` searches without learning, `global` and
             `uniform` do not search, `rl-pruner` is the published algorithm. None: `rl` with data and training, else
             `global`.
-        search_budget: Structures that `rl` and `random` judge at most (`200`), or a time (`10m`).
+        search_budget: Structures that `rl` and `random` judge at most (`200`) in each stage, or a time (`10m`) for all.
         rl_pruner: Hyper-parameters of the allocation `rl-pruner`, as `name=value`; see `search.RlPrunerConfig`.
         branches: Whether whole branches may go.
         keep: Patterns of names of nodes whose channels stay.

@@ -104,6 +104,10 @@ class DistillConfig:
             return self.fixed_batch
         return max(1, min(self.batch_size, samples // _FEWEST_BATCHES))
 
+    def steps_per_epoch(self, samples: int) -> int:
+        """Return the number of optimizer steps an epoch, for a data set of that size."""
+        return max(1, samples // self.batch_size_for(samples))
+
     def planned_epochs(self, steps_per_epoch: int) -> int:
         """Return the number of epochs, time budget aside."""
         if self.epochs is not None:

@@ -152,7 +152,7 @@ def _loss(original: Teacher, parts: tuple[Dataset, Dataset | None], config: Dist
 
 def _schedule(config: DistillConfig, samples: int, start_s: float, clock: Callable[[], float]) -> Schedule:
     batch_size = config.batch_size_for(samples)
-    steps_per_epoch = max(1, samples // batch_size)
+    steps_per_epoch = config.steps_per_epoch(samples)
     steps = config.planned_epochs(steps_per_epoch) * steps_per_epoch
     deadline_s = None if config.time_budget_s is None else start_s + config.time_budget_s
     peak = config.peak_learning_rate(batch_size)
