@@ -150,6 +150,7 @@ class TrainingHistory:
         device: Where it ran.
         config: What it was told.
         notes: What the user should know, such as a lowered learning rate.
+        spent_s: Seconds that count toward a time budget, those of attempts before included.
     """
 
     records: tuple[EpochRecord, ...]
@@ -159,6 +160,7 @@ class TrainingHistory:
     device: str
     config: DistillConfig
     notes: tuple[str, ...] = ()
+    spent_s: float = 0.0
 
     @property
     def best(self) -> EpochRecord:

@@ -87,7 +87,14 @@ def distil(
         student.load_state_dict(run.best_state)
     student.train(training)
     return TrainingHistory(
-        tuple(run.records), run.best_epoch, stopped_by, schedule.done, str(device), config, tuple(run.notes)
+        tuple(run.records),
+        run.best_epoch,
+        stopped_by,
+        schedule.done,
+        str(device),
+        config,
+        tuple(run.notes),
+        schedule.spent_s(),
     )
 
 
@@ -156,7 +163,7 @@ def _schedule(config: DistillConfig, samples: int, start_s: float, clock: Callab
     steps = config.planned_epochs(steps_per_epoch) * steps_per_epoch
     deadline_s = None if config.time_budget_s is None else start_s + config.time_budget_s
     peak = config.peak_learning_rate(batch_size)
-    return Schedule(steps, peak, config.warmup, clock, clock(), deadline_s)
+    return Schedule(steps, peak, config.warmup, clock, start_s, clock(), deadline_s)
 
 
 def _scaler(config: DistillConfig, device: torch.device) -> torch.amp.GradScaler:

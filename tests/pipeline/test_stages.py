@@ -283,3 +283,37 @@ def test_the_published_agent_reaches_what_the_limits_leave(model: Path) -> None:
     )
     report = run(model, settings).report
     assert [group.channels_after for group in report.groups] == [g.channels_after for g in smallest.report.groups]
+
+
+@pytest.mark.slow
+def test_the_published_agent_trains_within_its_time_over_all_stages(model: Path) -> None:
+    budget_s = 3.0
+    settings = Settings(
+        target=parse_count("50%"),
+        data=pictures(),
+        allocation="rl-pruner",
+        rl_pruner=rl_pruner_config(("share=0.1", "rounds=1", "samples=2")),
+        training=DistillConfig(epochs=10**5, batch_size=16, time_budget_s=budget_s),
+    )
+    stages = run(model, settings).report.stages
+    assert len(stages) > 2
+    trainings = [stage.training for stage in stages if stage.training is not None]
+    assert len(trainings) == len(stages)
+    assert all(training.stopped_by == "time budget" for training in trainings)
+    assert trainings[-1].steps > 0
+    assert sum(training.epochs[-1].elapsed_s for training in trainings) < budget_s
+
+
+@pytest.mark.slow
+def test_the_published_agent_says_from_where_on_time_is_up(model: Path) -> None:
+    settings = Settings(
+        target=parse_count("50%"),
+        data=pictures(),
+        allocation="rl-pruner",
+        rl_pruner=rl_pruner_config(("share=0.1", "rounds=1", "samples=2")),
+        training=DistillConfig(batch_size=16, time_budget_s=1e-6),
+    )
+    report = run(model, settings).report
+    assert [stage.training is None for stage in report.stages] == [False] + [True] * (len(report.stages) - 1)
+    (warning,) = [text for text in report.warnings if "time budget" in text]
+    assert warning == "the time budget is used up: stages from 2 on are not trained"
