@@ -291,7 +291,7 @@ pruning_options = together(
         "--search-budget",
         type=SearchBudgetType(),
         show_default="40 to 160 structures, by the network's size",
-        help="How long rl and random search: a number of structures (200), or a time (10m).",
+        help="How long rl and random search: a number of structures (200) in each stage, or a time (10m) for all.",
     ),
     option(
         "Pruning",

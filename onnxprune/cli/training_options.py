@@ -36,9 +36,8 @@ training_options = together(
         "Training",
         "--optimizer",
         type=click.Choice(["adamw", "sgd"]),
-        default="adamw",
-        show_default=True,
-        help="Which optimizer.",
+        show_default="adamw; of rl-pruner sgd",
+        help="Which optimizer; rl-pruner has its own.",
     ),
     option(
         "Training",
@@ -53,7 +52,7 @@ training_options = together(
         "--time-budget",
         type=DurationType(),
         show_default="no limit",
-        help="Longest training time: 90s, 5m, 1h.",
+        help="Longest training time, of all stages: 90s, 5m, 1h.",
     ),
 )
 
@@ -98,7 +97,8 @@ stage_options = together(
         type=StagesType(),
         default="auto",
         show_default=True,
-        help="Steps that the target is reached in, each pruned, healed and trained: a number, or auto (by the gap).",
+        help="Steps that the target is reached in, each pruned, healed and trained: a number, or auto (by the gap). "
+        "rl-pruner takes as many as its share asks for.",
     ),
     option(
         "Training",

@@ -64,7 +64,7 @@ def compress(
     epochs: int | None = None,
     batch_size: int | None = None,
     learning_rate: float | None = None,
-    optimizer: Optimizer = "adamw",
+    optimizer: Optimizer | None = None,
     time_budget: float | None = None,
     features: float = 0.0,
     augment: str | Sequence[str] = (),
@@ -103,7 +103,7 @@ def compress(
         allocation: `rl` learns how to spread the pruning, `random` searches without learning, `global` and
             `uniform` do not search, `rl-pruner` is the published algorithm. None: `rl` with data and training, else
             `global`.
-        search_budget: Structures that `rl` and `random` judge at most (`200`), or a time (`10m`).
+        search_budget: Structures that `rl` and `random` judge at most (`200`) in each stage, or a time (`10m`) for all.
         rl_pruner: Hyper-parameters of the allocation `rl-pruner`, as `name=value`; see `search.RlPrunerConfig`.
         branches: Whether whole residual blocks and branches of concatenations may go, where the data says what they
             are worth.
@@ -123,12 +123,13 @@ def compress(
         epochs: Passes over the training data.
         batch_size: Samples per optimizer step.
         learning_rate: Peak learning rate.
-        optimizer: `adamw` or `sgd`.
-        time_budget: Seconds of training, at most.
+        optimizer: `adamw` or `sgd`; None: `adamw`, and `sgd` for the allocation `rl-pruner`, which knows no other.
+        time_budget: Seconds of training, at most, of all stages.
         features: Weight of the error of what layers inside give, beside the outputs; 0: outputs only.
         augment: Random changes to training pictures: "flip" left to right, "shift" by up to an eighth of the size.
         heal: Correct weights in closed form before candidates are judged and before training.
         stages: Steps that the target is reached in, each pruned, healed and trained; `auto`: by the gap to the target.
+            Not for the allocation `rl-pruner`, whose steps are of one size.
         teacher: Whom later stages learn from: `original`, `previous` (stage), or the `better` of the two.
         quantize: `int8`: the trained result is quantised, and the target latency is met by it so; needs data.
         calibration: How ranges of activations follow from samples: `minmax`, `percentile` or `entropy`.
@@ -154,7 +155,7 @@ def compress(
             epochs=epochs,
             batch_size=batch_size or defaults.batch_size,
             learning_rate=learning_rate,
-            optimizer=optimizer,
+            optimizer=optimizer or defaults.optimizer,
             feature_weight=features,
             augment=augmentations(augment),
             time_budget_s=time_budget,
@@ -185,6 +186,7 @@ def compress(
         round_to=block_size(round_to),
         measure=measure,
         training=training,
+        optimizer=optimizer,
         heal=heal and allocation != "rl-pruner",
         stages=stage_number(stages),
         teacher=teacher,
@@ -264,7 +266,7 @@ def prune(
         allocation: `rl` learns how to spread the pruning, `random` searches without learning, `global` and
             `uniform` do not search, `rl-pruner` is the published algorithm. None: `rl` with data and training, else
             `global`.
-        search_budget: Structures that `rl` and `random` judge at most (`200`), or a time (`10m`).
+        search_budget: Structures that `rl` and `random` judge at most (`200`) in each stage, or a time (`10m`) for all.
         rl_pruner: Hyper-parameters of the allocation `rl-pruner`, as `name=value`; see `search.RlPrunerConfig`.
         branches: Whether whole branches may go.
         keep: Patterns of names of nodes whose channels stay.

@@ -205,7 +205,7 @@ def _judging_s(trial: Trial, data: DataSplits) -> tuple[float, float]:
     full_s = seconds(lambda: judge.judge(trial.counts, judge.looks[-1]))
     # The judge has run the original on the same samples.
     evaluating_s = (full_s + preparing_s) * len(data.test) / len(evaluation)
-    search = trial.prepared.choice.search
+    search = trial.prepared.choice.search.divided(trial.stages)
     noting_s, draft_s = _drafting_s(trial, data) if heal is not None else (0.0, 0.0)
     each_s = first_s + draft_s + _SECOND_LOOKS * full_s
     length_s = search.evaluations * each_s if search.seconds is None else search.seconds
@@ -245,8 +245,9 @@ def _training_s(trial: Trial, data: DataSplits, training: DistillConfig) -> floa
     one_s, three_s = seconds(lambda: run(1)), seconds(lambda: run(3))
     # Short trainings can take as long as longer ones where others use the machine.
     step_s = (three_s - one_s) / (2 * _STEPS) if three_s > one_s else one_s / _STEPS
-    steps = len(data.train) // batch
-    epochs = sum(one.planned_epochs(steps) for one in stage_trainings(training, trial.stages) if one is not None)
+    samples = len(data.train)
+    steps, trainings = training.steps_per_epoch(samples), stage_trainings(training, trial.stages, samples)
+    epochs = sum(one.planned_epochs(steps) for one in trainings if one is not None)
     macs_of = trial.problem.paper.macs_of
     larger = macs_of(full_counts(network.channels)) / max(macs_of(trial.counts), 1)
     forward_s = _FORWARD_SHARE * step_s / batch

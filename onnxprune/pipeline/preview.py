@@ -20,7 +20,7 @@ from onnxprune.pipeline.reachable import explained
 from onnxprune.pipeline.run import Prepared, prepare
 from onnxprune.pipeline.settings import Settings
 from onnxprune.pipeline.stages import stage_count, stage_trainings
-from onnxprune.pipeline.staging import branches_may_go, calibration_batches, criterion_name, score
+from onnxprune.pipeline.staging import branches_may_go, calibration_batches, criterion_name, score, with_batch
 from onnxprune.progress import Observer
 from onnxprune.report import DataPart, Preview, StepEstimate, coverage
 from onnxprune.report.assembly import device_figures, file_bytes
@@ -54,7 +54,8 @@ def make_preview(model: str | Path, told: Settings) -> Preview:
     prepared = prepare(model, told, observer)
     bench = Bench(told.device, told.measure, observer)
     start = measured_start(prepared.network, told, prepared.choice, bench)
-    choice, settings, bench = start.choice, _with_batch(start.settings, prepared.network.module_batch), start.bench
+    choice, settings, bench = start.choice, start.settings, start.bench
+    settings = replace(settings, training=with_batch(settings.training, prepared.network))
     prepared = replace(prepared, choice=choice)
     problem = _problem(prepared, settings, observer)
     exactly = original_cost(problem, choice.target)
@@ -187,10 +188,5 @@ def _epochs(training: DistillConfig | None, data: DataSplits | None, stages: int
         return 0
     if training.time_budget_s is not None and training.epochs is None:
         return None
-    steps = len(data.train) // training.batch_size_for(len(data.train))
-    return sum(one.planned_epochs(steps) for one in stage_trainings(training, stages) if one is not None)
-
-
-def _with_batch(settings: Settings, fixed: int | None) -> Settings:
-    training = settings.training
-    return settings if training is None else replace(settings, training=replace(training, fixed_batch=fixed))
+    steps, trainings = training.steps_per_epoch(len(data.train)), stage_trainings(training, stages, len(data.train))
+    return sum(one.planned_epochs(steps) for one in trainings if one is not None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,9 +14,13 @@ from onnxprune.pipeline.stages import Stage, StageResult, next_stage, units_left
 from onnxprune.pipeline.structure import cut
 from onnxprune.search import Problem, RlPruner, RlPrunerConfig, exact, make_plan, out_of_reach
 from onnxprune.training import DistillConfig
+from onnxprune.training.config import Optimizer
 
 if TYPE_CHECKING:
     from onnxprune.pipeline.staging import Staging
+
+PUBLISHED_OPTIMIZER: Optimizer = "sgd"
+"""What the paper distils by."""
 
 
 def run_published(staging: Staging, first: Stage, limit: float) -> list[StageResult]:
@@ -32,18 +38,22 @@ def run_published(staging: Staging, first: Stage, limit: float) -> list[StageRes
     per_unit = np.array([group.channels_per_unit for group in problem.channels.groups])
     filters = per_unit * np.array([group.size for group in problem.channels.groups])
     least = staging.settings.limits.least(problem.channels)
+    if first.training is not None:
+        first = replace(first, training=as_published(first.training, config))
     agent = RlPruner(filters, per_unit, problem.paper, config, staging.settings.seed, least=least)
-    training = None if first.training is None else as_published(first.training, config)
-    stage, results = replace(first, training=training), []
-    while True:
+    stage = first
+    results: list[StageResult] = []
+    while agent.can_step(units_left(problem, stage.left)):
+        training = _training(first, results, _stages_left(first.cost, stage, limit, config))
+        if training is None and stage.training is not None:
+            staging.observer.warn(f"the time budget is used up: stages from {stage.number} on are not trained")
+        stage = replace(stage, training=training)
         result = _stage(staging, stage, agent, first.cost)
         results.append(result)
-        plan = result.structure.plan
-        if plan.achieved <= limit:
+        if result.structure.plan.achieved <= limit:
             return results
-        if np.array_equal(plan.counts, units_left(problem, stage.left)):
-            raise out_of_reach(first.target, limit, plan.achieved, first.cost, staging.beginning(first))
         stage = next_stage(first.network, result)
+    raise out_of_reach(first.target, limit, stage.cost, first.cost, staging.beginning(first))
 
 
 def as_published(training: DistillConfig, config: RlPrunerConfig) -> DistillConfig:
@@ -51,13 +61,37 @@ def as_published(training: DistillConfig, config: RlPrunerConfig) -> DistillConf
     return replace(
         training,
         epochs=training.epochs or config.epochs,
-        optimizer="sgd",
+        optimizer=PUBLISHED_OPTIMIZER,
         learning_rate=training.learning_rate or config.learning_rate,
         temperature=config.temperature,
         alpha=config.alpha,
         weight_decay=config.weight_decay,
         logit_weight=0.0,
     )
+
+
+def _training(first: Stage, results: Sequence[StageResult], stages_left: int) -> DistillConfig | None:
+    """Return how the next stage trains; None: not at all."""
+    if first.training is None or first.training.time_budget_s is None:
+        return first.training
+    spent_s = sum(result.trained.history.spent_s for result in results if result.trained is not None)
+    left_s = first.training.time_budget_s - spent_s
+    # How many stages follow is a guess: a share is held back, so that one more is trained too.
+    return replace(first.training, time_budget_s=left_s / (stages_left + 1)) if left_s > 0 else None
+
+
+def _stages_left(original: float, stage: Stage, limit: float, config: RlPrunerConfig) -> int:
+    """Guess how many stages the target takes from here, this one included, by how fast the cost fell so far.
+
+    Args:
+        original: The cost before the first stage.
+        stage: The stage that begins.
+        limit: The target.
+        config: Says what share of the filters goes in a stage; about as much of the cost does, or more.
+    """
+    done = stage.number - 1
+    fell = max(config.share * original, (original - stage.cost) / max(done, 1))
+    return max(1, math.ceil((stage.cost - limit) / fell))
 
 
 def _stage(staging: Staging, stage: Stage, agent: RlPruner, original: float) -> StageResult:

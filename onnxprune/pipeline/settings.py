@@ -17,6 +17,7 @@ from onnxprune.quantisation import Calibration
 from onnxprune.report import Operation, Report
 from onnxprune.search import AgentName, AllocationName, GroupRatios, Limits, RlPrunerConfig, SearchConfig, Target
 from onnxprune.training import DataSpec, DistillConfig, Preprocess, TaskMetric
+from onnxprune.training.config import Optimizer
 
 TeacherName = Literal["original", "previous", "better"]
 TEACHERS: tuple[TeacherName, ...] = ("original", "previous", "better")
@@ -59,6 +60,7 @@ class Settings:
         measure: How latency is measured.
         device: Where.
         training: How to train; None: not at all.
+        optimizer: Which optimizer was asked for, where one was: some allocations have their own.
         stages: How many steps the target is reached in; None: as many as the gap to it asks for.
         teacher: Whom the pruned network learns from: "original", "previous" (what the stage before made), or "better",
             whichever of the two the validation part prefers.
@@ -93,6 +95,7 @@ class Settings:
     measure: MeasureOptions = field(default_factory=MeasureOptions)
     device: Device = field(default_factory=LocalDevice)
     training: DistillConfig | None = None
+    optimizer: Optimizer | None = None
     stages: int | None = None
     teacher: TeacherName = "original"
     heal: bool = False

@@ -99,33 +99,47 @@ def stage_targets(target: Target, original: float, count: int, limit: float | No
     return [*targets, target]
 
 
-def stage_trainings(training: DistillConfig | None, count: int) -> list[DistillConfig | None]:
-    """Divide the training among the stages: the last one gets twice the share of each other."""
+def stage_trainings(training: DistillConfig | None, count: int, samples: int) -> list[DistillConfig | None]:
+    """Divide what one stage would train among several: the last one gets twice the share of each other.
+
+    Args:
+        training: How a run of one stage trains; None: not at all.
+        count: Number of stages.
+        samples: Training samples, which say how many epochs that is where nobody else does.
+    """
     if training is None or count == 1:
         return [training] * count
+    epochs: Sequence[int | None] = [None] * count
+    if training.epochs is not None or training.time_budget_s is None:
+        epochs = _divided(training.planned_epochs(training.steps_per_epoch(samples)), count)
+    budget_s = training.time_budget_s
     shares = [1 / (count + 1)] * (count - 1) + [2 / (count + 1)]
     return [
-        replace(
-            training,
-            epochs=None if training.epochs is None else max(1, round(training.epochs * share)),
-            steps=max(1, round(training.steps * share)),
-            time_budget_s=None if training.time_budget_s is None else training.time_budget_s * share,
-        )
-        for share in shares
+        replace(training, epochs=part, time_budget_s=None if budget_s is None else budget_s * share)
+        for part, share in zip(epochs, shares, strict=True)
     ]
 
 
-def run_stages(first: Stage, targets: Sequence[Target], run_stage: RunStage) -> list[StageResult]:
+def _divided(epochs: int, count: int) -> list[int]:
+    """Divide whole epochs, at least one each; what does not come out even is cut from the earlier stages first."""
+    parts: list[int] = []
+    for stages in range(count, 1, -1):
+        parts.append(max(1, (epochs - sum(parts)) // (stages + 1)))
+    return [*parts, max(1, epochs - sum(parts))]
+
+
+def run_stages(first: Stage, targets: Sequence[Target], samples: int, run_stage: RunStage) -> list[StageResult]:
     """Run stage after stage, each on the network that the one before it made.
 
     Args:
         first: The first stage, with the whole run's training.
         targets: What each stage must reach.
+        samples: Training samples.
         run_stage: Runs one stage.
     """
     results: list[StageResult] = []
     stage = first
-    trainings = stage_trainings(first.training, len(targets))
+    trainings = stage_trainings(first.training, len(targets), samples)
     for target, training in zip(targets, trainings, strict=True):
         if results:
             stage = next_stage(first.network, results[-1])

@@ -55,7 +55,7 @@ from onnxprune.search import (
     out_of_reach,
     with_kept,
 )
-from onnxprune.training import Batch, DataSplits, EpochRecord, evaluate, sized
+from onnxprune.training import Batch, DataSplits, DistillConfig, EpochRecord, evaluate, sized
 
 # Importance needs few samples; more would only take time.
 CALIBRATION_SAMPLES, _CALIBRATION_BATCH = 256, 32
@@ -105,14 +105,17 @@ class Staging:
         self.problem = self._calibrated(self._opened(self._limited(problem, limit)))
         self._note_network(original)
         everything = np.ones(network.channels.unit_count, dtype=bool)
-        first = Stage(1, target, network, everything, start, self.settings.training)
+        training = with_batch(self.settings.training, network)
+        first = Stage(1, target, network, everything, start, training)
         wanted = self.settings.stages if self.choice.counts is None else 1
-        count = stage_count(wanted, limit / start, self.settings.training)
+        count = stage_count(wanted, limit / start, training)
+        self.choice = replace(self.choice, search=self.choice.search.divided(count))
         if count > 1 or self.choice.allocation == "rl-pruner":
             self._check_reach(first, limit)
         if self.choice.allocation == "rl-pruner":
             return run_published(self, first, limit)
-        return run_stages(first, stage_targets(target, start, count, limit), self._stage)
+        samples = 0 if self._data is None else len(self._data.train)
+        return run_stages(first, stage_targets(target, start, count, limit), samples, self._stage)
 
     def _check_reach(self, stage: Stage, limit: float) -> None:
         """Refuse at once what only the last of several stages would find out of reach."""
@@ -204,7 +207,7 @@ class Staging:
             files = self._directory.stage(stage.number)
             shows_start = self.quantiser is not None
             lesson = Lesson(stage.network, structure, self._teacher(stage, data), data, files, heals, shows_start)
-            trained = train(lesson, replace(stage.training, fixed_batch=stage.network.module_batch), observer, on_epoch)
+            trained = train(lesson, stage.training, observer, on_epoch)
         elif heals and data is not None:
             pruned = heal(stage.network, structure, data, self.settings.seed, observer)
             structure = replace(structure, pruned=pruned)
@@ -292,6 +295,11 @@ class Staging:
             }
 
         self._directory.journal.observe("epoch", {"stage": stage.number, "epoch": record.epoch}, fields)
+
+
+def with_batch(training: DistillConfig | None, network: Network) -> DistillConfig | None:
+    """Tell the training of the batch size that the network's module has, where it has no choice."""
+    return None if training is None else replace(training, fixed_batch=network.module_batch)
 
 
 def branches_may_go(settings: Settings, choice: Choice, data: DataSplits | None) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from onnxprune.errors import DataError
 from onnxprune.pipeline.planning import Choice
+from onnxprune.pipeline.published import PUBLISHED_OPTIMIZER
 from onnxprune.pipeline.settings import Settings
 from onnxprune.search import RlPrunerConfig
 
@@ -33,10 +34,24 @@ def unheeded(settings: Settings, choice: Choice) -> Iterator[str]:
         yield f"--search-budget has no effect: it is for the allocations rl and random, {_allocation(settings, choice)}"
     if settings.rl_pruner != RlPrunerConfig() and choice.source != "rl-pruner":
         yield f"--rl-pruner has no effect: it is for the allocation rl-pruner, {_allocation(settings, choice)}"
+    if choice.source == "rl-pruner":
+        yield from _unpublished(settings)
     if settings.calibration != "minmax" and settings.quantize is None:
         yield "--calibration has no effect: it is for --quantize, and nothing is quantised here"
     if settings.preprocess is not None and settings.data is None:
         yield "--preprocess has no effect: it is for --data, and there is none here"
+
+
+def _unpublished(settings: Settings) -> Iterator[str]:
+    """Say what the published algorithm has its own of."""
+    if settings.stages is not None:
+        yield (
+            "--stages has no effect: the allocation rl-pruner takes as many as the target asks for, each of a share of "
+            f"the filters, {settings.rl_pruner.share:g} here (--rl-pruner share=...)"
+        )
+    if settings.optimizer not in (None, PUBLISHED_OPTIMIZER):
+        own = PUBLISHED_OPTIMIZER
+        yield f"--optimizer {settings.optimizer} has no effect: the allocation rl-pruner trains by {own}"
 
 
 def _allocation(settings: Settings, choice: Choice) -> str:

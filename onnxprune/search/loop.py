@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from onnxprune.errors import TargetError
 from onnxprune.search.agents import Agent, plain_candidates
@@ -24,8 +24,8 @@ class SearchConfig:
     """How long to search.
 
     Attributes:
-        evaluations: Structures to judge, at most.
-        seconds: Time to search, at most; None: no limit.
+        evaluations: Structures to judge, at most; of a run in stages, in each.
+        seconds: Time to search, at most, of all stages; None: no limit.
         per_round: Structures proposed in a round.
         patience: Rounds without a better structure after which the search ends.
     """
@@ -34,6 +34,10 @@ class SearchConfig:
     seconds: float | None = None
     per_round: int = 12
     patience: int = 5
+
+    def divided(self, stages: int) -> SearchConfig:
+        """Return how long each of several stages searches: a time is divided, a number of structures is each one's."""
+        return self if self.seconds is None else replace(self, seconds=self.seconds / stages)
 
 
 def search_budget(text: str | int) -> SearchConfig:

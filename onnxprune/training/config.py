@@ -104,6 +104,10 @@ class DistillConfig:
             return self.fixed_batch
         return max(1, min(self.batch_size, samples // _FEWEST_BATCHES))
 
+    def steps_per_epoch(self, samples: int) -> int:
+        """Return the number of optimizer steps an epoch, for a data set of that size."""
+        return max(1, samples // self.batch_size_for(samples))
+
     def planned_epochs(self, steps_per_epoch: int) -> int:
         """Return the number of epochs, time budget aside."""
         if self.epochs is not None:
@@ -146,6 +150,7 @@ class TrainingHistory:
         device: Where it ran.
         config: What it was told.
         notes: What the user should know, such as a lowered learning rate.
+        spent_s: Seconds that count toward a time budget, those of attempts before included.
     """
 
     records: tuple[EpochRecord, ...]
@@ -155,6 +160,7 @@ class TrainingHistory:
     device: str
     config: DistillConfig
     notes: tuple[str, ...] = ()
+    spent_s: float = 0.0
 
     @property
     def best(self) -> EpochRecord:

@@ -87,7 +87,14 @@ def distil(
         student.load_state_dict(run.best_state)
     student.train(training)
     return TrainingHistory(
-        tuple(run.records), run.best_epoch, stopped_by, schedule.done, str(device), config, tuple(run.notes)
+        tuple(run.records),
+        run.best_epoch,
+        stopped_by,
+        schedule.done,
+        str(device),
+        config,
+        tuple(run.notes),
+        schedule.spent_s(),
     )
 
 
@@ -152,11 +159,11 @@ def _loss(original: Teacher, parts: tuple[Dataset, Dataset | None], config: Dist
 
 def _schedule(config: DistillConfig, samples: int, start_s: float, clock: Callable[[], float]) -> Schedule:
     batch_size = config.batch_size_for(samples)
-    steps_per_epoch = max(1, samples // batch_size)
+    steps_per_epoch = config.steps_per_epoch(samples)
     steps = config.planned_epochs(steps_per_epoch) * steps_per_epoch
     deadline_s = None if config.time_budget_s is None else start_s + config.time_budget_s
     peak = config.peak_learning_rate(batch_size)
-    return Schedule(steps, peak, config.warmup, clock, clock(), deadline_s)
+    return Schedule(steps, peak, config.warmup, clock, start_s, clock(), deadline_s)
 
 
 def _scaler(config: DistillConfig, device: torch.device) -> torch.amp.GradScaler:

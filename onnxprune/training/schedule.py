@@ -19,6 +19,7 @@ class Schedule:
         peak: Learning rate after the warm-up.
         warmup: Share of the training in which it rises.
         clock: Seconds, as `time.monotonic`.
+        begun_s: When what the budget includes began, on that clock: the original's outputs come before training.
         start_s: When training began, on that clock.
         deadline_s: When it must end; None: no limit.
         done: Steps made.
@@ -29,6 +30,7 @@ class Schedule:
     peak: float
     warmup: float
     clock: Callable[[], float]
+    begun_s: float
     start_s: float
     deadline_s: float | None = None
     done: int = 0
@@ -49,6 +51,10 @@ class Schedule:
     def out_of_time(self) -> bool:
         """Whether the deadline has passed."""
         return self._time_share() >= 1.0
+
+    def spent_s(self) -> float:
+        """Return the seconds that count toward a time budget so far."""
+        return self.clock() - self.begun_s
 
     def _time_share(self) -> float:
         if self.deadline_s is None:

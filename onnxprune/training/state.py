@@ -106,6 +106,7 @@ def _facts(run: Run) -> dict[str, Any]:
         "epoch": run.epoch,
         "done": schedule.done,
         "factor": schedule.factor,
+        "spent_s": now_s - schedule.begun_s,
         "elapsed_s": now_s - schedule.start_s,
         "remaining_s": None if schedule.deadline_s is None else schedule.deadline_s - now_s,
         "retries": run.retries,
@@ -121,7 +122,7 @@ def _take_up(run: Run, facts: dict[str, Any]) -> None:
     schedule, now_s = run.schedule, run.schedule.clock()
     run.epoch, run.retries = facts["epoch"], facts["retries"]
     schedule.done, schedule.factor = facts["done"], facts["factor"]
-    schedule.start_s = now_s - facts["elapsed_s"]
+    schedule.begun_s, schedule.start_s = now_s - facts["spent_s"], now_s - facts["elapsed_s"]
     schedule.deadline_s = None if facts["remaining_s"] is None else now_s + facts["remaining_s"]
     run.notes, run.best_epoch, run.best = facts["notes"], facts["best_epoch"], _metrics(facts["best"])
     run.records = [EpochRecord(**{**record, "val": _metrics(record["val"])}) for record in facts["records"]]

@@ -46,6 +46,25 @@ def test_compress_without_data_says_it_in_the_dry_run_too(
     assert any(warning.startswith(said) for warning in Preview.model_validate_json(result.stdout).warnings)
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--stages", "2"), "--stages has no effect: the allocation rl-pruner takes as many as the target asks for"),
+        (("--optimizer", "adamw"), "--optimizer adamw has no effect: the allocation rl-pruner trains by sgd"),
+        (("--optimizer", "sgd"), None),
+        ((), None),
+    ],
+)
+def test_what_the_published_algorithm_has_its_own_of(
+    run: Run, model: Path, tmp_path: Path, options: tuple[str, ...], said: str | None
+) -> None:
+    published = ("--allocation", "rl-pruner", "--data", pictures(tmp_path))
+    result = run("compress", model, *PRUNE, *published, *options, "--dry-run", "--json")
+    assert result.exit_code == 0, result.output
+    found = [text for text in Preview.model_validate_json(result.stdout).warnings if "no effect" in text]
+    assert [text[: len(said or "")] for text in found] == [said] * (said is not None)
+
+
 def test_options_with_an_effect_come_without_a_warning(run: Run, model: Path, tmp_path: Path) -> None:
     options = ("--search-budget", "20", "--preprocess", "none", "--data", pictures(tmp_path))
     result = run("compress", model, *PRUNE, *options, "--epochs", "1", "--dry-run")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +13,22 @@ import pytest
 
 import onnxprune
 from onnxprune.errors import RunDirectoryError, TargetError, TargetOutOfReachError
+from onnxprune.graph import graph_cost, load
 from onnxprune.latency import Feeds, LatencyStats, MeasureOptions, ModelSource
 from onnxprune.latency.device import Progress
 from onnxprune.latency.fake import FakeDevice
-from onnxprune.pipeline import Settings, run
+from onnxprune.pipeline import Settings, preview, run
 from onnxprune.pipeline.stages import stage_count, stage_targets, stage_trainings
-from onnxprune.search import SearchConfig, Target, parse_count, parse_latency, ratio_target, rl_pruner_config
+from onnxprune.progress import SilentObserver
+from onnxprune.search import (
+    Limits,
+    SearchConfig,
+    Target,
+    parse_count,
+    parse_latency,
+    ratio_target,
+    rl_pruner_config,
+)
 from onnxprune.training import DistillConfig
 from tests.pipeline.test_run import by_macs, pictures
 from tests.report.conftest import small_cnn
@@ -42,8 +53,71 @@ def test_a_target_far_away_takes_stages_and_training_is_divided() -> None:
     assert [stage_count(None, share, config) for share in (0.9, 0.4, 0.3, 0.1)] == [1, 1, 2, 3]
     assert stage_count(None, 0.1, None) == 1
     assert stage_count(3, 0.9, config) == 3
-    epochs = [training.epochs for training in stage_trainings(config, 3) if training is not None]
-    assert epochs == [2, 2, 4]
+
+
+@pytest.mark.parametrize(
+    ("config", "stages", "epochs"),
+    [
+        (DistillConfig(epochs=8), 3, [2, 2, 4]),
+        # Whole epochs: what is cut is cut from the first.
+        (DistillConfig(epochs=3), 3, [1, 1, 1]),
+        (DistillConfig(epochs=4), 3, [1, 1, 2]),
+        (DistillConfig(epochs=7), 3, [1, 2, 4]),
+        (DistillConfig(epochs=11), 3, [2, 3, 6]),
+        (DistillConfig(epochs=2), 3, [1, 1, 1]),
+        # 200 steps an epoch make the 10 epochs that one stage trains at least.
+        (DistillConfig(batch_size=64), 3, [2, 2, 6]),
+        # As many as one stage trains where 2000 steps need more, of the batch size that the network has.
+        (DistillConfig(fixed_batch=128), 4, [4, 4, 4, 8]),
+        (DistillConfig(epochs=5), 1, [5]),
+        (DistillConfig(), 1, [None]),
+        (DistillConfig(time_budget_s=8.0), 3, [None, None, None]),
+    ],
+)
+def test_stages_train_together_what_one_stage_trains(
+    config: DistillConfig, stages: int, epochs: list[int | None]
+) -> None:
+    trainings = [training for training in stage_trainings(config, stages, 200 * 64) if training is not None]
+    assert [training.epochs for training in trainings] == epochs
+
+
+def test_a_time_to_train_is_divided_among_stages() -> None:
+    trainings = stage_trainings(DistillConfig(epochs=8, time_budget_s=8.0), 3, 100)
+    assert [(part.epochs, part.time_budget_s) for part in trainings if part is not None] == [(2, 2), (2, 2), (4, 4)]
+
+
+@pytest.mark.slow
+def test_a_preview_counts_as_many_epochs_in_stages_as_in_one(model: Path) -> None:
+    told = {"target_macs": "30%", "data": pictures(), "round_to": 1, "allocation": "global"}
+    one, three = (preview("compress", model, **told, stages=stages) for stages in (1, 3))
+    assert (three.stages, three.epochs) == (3, one.epochs)
+
+
+class Notes(SilentObserver):
+    """Remembers the notes beside the bar."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def advance(self, steps: int = 1, note: str = "") -> None:  # noqa: ARG002
+        self.notes.append(note)
+
+
+@pytest.mark.slow
+def test_a_time_to_search_is_that_of_all_stages(model: Path) -> None:
+    notes = Notes()
+    settings = Settings(
+        target=parse_count("30%"),
+        data=pictures(),
+        allocation="random",
+        search=SearchConfig(evaluations=4, seconds=1000.0),
+        stages=2,
+        observer=notes,
+    )
+    assert len(run(model, settings).report.stages) == 2
+    left_s = [float(found[1]) for note in notes.notes if (found := re.search(r"at most (\d+) s left", note))]
+    assert left_s
+    assert 300 < max(left_s) <= 500
 
 
 @pytest.mark.slow
@@ -193,3 +267,53 @@ def test_the_published_agent_removes_and_distils_until_the_target_is_met(model: 
     assert all(cost > report.target.value for cost in costs[:-1])
     assert costs[-1] <= report.target.value
     assert costs == sorted(costs, reverse=True)
+
+
+@pytest.mark.slow
+def test_the_published_agent_reaches_what_the_limits_leave(model: Path) -> None:
+    limits = Limits(max_ratio=0.5)
+    smallest = onnxprune.prune(model, ratios={"first": 0.5, "second": 0.5})
+    settings = Settings(
+        target=parse_count(graph_cost(load(smallest.output), {}).macs),
+        # Agreement with the original: a step that removed nothing would be the best.
+        data=pictures()[0],
+        allocation="rl-pruner",
+        rl_pruner=rl_pruner_config(("share=0.05", "sigma=1", "rounds=2", "samples=5", "epsilon=0", "retakes=0")),
+        limits=limits,
+    )
+    report = run(model, settings).report
+    assert [group.channels_after for group in report.groups] == [g.channels_after for g in smallest.report.groups]
+
+
+@pytest.mark.slow
+def test_the_published_agent_trains_within_its_time_over_all_stages(model: Path) -> None:
+    budget_s = 3.0
+    settings = Settings(
+        target=parse_count("50%"),
+        data=pictures(),
+        allocation="rl-pruner",
+        rl_pruner=rl_pruner_config(("share=0.1", "rounds=1", "samples=2")),
+        training=DistillConfig(epochs=10**5, batch_size=16, time_budget_s=budget_s),
+    )
+    stages = run(model, settings).report.stages
+    assert len(stages) > 2
+    trainings = [stage.training for stage in stages if stage.training is not None]
+    assert len(trainings) == len(stages)
+    assert all(training.stopped_by == "time budget" for training in trainings)
+    assert trainings[-1].steps > 0
+    assert sum(training.epochs[-1].elapsed_s for training in trainings) < budget_s
+
+
+@pytest.mark.slow
+def test_the_published_agent_says_from_where_on_time_is_up(model: Path) -> None:
+    settings = Settings(
+        target=parse_count("50%"),
+        data=pictures(),
+        allocation="rl-pruner",
+        rl_pruner=rl_pruner_config(("share=0.1", "rounds=1", "samples=2")),
+        training=DistillConfig(batch_size=16, time_budget_s=1e-6),
+    )
+    report = run(model, settings).report
+    assert [stage.training is None for stage in report.stages] == [False] + [True] * (len(report.stages) - 1)
+    (warning,) = [text for text in report.warnings if "time budget" in text]
+    assert warning == "the time budget is used up: stages from 2 on are not trained"

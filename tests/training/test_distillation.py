@@ -206,6 +206,19 @@ def test_ends_at_the_time_budget_with_its_schedule_complete(splits, teacher):
     rates = [r.learning_rate for r in history.records]
     assert rates[-1] < 0.01 * max(rates)
     assert history.records[-1].progress == 1.0
+    # All that the budget includes is counted: the original's outputs and the first validation too.
+    assert history.records[-1].elapsed_s < history.spent_s == pytest.approx(clock.now_s, abs=0.5)
+
+
+def test_the_time_spent_includes_attempts_before(splits, teacher, tmp_path):
+    config, checkpoint = DistillConfig(time_budget_s=10.0, batch_size=16), tmp_path / "checkpoint"
+    student = damaged(teacher)
+    spent_s = [
+        distil(student, teacher, splits.train, splits.val, config, clock=Clock(), checkpoint=checkpoint).spent_s
+        for _ in range(2)
+    ]
+    assert spent_s[0] > 9
+    assert spent_s[1] == pytest.approx(spent_s[0], abs=1.0)
 
 
 def test_epochs_end_it_before_the_time_does(splits, teacher):
