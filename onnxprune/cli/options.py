@@ -205,7 +205,7 @@ max_drop_option = option(
     type=click.FloatRange(min=0),
     metavar="POINTS",
     show_default="no limit",
-    help="Most points of accuracy or agreement that may be lost; beyond it the exit code is 4.",
+    help="Most points of accuracy or agreement that may be lost, as judged on --data; beyond it the exit code is 4.",
 )
 
 data_options = together(
