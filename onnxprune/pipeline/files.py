@@ -33,6 +33,7 @@ _WRITTEN = {
     "run_dir": "--run-dir",
     "summary": "--summary",
     "junit": "--junit",
+    "outputs": "--outputs",
     "svg": "--svg",
     "html": "--html",
     "plot": "--plot",

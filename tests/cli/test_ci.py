@@ -77,9 +77,13 @@ def test_max_drop_exceeded(run: Run, model: Path, tmp_path: Path) -> None:
     options = ("--importance", "random", "--data", pictures(tmp_path), "--max-drop", "0", "-o", tmp_path / "small.onnx")
     result = run(
         *("prune", model, "--target-macs", "30%", "--round-to", "2", *options),
-        *("--summary", summary, "--junit", junit, "--json"),
+        *("--summary", summary, "--junit", junit, "--json", "--outputs", tmp_path / "outputs"),
     )
     assert result.exit_code == 4, result.output
+    outputs = dict(line.split("=", 1) for line in (tmp_path / "outputs").read_text().splitlines())
+    assert outputs["model"] == str(tmp_path / "small.rejected.onnx")
+    assert outputs["report"] == str(tmp_path / "small.report.json")
+    assert float(outputs["accuracy-drop"]) > 0
     found = cases(junit)
     assert found == {"target met": "ok", "max-drop": "failure", "verification": "ok", "output written": "skipped"}
     text = summary.read_text(encoding="utf-8")
@@ -87,6 +91,23 @@ def test_max_drop_exceeded(run: Run, model: Path, tmp_path: Path) -> None:
     assert "| MACs |" in text
     assert result.stdout == (tmp_path / "small.report.json").read_text(encoding="utf-8")
     assert Report.from_json(result.stdout).output.path.endswith("small.rejected.onnx")
+
+
+def test_outputs_of_a_result_follow_what_was_there_and_an_error_adds_none(
+    run: Run, model: Path, tmp_path: Path
+) -> None:
+    outputs = tmp_path / "outputs"
+    outputs.write_text("before=1\n")
+    assert run("prune", model, "--target-macs", "0.1%", "--round-to", "2", "--outputs", outputs).exit_code == 3
+    assert outputs.read_text() == "before=1\n"
+    assert run("prune", model, *PRUNE, "-o", tmp_path / "small.onnx", "--outputs", outputs).exit_code == 0
+    before, *lines = outputs.read_text().splitlines()
+    assert before == "before=1"
+    found = dict(line.split("=", 1) for line in lines)
+    assert (found["model"], found["report"]) == (str(tmp_path / "small.onnx"), str(tmp_path / "small.report.json"))
+    assert float(found["latency-before"]) > 0
+    assert float(found["latency-after"]) > 0
+    assert found["accuracy-drop"] == ""
 
 
 def test_a_file_for_ci_in_a_missing_folder_is_refused_at_once(run: Run, model: Path, tmp_path: Path) -> None:
