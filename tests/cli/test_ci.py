@@ -132,6 +132,19 @@ def test_bench_and_compare(run: Run, model: Path, tmp_path: Path) -> None:
     assert cases(junit) == {"measured": "error"}
 
 
+@pytest.mark.parametrize(("command", "case"), [("bench", "measured"), ("compare", "compared"), ("prune", "output")])
+def test_sizes_of_an_unnamed_input_of_a_model_that_cannot_be_read(
+    run: Run, model: Path, tmp_path: Path, command: str, case: str
+) -> None:
+    summary, junit = tmp_path / "summary.md", tmp_path / "junit.xml"
+    more = {"bench": (), "compare": (model,), "prune": PRUNE}[command]
+    files = ("--summary", summary, "--junit", junit)
+    result = run(command, tmp_path / "none.onnx", *more, "--input-shape", "1x3x8x8", *files)
+    assert result.exit_code == 1
+    assert [what for name, what in cases(junit).items() if name.startswith(case)] == ["error"]
+    assert "none.onnx" in summary.read_text(encoding="utf-8")
+
+
 def test_a_pipe_gets_no_colours_and_no_bars(model: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "onnxprune", "prune", str(model), *PRUNE, "-o", str(tmp_path / "small.onnx")]
     plain = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "FORCE_COLOR"}}
