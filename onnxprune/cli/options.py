@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from onnxprune.cli.parameters import DeviceType, InputShapeType, SearchBudgetType, TargetType
+from onnxprune.cli.parameters import DeviceType, InputShapeType, ProviderType, SearchBudgetType, TargetType
 from onnxprune.cli.sections import SectionOption
 
 VERBOSE = "onnxprune.verbose"
@@ -332,6 +332,7 @@ device_options = together(
     option(
         "Device",
         "--provider",
+        type=ProviderType(),
         metavar="NAME",
         show_default="the device's, else cpu",
         help="onnxruntime's execution provider: cpu, cuda, tensorrt, openvino, coreml, dml, xnnpack, qnn, ...",

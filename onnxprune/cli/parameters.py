@@ -81,6 +81,23 @@ class DeviceType(click.ParamType[str]):
         return value
 
 
+class ProviderType(click.ParamType[str]):
+    """An execution provider: its name is checked here, and passed on as typed; whether it works shows on the device."""
+
+    name = "name"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check a provider's name."""
+        from onnxprune.errors import DeviceError
+        from onnxprune.latency.providers import provider_name
+
+        try:
+            provider_name(value)
+        except DeviceError as error:
+            self.fail(str(error), param, ctx)
+        return value
+
+
 class DurationType(click.ParamType[float]):
     """A time as `90s`, `5m` or `1h`, in seconds."""
 

@@ -156,6 +156,7 @@ def test_two_targets_in_the_file(run: Run, calls: Calls, folder: Path) -> None:
         ("[compress]\nseed = true\n", "key 'compress.seed': Input should be a valid integer"),
         ("[compress]\nthreads = 0\n", "key 'compress.threads': 0 is not in the range x>=1"),
         ("[compress]\nmax-drop = -1.0\n", "key 'compress.max-drop': -1.0 is not in the range x>=0"),
+        ("[compress]\nprovider = 'abacus'\n", "line 2: key 'compress.provider': unknown provider 'abacus'; known are"),
         ("[compress]\nheal = 'no'\n", "key 'compress.heal': Input should be a valid boolean"),
         ("[compress]\ntarget-latency = 'soon'\n", "line 2: key 'compress.target-latency': "),
         ("[compress]\ntime-budget = 90\n", "'90' is no time above 0; write it like '90s'"),
