@@ -128,8 +128,8 @@ class CiFiles:
         self._cases += self._on_error(error)
 
     def _write(self) -> None:
+        from onnxprune.graph import write_text
         from onnxprune.report.junit import Suite, junit_xml
-        from onnxprune.report.page import write_text
 
         if self._junit is not None:
             seconds = time.monotonic() - self._since_s

@@ -124,8 +124,11 @@ def completed(model: str, options: dict[str, Any]) -> dict[str, Any]:
         click.UsageError: There is not exactly one target.
     """
     options = with_one_target(options)
-    output = options["output"] or default_output(model)
-    return {**options, "output": output, "report": options["report"] or default_report(output)}
+    # Only now: importing it takes a second, which a usage error should not.
+    from onnxprune.pipeline.files import default_output, default_report
+
+    output = options["output"] or str(default_output(Path(model)))
+    return {**options, "output": output, "report": options["report"] or str(default_report(Path(output)))}
 
 
 def with_one_target(options: dict[str, Any]) -> dict[str, Any]:
@@ -148,18 +151,6 @@ def with_one_target(options: dict[str, Any]) -> dict[str, Any]:
 
 def _as_typed(name: str) -> str:
     return f"--{name.replace('_', '-')}"
-
-
-def default_output(model: str) -> str:
-    """Return `model.pruned.onnx` beside `model.onnx`."""
-    path = Path(model)
-    return str(path.with_name(f"{path.stem}.pruned.onnx"))
-
-
-def default_report(output: str) -> str:
-    """Return `out.report.json` beside `out.onnx`."""
-    path = Path(output)
-    return str(path.with_name(f"{path.stem}.report.json"))
 
 
 def command_line() -> str:

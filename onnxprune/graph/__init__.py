@@ -31,6 +31,7 @@ from onnxprune.graph.save import (
     save_beside,
     to_bytes,
     write_atomically,
+    write_text,
 )
 from onnxprune.graph.shape_values import add_initializer
 from onnxprune.graph.shapes import concrete_shapes, infer_shapes
@@ -76,4 +77,5 @@ __all__ = [
     "twin_of",
     "without_rounding",
     "write_atomically",
+    "write_text",
 ]

@@ -23,7 +23,7 @@ import numpy as np
 from pydantic import AwareDatetime, JsonValue, ValidationError
 
 from onnxprune.errors import OnnxPruneError, RunDirectoryError, TargetOutOfReachError
-from onnxprune.graph import path_kind, write_atomically
+from onnxprune.graph import path_kind, write_atomically, write_text
 from onnxprune.journal import Journal
 from onnxprune.report.environment import Environment
 from onnxprune.report.record import Operation, Record
@@ -174,7 +174,7 @@ def open_directory(path: Path | None, asked: RunRecord, *, resume: bool) -> Iter
             _check_same(read_run(path), asked, path)
         else:
             check_free(path)
-            write_atomically(path / _RUN, lambda temporary: _write_text(temporary, asked.to_json()))
+            write_text(asked.to_json(), path / _RUN)
         directory = RunDirectory(path, Journal(path / HISTORY))
         try:
             yield directory
@@ -316,7 +316,3 @@ def _digest(model: Path) -> str:
     except OSError:
         # Reading the model says what is wrong with it.
         return ""
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

@@ -131,6 +131,11 @@ def default_output(model: Path) -> Path:
     return model.with_name(f"{model.stem}.pruned.onnx")
 
 
+def default_report(output: Path) -> Path:
+    """Return where the record of a result goes that was given no place: `out.report.json` beside `out.onnx`."""
+    return output.with_name(f"{output.stem}.report.json")
+
+
 def rejected_output(output: Path) -> Path:
     """Return where a result goes that lost more than it may."""
     return output.with_name(f"{output.stem}.rejected.onnx")
