@@ -110,8 +110,9 @@ def bench(
     from onnxprune.report.page import bench_markdown
     from onnxprune.report.verdicts import bench_cases, bench_figures
 
-    shapes = named_shapes(models, input_shapes)
     with CiFiles("bench", ", ".join(models), _failed, **ci_paths(options)) as files:
+        # Inside: it reads the models, and where it cannot, the files say so.
+        shapes = named_shapes(models, input_shapes)
         with make_observer(quiet=quiet) as observer:
             result = pipeline.bench(models, input_shapes=shapes, observer=observer, **options)
         files.found(bench_markdown(result), bench_cases(result), bench_figures(result))

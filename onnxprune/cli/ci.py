@@ -1,4 +1,4 @@
-"""What a command tells a CI system: a summary in Markdown and checks in JUnit XML, also where it fails."""
+"""What a command tells a CI system: a summary, checks in JUnit XML (both also where it fails), and its outputs."""
 
 from __future__ import annotations
 
@@ -34,10 +34,18 @@ ci_options = together(
     ),
 )
 
+outputs_option = option(
+    "Output",
+    "--outputs",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help='Append the result\'s files and figures as NAME=VALUE lines, such as to "$GITHUB_OUTPUT".',
+)
+
 
 def ci_paths(options: dict[str, Any]) -> dict[str, Path | None]:
     """Take what these options say out of a command's."""
-    return {"summary": options.pop("summary", None), "junit": options.pop("junit", None)}
+    return {name: options.pop(name, None) for name in ("summary", "junit", "outputs")}
 
 
 class CiFiles:
@@ -54,6 +62,7 @@ class CiFiles:
         *,
         summary: Path | None,
         junit: Path | None,
+        outputs: Path | None = None,
     ) -> None:
         """Prepare.
 
@@ -63,28 +72,33 @@ class CiFiles:
             on_error: Makes cases of the error that ended it.
             summary: Where Markdown is appended.
             junit: Where XML goes.
+            outputs: Where NAME=VALUE lines are appended.
 
         Raises:
             OutputError: One of them cannot be written.
         """
-        for path in (summary, junit):
+        for path in (summary, junit, outputs):
             if path is not None:
                 _check(path)
         self._operation, self._subject, self._on_error = operation, subject, on_error
-        self._summary, self._junit = summary, junit
+        self._summary, self._junit, self._outputs = summary, junit, outputs
         self._started, self._since_s = dt.datetime.now(dt.UTC), time.monotonic()
         self._markdown = ""
         self._cases: list[Case] = []
         self._figures: dict[str, str] = {}
+        self._results: dict[str, str] = {}
 
     @property
     def wanted(self) -> bool:
         """Whether any of them is."""
-        return self._summary is not None or self._junit is not None
+        return (self._summary, self._junit, self._outputs) != (None, None, None)
 
-    def found(self, markdown: str, cases: Sequence[Case], figures: Mapping[str, str]) -> None:
+    def found(
+        self, markdown: str, cases: Sequence[Case], figures: Mapping[str, str], results: Mapping[str, str] | None = None
+    ) -> None:
         """Keep what came of the command."""
         self._markdown, self._cases, self._figures = markdown, list(cases), dict(figures)
+        self._results = dict(results or {})
 
     def __enter__(self) -> Self:
         """Begin."""
@@ -114,8 +128,8 @@ class CiFiles:
         self._cases += self._on_error(error)
 
     def _write(self) -> None:
+        from onnxprune.graph import write_text
         from onnxprune.report.junit import Suite, junit_xml
-        from onnxprune.report.page import write_text
 
         if self._junit is not None:
             seconds = time.monotonic() - self._since_s
@@ -123,6 +137,9 @@ class CiFiles:
             write_text(junit_xml(suite), self._junit)
         if self._summary is not None:
             _append(self._summary, self._markdown)
+        # Where there is no result, nothing is said of it: a later step finds its outputs empty.
+        if self._outputs is not None and self._results:
+            _append(self._outputs, "\n".join(f"{name}={value}" for name, value in self._results.items()))
 
 
 def _check(path: Path) -> None:
@@ -132,10 +149,10 @@ def _check(path: Path) -> None:
     check_writable(path)
 
 
-def _append(path: Path, markdown: str) -> None:
-    """Append: GitHub's summary is a file that every step adds to."""
+def _append(path: Path, text: str) -> None:
+    """Append: GitHub's summary and outputs are files that every step adds to."""
     try:
         with path.open("a", encoding="utf-8") as file:
-            file.write(f"{markdown}\n")
+            file.write(f"{text}\n")
     except OSError as error:
         raise OutputError(f"cannot write '{path}': {error.strerror or error}") from error

@@ -87,8 +87,9 @@ def compare(
     from onnxprune.report.page import comparison_markdown
     from onnxprune.report.verdicts import comparison_cases, comparison_figures
 
-    shapes = named_shapes([first, second], input_shapes)
     with CiFiles("compare", f"{first}, {second}", _failed, **ci_paths(options)) as files:
+        # Inside: it reads the models, and where it cannot, the files say so.
+        shapes = named_shapes([first, second], input_shapes)
         with make_observer(quiet=quiet) as observer:
             result = pipeline.compare(first, second, input_shapes=shapes, observer=observer, **options)
         files.found(comparison_markdown(result), comparison_cases(result), comparison_figures(result))

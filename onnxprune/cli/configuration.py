@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import click
 
 from onnxprune.cli.options import option
-from onnxprune.cli.parameters import CONFIG_FILE
+from onnxprune.cli.parameters import CONFIG_FILE, DeviceType
 from onnxprune.config import COMMANDS, find_config, read_config
 
 if TYPE_CHECKING:
@@ -104,10 +104,17 @@ def _type(parameter: click.Parameter, ctx: click.Context) -> Any:
 
 
 def _check(parameter: click.Parameter, ctx: click.Context, value: Any) -> Any:
-    """Check a value as it would be on the command line."""
+    """Check a value as it would be on the command line.
+
+    What a device names is not yet anchored here, and need not be there for commands that do not use it: click finds out
+    whether it is when it takes the value.
+    """
     from pydantic_core import PydanticCustomError
 
     try:
+        if isinstance(parameter.type, DeviceType):
+            DeviceType(must_exist=False).convert(value, parameter, ctx)
+            return value
         parameter.type_cast_value(ctx, value)
     except click.BadParameter as error:
         raise PydanticCustomError("option", "{message}", {"message": error.message}) from None
@@ -134,6 +141,10 @@ def _anchored(parameter: click.Parameter, value: Any, folder: Path) -> Any:
         return value
     if isinstance(value, list):
         return [_anchored(parameter, one, folder) for one in value]
+    if isinstance(parameter.type, DeviceType):
+        from onnxprune.latency.named import anchored
+
+        return anchored(value, folder)
     if isinstance(parameter.type, click.Path) or _is_path(str(parameter.name), value, folder):
         return str(folder / value)
     return value

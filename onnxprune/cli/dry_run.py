@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from onnxprune.cli.ci import ci_paths
 from onnxprune.cli.options import option
 from onnxprune.cli.overwriting import refuse_overwriting
 from onnxprune.cli.printing import print_lines
@@ -30,8 +30,6 @@ def show_plan(
     *,
     quiet: bool,
     as_json: bool,
-    summary: Path | None,
-    junit: Path | None,
     **options: Any,
 ) -> None:
     """Look at everything a run needs, and print what it would do.
@@ -41,19 +39,17 @@ def show_plan(
         model: The model file.
         quiet: Print warnings only.
         as_json: Print JSON instead of lines.
-        summary: Where Markdown would be appended.
-        junit: Where JUnit XML would go.
-        **options: Keyword arguments of the pipeline, as the command line named them.
+        **options: Keyword arguments of the pipeline and files for CI, as the command line named them.
     """
-    options = completed(model, options)
-    refuse_overwriting(model=model, summary=summary, junit=junit, **options)
+    paths, options = ci_paths(options), completed(model, options)
+    refuse_overwriting(model=model, **paths, **options)
     from onnxprune import pipeline
     from onnxprune.cli.observer import make_observer
 
     options["input_shapes"] = named_shapes([model], options["input_shapes"])
     with make_observer(quiet=quiet) as observer:
         preview = pipeline.preview(operation, model, **options, observer=observer)
-    files = [str(path) for path in (summary, junit) if path is not None]
+    files = [str(path) for path in paths.values() if path is not None]
     preview = preview.model_copy(update={"outputs": (*preview.outputs, *files)})
     if as_json:
         click.echo(preview.to_json(), nl=False)

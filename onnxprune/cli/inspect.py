@@ -58,8 +58,9 @@ def inspect(
     """
     refuse_overwriting(model=model, svg=svg, html=html)
     from onnxprune.channels import nothing_left
+    from onnxprune.graph import write_text
     from onnxprune.pipeline.arguments import restriction
-    from onnxprune.report import inspect_model, picture_page, write_picture
+    from onnxprune.report import inspect_model, picture_page
     from onnxprune.report import svg as draw_svg
 
     inspection = inspect_model(model, named_shapes([model], input_shapes), restriction(keep, only, units))
@@ -69,7 +70,7 @@ def inspect(
         _print(inspection, quiet=quiet)
     for path, draw in ((svg, draw_svg), (html, picture_page)):
         if path is not None:
-            write_picture(draw(inspection), path)
+            write_text(draw(inspection), path)
     if not inspection.groups:
         raise NothingToPruneError(nothing_left(model, inspection.fixed))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from onnxprune.cli.parameters import DeviceType, InputShapeType, SearchBudgetType, TargetType
+from onnxprune.cli.parameters import DeviceType, InputShapeType, ProviderType, SearchBudgetType, TargetType
 from onnxprune.cli.sections import SectionOption
 
 VERBOSE = "onnxprune.verbose"
@@ -43,7 +43,8 @@ def together(*decorators: Decorator) -> Decorator:
 
 
 def _keep_verbose(ctx: click.Context, _: click.Parameter, value: bool) -> None:
-    ctx.meta[VERBOSE] = value
+    # `resume` runs another command, which was told nothing of its -v.
+    ctx.meta[VERBOSE] = value or ctx.meta.get(VERBOSE, False)
 
 
 ARGUMENTS = "onnxprune.arguments"
@@ -205,7 +206,7 @@ max_drop_option = option(
     type=click.FloatRange(min=0),
     metavar="POINTS",
     show_default="no limit",
-    help="Most points of accuracy or agreement that may be lost; beyond it the exit code is 4.",
+    help="Most points of accuracy or agreement that may be lost, as judged on --data; beyond it the exit code is 4.",
 )
 
 data_options = together(
@@ -332,6 +333,7 @@ device_options = together(
     option(
         "Device",
         "--provider",
+        type=ProviderType(),
         metavar="NAME",
         show_default="the device's, else cpu",
         help="onnxruntime's execution provider: cpu, cuda, tensorrt, openvino, coreml, dml, xnnpack, qnn, ...",
@@ -357,15 +359,19 @@ seed_option = option("Other", "--seed", type=int, default=0, show_default=True, 
 
 json_option = option("Other", "--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 
+
+def _verbose_option(shown: str) -> Decorator:
+    settings = {"is_flag": True, "expose_value": False, "callback": _keep_verbose}
+    return option("Other", "-v", "--verbose", help=f"Show more: {shown}.", **settings)
+
+
+traceback_option = _verbose_option("the traceback of an unexpected error")
+
+verbose_option = _verbose_option(
+    "each group's channels, what would free fixed ones; the traceback of an unexpected error"
+)
+
 verbosity_options = together(
     option("Other", "-q", "--quiet", is_flag=True, help="No progress, no tables: warnings and errors only."),
-    option(
-        "Other",
-        "-v",
-        "--verbose",
-        is_flag=True,
-        expose_value=False,
-        callback=_keep_verbose,
-        help="Show more: each group's channels, what would free fixed ones; the traceback of an unexpected error.",
-    ),
+    verbose_option,
 )

@@ -61,6 +61,10 @@ class DeviceType(click.ParamType[str]):
 
     name = "spec"
 
+    def __init__(self, *, must_exist: bool = True) -> None:
+        """Make the type of devices whose files must be there, or need not."""
+        self.must_exist = must_exist
+
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Check a device."""
         from onnxprune.errors import DeviceError
@@ -71,7 +75,24 @@ class DeviceType(click.ParamType[str]):
 
         try:
             value = named_spec(value, None if ctx is None else ctx.meta.get(CONFIG_FILE))
-            read_spec(value)
+            read_spec(value, must_exist=self.must_exist)
+        except DeviceError as error:
+            self.fail(str(error), param, ctx)
+        return value
+
+
+class ProviderType(click.ParamType[str]):
+    """An execution provider: its name is checked here, and passed on as typed; whether it works shows on the device."""
+
+    name = "name"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check a provider's name."""
+        from onnxprune.errors import DeviceError
+        from onnxprune.latency.providers import provider_name
+
+        try:
+            provider_name(value)
         except DeviceError as error:
             self.fail(str(error), param, ctx)
         return value

@@ -7,6 +7,7 @@ from typing import Literal
 
 import click
 
+from onnxprune.cli.options import traceback_option
 from onnxprune.cli.overwriting import refuse_overwriting
 from onnxprune.cli.printing import print_lines
 from onnxprune.cli.sections import EXIT_CODES, SectionCommand, SectionOption
@@ -33,6 +34,7 @@ from onnxprune.cli.sections import EXIT_CODES, SectionCommand, SectionOption
     show_default=True,
     help="Their format.",
 )
+@traceback_option
 def plot(directory: Path, output_dir: Path | None, image_format: Literal["svg", "png"]) -> None:
     """Draw the run in DIR, which was started with --run-dir DIR and may still be running.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from onnxprune.cli.ci import ci_options
+from onnxprune.cli.ci import ci_options, outputs_option
 from onnxprune.cli.dry_run import dry_run_option, show_plan
 from onnxprune.cli.options import (
     data_options,
@@ -40,6 +40,7 @@ from onnxprune.cli.sections import EXIT_CODES, SectionCommand
 @run_dir_option
 @max_drop_option
 @ci_options
+@outputs_option
 @dry_run_option
 @data_options
 @input_shape_option

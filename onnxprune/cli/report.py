@@ -38,6 +38,7 @@ def report(source: Path, output: Path | None, as_markdown: bool, quiet: bool) ->
     Takes a report, or the folder that holds one: a --run-dir, or where a result was written. The page is one file that
     loads nothing, for the screen (light or dark), a phone, or paper.
     """
+    from onnxprune.graph import write_text
     from onnxprune.report import page, read_report
 
     file = page.find_report(source)
@@ -49,6 +50,6 @@ def report(source: Path, output: Path | None, as_markdown: bool, quiet: bool) ->
     if output is None:
         click.echo(text, nl=False)
         return
-    page.write_text(text, output)
+    write_text(text, output)
     if not quiet:
         print_lines([f"wrote {output}"])

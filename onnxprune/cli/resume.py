@@ -7,13 +7,14 @@ from pathlib import Path
 
 import click
 
-from onnxprune.cli.options import ARGUMENTS, RESUME
+from onnxprune.cli.options import ARGUMENTS, RESUME, verbose_option
 from onnxprune.cli.sections import EXIT_CODES, SectionCommand
 from onnxprune.errors import RunDirectoryError
 
 
 @click.command(cls=SectionCommand, epilog=EXIT_CODES, short_help="Go on with a run that was killed.")
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@verbose_option
 @click.pass_context
 def resume(ctx: click.Context, directory: Path) -> None:
     """Go on with the run in DIR, which was started with --run-dir DIR, as it was told then.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxprune.cli.ci import CiFiles
+from onnxprune.cli.ci import CiFiles, ci_paths
 from onnxprune.cli.options import ARGUMENTS, RESUME, is_verbose
 from onnxprune.cli.overwriting import refuse_overwriting
 from onnxprune.cli.printing import print_lines, print_report
@@ -32,8 +32,6 @@ def run(
     *,
     quiet: bool,
     as_json: bool = False,
-    summary: Path | None = None,
-    junit: Path | None = None,
     **options: Any,
 ) -> CompressResult:
     """Compress or prune a model, print what came of it, and tell the CI system.
@@ -43,18 +41,16 @@ def run(
         model: The model file.
         quiet: Print warnings only.
         as_json: Print the report instead of tables.
-        summary: Where Markdown is appended.
-        junit: Where JUnit XML goes.
-        **options: Keyword arguments of the pipeline, as the command line named them.
+        **options: Keyword arguments of the pipeline and files for CI, as the command line named them.
     """
-    options = completed(model, options)
-    refuse_overwriting(model=model, summary=summary, junit=junit, **options)
-    with CiFiles(operation, model, partial(_cases, options), summary=summary, junit=junit) as files:
+    paths, options = ci_paths(options), completed(model, options)
+    refuse_overwriting(model=model, **paths, **options)
+    with CiFiles(operation, model, partial(_cases, options), **paths) as files:
         try:
             result = _run(operation, model, quiet=quiet, options=options)
         except MaxDropExceededError:
             if files.wanted:
-                _tell(files, _record(options), [])
+                _tell(files, _record(options), [], options)
             if as_json:
                 click.echo(_record(options).to_json(), nl=False)
             raise
@@ -62,7 +58,7 @@ def run(
             _say_how_to_go_on(options.get("run_dir"))
             raise
         if files.wanted:
-            _tell(files, result.report, _passed(result.report, options))
+            _tell(files, result.report, _passed(result.report, options), options)
     if as_json:
         click.echo(result.report.to_json(), nl=False)
     elif not quiet:
@@ -94,11 +90,11 @@ def _say_how_to_go_on(run_dir: str | Path | None) -> None:
         click.echo(f"Go on with: {shlex.join(['onnxprune', 'resume', str(run_dir)])}", err=True)
 
 
-def _tell(files: CiFiles, report: Report, cases: list[Case]) -> None:
+def _tell(files: CiFiles, report: Report, cases: list[Case], options: dict[str, Any]) -> None:
     from onnxprune.report.page import markdown_summary
-    from onnxprune.report.verdicts import run_figures
+    from onnxprune.report.verdicts import run_figures, run_outputs
 
-    files.found(markdown_summary(report), cases, run_figures(report))
+    files.found(markdown_summary(report), cases, run_figures(report), run_outputs(report, options["report"]))
 
 
 def _passed(report: Report, options: dict[str, Any]) -> list[Case]:
@@ -128,8 +124,11 @@ def completed(model: str, options: dict[str, Any]) -> dict[str, Any]:
         click.UsageError: There is not exactly one target.
     """
     options = with_one_target(options)
-    output = options["output"] or default_output(model)
-    return {**options, "output": output, "report": options["report"] or default_report(output)}
+    # Only now: importing it takes a second, which a usage error should not.
+    from onnxprune.pipeline.files import default_output, default_report
+
+    output = options["output"] or str(default_output(Path(model)))
+    return {**options, "output": output, "report": options["report"] or str(default_report(Path(output)))}
 
 
 def with_one_target(options: dict[str, Any]) -> dict[str, Any]:
@@ -152,18 +151,6 @@ def with_one_target(options: dict[str, Any]) -> dict[str, Any]:
 
 def _as_typed(name: str) -> str:
     return f"--{name.replace('_', '-')}"
-
-
-def default_output(model: str) -> str:
-    """Return `model.pruned.onnx` beside `model.onnx`."""
-    path = Path(model)
-    return str(path.with_name(f"{path.stem}.pruned.onnx"))
-
-
-def default_report(output: str) -> str:
-    """Return `out.report.json` beside `out.onnx`."""
-    path = Path(output)
-    return str(path.with_name(f"{path.stem}.report.json"))
 
 
 def command_line() -> str:

@@ -27,10 +27,12 @@ from onnxprune.graph.save import (
     inlined,
     is_device,
     overhead_bytes,
+    path_kind,
     save,
     save_beside,
     to_bytes,
     write_atomically,
+    write_text,
 )
 from onnxprune.graph.shape_values import add_initializer
 from onnxprune.graph.shapes import concrete_shapes, infer_shapes
@@ -61,6 +63,7 @@ __all__ = [
     "origin_of",
     "output_names",
     "overhead_bytes",
+    "path_kind",
     "quantised_by",
     "random_inputs",
     "read_unchanged",
@@ -76,4 +79,5 @@ __all__ = [
     "twin_of",
     "without_rounding",
     "write_atomically",
+    "write_text",
 ]

@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 from onnxprune.errors import ArgumentError, InputShapeError, ModelFileError, UnsupportedModelError, WeightError
 from onnxprune.graph.normalise import normalise
 from onnxprune.graph.quantised import CONTRACTIONS
+from onnxprune.graph.save import path_kind
 from onnxprune.graph.wire import read_light
 
 # What onnxruntime 1.31 executes; older opsets than 7 have other broadcasting rules.
@@ -77,12 +78,12 @@ def external_files(path: str | Path) -> tuple[Path, ...]:
 
 
 def _read(path: Path) -> ir.Model:
-    if path.is_dir():
+    if path_kind(path) == "folder":
         raise ModelFileError(f"'{path}' is a directory; give the .onnx file itself")
-    if not path.exists():
-        raise ModelFileError(f"'{path}' does not exist")
     try:
         proto = read_light(path.resolve())
+    except FileNotFoundError as error:
+        raise ModelFileError(f"'{path}' does not exist") from error
     except DecodeError as error:
         raise ModelFileError(f"'{path}' is not an ONNX model, or it is truncated ({error})") from error
     except OSError as error:

@@ -6,8 +6,10 @@ import contextlib
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
@@ -106,19 +108,30 @@ def check_writable(path: Path) -> None:
     Raises:
         OutputError: It is a directory, or its folder is missing or not writable.
     """
-    if path.is_dir():
+    if path_kind(path) == "folder":
         raise OutputError(f"'{path}' is a directory; give a file name to write to")
     if is_device(path):
         return
-    if not path.parent.is_dir():
+    if path_kind(path.parent) != "folder":
         raise OutputError(f"cannot write '{path}': the folder '{path.parent}' does not exist")
-    if not os.access(path.parent, os.W_OK):
+    if not os.access(path.parent, os.W_OK | os.X_OK):
         raise OutputError(f"cannot write '{path}': no permission to write in '{path.parent}'")
 
 
 def is_device(path: Path) -> bool:
     """Whether a path is a pipe, a terminal or the like (/dev/null), which takes anything and is never replaced."""
-    return path.exists() and not path.is_file() and not path.is_dir()
+    return path_kind(path) == "device"
+
+
+def path_kind(path: Path) -> Literal["file", "folder", "device"] | None:
+    """Say what a path is; None: nothing, or nothing that may be looked at, where pathlib's questions are errors."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return None
+    if stat.S_ISDIR(mode):
+        return "folder"
+    return "file" if stat.S_ISREG(mode) else "device"
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
@@ -144,6 +157,19 @@ def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
     finally:
         if atomic:
             temporary.unlink(missing_ok=True)
+
+
+def write_text(text: str, path: str | Path) -> None:
+    """Write a text as UTF-8, whole or not at all.
+
+    Raises:
+        OutputError: The path cannot be written, or the disk is full.
+    """
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8")
+
+    write_atomically(path, write)
 
 
 def _reason(error: OSError) -> str:

@@ -109,7 +109,6 @@ class LayerCosts:
         """Layers that were timed, not found."""
         self.measured_s = 0.0
         """Seconds that this took."""
-        self.on_measured: Callable[[int], None] | None = None
         self.recall: Callable[[str, Callable[[], float]], float] = lambda _, make: make()
         """Answers for a layer instead of the table, if it can: a run that goes on must see the costs it saw before."""
         self.recall_known: Callable[[str, Callable[[], Known]], Known] = lambda _, make: make()
@@ -134,8 +133,6 @@ class LayerCosts:
             self.measured_s += time.perf_counter() - start
             self.measured_points += 1
             self._unsaved += 1
-            if self.on_measured is not None:
-                self.on_measured(self._unsaved)
         return self._points[key]
 
     def knows(self, spec: LayerSpec) -> bool:

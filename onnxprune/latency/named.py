@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote
 from pydantic import AfterValidator, BaseModel, ConfigDict, JsonValue, create_model
 from pydantic_core import PydanticCustomError
 
-from onnxprune.config import COMMANDS, FILE_NAME, ConfigFile, find_config, read_config
+from onnxprune.config import COMMANDS, FILE_NAME, find_config, read_config
 from onnxprune.errors import DeviceError
 
 _CONFIG, _LOCAL = "config=", "local"
@@ -75,7 +75,7 @@ def spec_of(name: str, folder: Path | None = None, file: Path | None = None) -> 
     if name not in devices:
         known = ", ".join(devices) or "no devices"
         raise DeviceError(f"no device is called '{name}'; {_meant(name, devices)}'{path}' names {known}")
-    return _anchored(devices[name].spec, config)
+    return anchored(devices[name].spec, config.path.parent)
 
 
 def _meant(name: str, devices: Iterable[str]) -> str:
@@ -87,12 +87,12 @@ def _meant(name: str, devices: Iterable[str]) -> str:
     return f"did you mean '{lower[near[0]]}'? " if near else ""
 
 
-def _anchored(spec: str, config: ConfigFile) -> str:
-    """Make the path of an SSH configuration relative to the file that names it."""
+def anchored(spec: str, folder: Path) -> str:
+    """Make the path of a spec's SSH configuration relative to the folder of the file that names it."""
     place, mark, query = spec.partition("?")
     parts = query.split("&")
     for index, part in enumerate(parts):
         value = unquote(part.removeprefix(_CONFIG))
         if part.startswith(_CONFIG) and not value.startswith("~"):
-            parts[index] = _CONFIG + quote(str(config.path.parent / value))
+            parts[index] = _CONFIG + quote(str(folder / value))
     return f"{place}{mark}{'&'.join(parts)}"

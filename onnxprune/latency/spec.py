@@ -65,12 +65,16 @@ def named_spec(text: str, file: Path | None = None) -> str:
     return spec
 
 
-def read_spec(text: str) -> DeviceSpec:
+def read_spec(text: str, *, must_exist: bool = True) -> DeviceSpec:
     """Read a device.
+
+    Args:
+        text: A device as it is written.
+        must_exist: Whether a file that it names must be there.
 
     Raises:
         ConfigError: It is a name, and `onnxprune.toml` cannot be read or says what it may not.
-        DeviceError: It cannot be understood, or no device is called so.
+        DeviceError: It cannot be understood, no device is called so, or the file is missing.
     """
     text = named_spec(text)
     place, _, query = text.partition("?")
@@ -79,6 +83,8 @@ def read_spec(text: str) -> DeviceSpec:
         raise DeviceError(f"device '{text}' cannot be understood; write local or ssh://user@host:port?key=value")
     values = _values(text, kind, query)
     options = {key.removeprefix(_OPTION): value for key, value in values.items() if key.startswith(_OPTION)}
+    if must_exist:
+        _check_config(text, values.get("config"))
     provider = values.get("provider")
     if provider is not None:
         provider_name(provider)
@@ -121,8 +127,6 @@ def _target(text: str, address: str, values: Mapping[str, str]) -> Target:
     if ":" in (match["user"] or ""):
         raise DeviceError("a device must hold no password; use a key, and put it there with 'ssh-copy-id'")
     config = values.get("config")
-    if config is not None and not Path(config).expanduser().is_file():
-        raise DeviceError(f"device '{text}': there is no file '{config}'")
     return Target(
         host=match["host"],
         user=match["user"],
@@ -132,6 +136,11 @@ def _target(text: str, address: str, values: Mapping[str, str]) -> Target:
         config=str(Path(config).expanduser()) if config is not None else None,
         limit_s=float(_number(text, "timeout", values.get("timeout", "600"))),
     )
+
+
+def _check_config(text: str, config: str | None) -> None:
+    if config is not None and not Path(config).expanduser().is_file():
+        raise DeviceError(f"device '{text}': there is no file '{config}'")
 
 
 def _number(text: str, key: str, value: str) -> int:

@@ -133,7 +133,7 @@ def compress(
         teacher: Whom later stages learn from: `original`, `previous` (stage), or the `better` of the two.
         quantize: `int8`: the trained result is quantised, and the target latency is met by it so; needs data.
         calibration: How ranges of activations follow from samples: `minmax`, `percentile` or `entropy`.
-        max_drop: Points of the metric that may be lost.
+        max_drop: Points of the metric that may be lost; needs data.
         seed: Seed of everything random.
         report: Where `report.json` goes.
         run_dir: Where everything needed to go on after a kill is kept.
@@ -283,7 +283,7 @@ def prune(
         threads: Threads inside an operator; None: the device's, else 1.
         batch: Samples per run.
         heal: Correct the weights in closed form on the data's samples; labels are not needed.
-        max_drop: Points of the metric that may be lost.
+        max_drop: Points of the metric that may be lost; needs data.
         seed: Seed of everything random.
         report: Where `report.json` goes.
         run_dir: Where everything needed to go on after a kill is kept.

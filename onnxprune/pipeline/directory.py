@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import hashlib
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ import numpy as np
 from pydantic import AwareDatetime, JsonValue, ValidationError
 
 from onnxprune.errors import OnnxPruneError, RunDirectoryError, TargetOutOfReachError
-from onnxprune.graph import write_atomically
+from onnxprune.graph import path_kind, write_atomically, write_text
 from onnxprune.journal import Journal
 from onnxprune.report.environment import Environment
 from onnxprune.report.record import Operation, Record
@@ -114,23 +115,30 @@ class RunDirectory:
 
 
 def check_free(path: Path) -> None:
-    """Refuse a folder that holds a run, or files that are none.
+    """Refuse a folder that holds a run, or files that are none, or that cannot be written.
 
     Raises:
-        RunDirectoryError: It does.
+        RunDirectoryError: It is such a folder.
     """
-    if (path / _RUN).exists():
+    if holds_run(path):
         raise RunDirectoryError(
             f"'{path}' holds a run already: go on with it (onnxprune resume {path}), or give another --run-dir"
         )
     _check_own(path)
+    # Of a folder that is not there yet, what counts is the one it will be made in.
+    nearest = next(folder for folder in (path.absolute(), *path.absolute().parents) if path_kind(folder))
+    if path_kind(nearest) != "folder":
+        raise RunDirectoryError(f"cannot make the run directory '{path}': '{nearest}' is no folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise RunDirectoryError(f"cannot use the run directory '{path}': no permission to write in '{nearest}'")
 
 
 def _check_own(path: Path) -> None:
     """Refuse a folder of something else; hidden files, and what a run killed at its very start left, do not count."""
-    names = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
+    with _usable(path):
+        names = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
     others = [name for name in names if name != _LOCK and not name.startswith(".")]
-    if others and not (path / _RUN).exists():
+    if others and not holds_run(path):
         listed = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
         raise RunDirectoryError(
             f"'{path}' holds other files, and no run ({listed}): give a new or an empty folder as --run-dir"
@@ -158,7 +166,7 @@ def open_directory(path: Path | None, asked: RunRecord, *, resume: bool) -> Iter
         return
     if not resume:
         _check_own(path)
-    elif not (path / _RUN).exists():
+    elif not holds_run(path):
         raise RunDirectoryError(f"'{path}' holds no run to go on with; start one with --run-dir {path}")
     made = _make(path)
     with _locked(path):
@@ -166,7 +174,7 @@ def open_directory(path: Path | None, asked: RunRecord, *, resume: bool) -> Iter
             _check_same(read_run(path), asked, path)
         else:
             check_free(path)
-            write_atomically(path / _RUN, lambda temporary: _write_text(temporary, asked.to_json()))
+            write_text(asked.to_json(), path / _RUN)
         directory = RunDirectory(path, Journal(path / HISTORY))
         try:
             yield directory
@@ -178,12 +186,22 @@ def open_directory(path: Path | None, asked: RunRecord, *, resume: bool) -> Iter
 
 def _make(path: Path) -> list[Path]:
     """Make a folder; return those that were missing, the deepest first."""
-    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
-    try:
+    with _usable(path):
+        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunDirectoryError(f"cannot make the run directory '{path}': {error.strerror or error}") from error
     return missing
+
+
+@contextlib.contextmanager
+def _usable(path: Path) -> Iterator[None]:
+    """Say of a folder that the system does not let be read, made or written that it is the user's to change."""
+    try:
+        yield
+    except OSError as error:
+        where = "" if error.filename is None or Path(error.filename) == path else f" ('{error.filename}')"
+        raise RunDirectoryError(
+            f"cannot use the run directory '{path}': {error.strerror or error}{where}; give another --run-dir"
+        ) from error
 
 
 def _is_worth_going_on_with(path: Path, journal: Journal, error: OnnxPruneError) -> bool:
@@ -211,7 +229,7 @@ def _clear(path: Path, made: Sequence[Path]) -> None:
 
 def holds_run(path: Path) -> bool:
     """Return whether a run was begun in this folder."""
-    return (path / _RUN).exists()
+    return path_kind(path / _RUN) is not None
 
 
 def read_run(path: Path) -> RunRecord:
@@ -281,7 +299,9 @@ def _locked(path: Path) -> Iterator[None]:
     except ImportError:  # no such locks on Windows
         yield
         return
-    with (path / _LOCK).open("w") as file:
+    with _usable(path):
+        file = (path / _LOCK).open("w")
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -296,7 +316,3 @@ def _digest(model: Path) -> str:
     except OSError:
         # Reading the model says what is wrong with it.
         return ""
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

@@ -9,7 +9,7 @@ from itertools import combinations
 from pathlib import Path
 
 from onnxprune.errors import ModelError, OutputError
-from onnxprune.graph import external_files, is_device
+from onnxprune.graph import external_files, is_device, path_kind
 from onnxprune.training.images import SUFFIXES
 
 _MODELS = {"model": "MODEL", "models": "MODEL", "first": "FIRST", "second": "SECOND"}
@@ -33,6 +33,7 @@ _WRITTEN = {
     "run_dir": "--run-dir",
     "summary": "--summary",
     "junit": "--junit",
+    "outputs": "--outputs",
     "svg": "--svg",
     "html": "--html",
     "plot": "--plot",
@@ -82,7 +83,7 @@ def check_files(arguments: Mapping[str, object]) -> None:
     written = list(_places(_completed(arguments), _WRITTEN))
     for output in written:
         for source in read:
-            if output.path.exists() and source.path.exists() and output.meets(source):
+            if path_kind(output.path) and path_kind(source.path) and output.meets(source):
                 raise OutputError(
                     f"{output.option} '{output.path}' would overwrite {_said(source, output)}, which is never changed; "
                     f"give another {_plain(output)}"
@@ -108,7 +109,7 @@ def _weights(arguments: Mapping[str, object]) -> Iterator[_Place]:
     for model in _places(arguments, _MODELS):
         # What cannot be read is refused with its reason where it is read.
         try:
-            files = external_files(model.path) if model.path.is_file() else ()
+            files = external_files(model.path) if path_kind(model.path) == "file" else ()
         except ModelError:
             continue
         for file in files:
@@ -128,6 +129,11 @@ def _completed(arguments: Mapping[str, object]) -> Mapping[str, object]:
 def default_output(model: Path) -> Path:
     """Return where a result goes that was given no place: `model.pruned.onnx` beside `model.onnx`."""
     return model.with_name(f"{model.stem}.pruned.onnx")
+
+
+def default_report(output: Path) -> Path:
+    """Return where the record of a result goes that was given no place: `out.report.json` beside `out.onnx`."""
+    return output.with_name(f"{output.stem}.report.json")
 
 
 def rejected_output(output: Path) -> Path:
@@ -153,6 +159,6 @@ def _same(first: Path, second: Path) -> bool:
     """Whether two paths are one file; devices such as /dev/null take anything, from anyone."""
     if is_device(first):
         return False
-    if first.exists() and second.exists():
+    if path_kind(first) and path_kind(second):
         return first.samefile(second)
     return _real(first) == _real(second)

@@ -28,7 +28,7 @@ from onnxprune.pipeline.replay import RecordedDevice
 from onnxprune.pipeline.settings import CompressResult, Settings, arguments_of, told
 from onnxprune.pipeline.staging import Staging
 from onnxprune.pipeline.summary import make_report
-from onnxprune.pipeline.unheeded import check_parts, unheeded
+from onnxprune.pipeline.unheeded import check_without_data, unheeded
 from onnxprune.pipeline.versions import Versions
 from onnxprune.progress import Observer
 from onnxprune.report import LayerRecord, environment, write_report
@@ -152,7 +152,7 @@ def prepare(model: str | Path, settings: Settings, observer: Observer) -> Prepar
     Raises:
         OnnxPruneError: The model, the data or a path to be written cannot be used.
     """
-    check_parts(settings)
+    check_without_data(settings)
     observer.stage("reading the model")
     network = read_network(model, settings.input_shapes, settings.measure.batch, settings.restriction)
     _check_format(network, settings, observer)

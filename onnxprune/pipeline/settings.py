@@ -71,7 +71,7 @@ class Settings:
         limits: What may go of any one group.
         quantize: "int8": the result is quantised, and the target holds for it so; None: it stays float.
         calibration: How ranges of activations follow from samples, where it is quantised.
-        max_drop: Points of the metric that may be lost.
+        max_drop: Points of the metric that may be lost; needs data.
         seed: Seed of everything.
         report: Where report.json goes, or None.
         command: The command line, for the report.

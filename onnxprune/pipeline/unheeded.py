@@ -11,16 +11,19 @@ from onnxprune.pipeline.settings import Settings
 from onnxprune.search import RlPrunerConfig
 
 
-def check_parts(settings: Settings) -> None:
-    """Refuse parts of data without the data that they are parts of.
+def check_without_data(settings: Settings) -> None:
+    """Refuse what asks for data where there is none: parts of it, and a limit on what is judged on it.
 
     Raises:
-        DataError: There are some.
+        DataError: There is such a setting.
     """
     parts = {"--val": settings.val, "--test": settings.test}
     given = [option for option, part in parts.items() if part is not None]
     if settings.data is None and given:
         raise DataError(f"{' and '.join(given)} without --data: give the training part too, as --data")
+    if settings.data is None and settings.max_drop is not None:
+        # Random inputs, which training takes instead, tell nothing of what was lost: a limit on them holds nothing.
+        raise DataError("--max-drop needs --data: without data the accuracy that pruning costs is not measured")
 
 
 def unheeded(settings: Settings, choice: Choice) -> Iterator[str]:

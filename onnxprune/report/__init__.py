@@ -29,7 +29,7 @@ from onnxprune.report.coverage import coverage
 from onnxprune.report.environment import Environment, environment
 from onnxprune.report.figures import DeviceFigures, LatencyFigures, MetricFigures, ModelFigures, ModelFile
 from onnxprune.report.inspection import Inspection, inspect_model
-from onnxprune.report.picture import picture_page, svg, write_picture
+from onnxprune.report.picture import picture_page, svg
 from onnxprune.report.preview import DataPart, Preview, StepEstimate
 from onnxprune.report.record import Operation, write_report
 from onnxprune.report.schema import (
@@ -112,6 +112,5 @@ __all__ = [
     "summary_table",
     "svg",
     "versions_table",
-    "write_picture",
     "write_report",
 ]

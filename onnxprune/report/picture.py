@@ -6,7 +6,6 @@ import html
 from collections.abc import Sequence
 from pathlib import Path
 
-from onnxprune.graph import write_atomically
 from onnxprune.report.drawing import DrawnNode
 from onnxprune.report.inspection import GroupInspection, Inspection
 from onnxprune.report.layout import Layout, lay_out
@@ -94,19 +93,6 @@ def picture_page(inspection: Inspection) -> str:
             "",
         ]
     )
-
-
-def write_picture(text: str, path: str | Path) -> None:
-    """Write a picture or a page, whole or not at all.
-
-    Raises:
-        OutputError: The path cannot be written.
-    """
-    write_atomically(path, lambda temporary: _write_text(temporary, text))
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 def colour(group: int) -> str:

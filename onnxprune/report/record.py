@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from onnxprune.graph import write_atomically
+from onnxprune.graph import write_text
 
 Operation = Literal["compress", "prune"]
 """What makes a smaller network, and a report."""
@@ -34,12 +34,7 @@ def write_report(report: Record, path: str | Path) -> None:
     Raises:
         OutputError: The path cannot be written, or the disk is full.
     """
-    text = report.to_json()
-    write_atomically(path, lambda temporary: _write_text(temporary, text))
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    write_text(report.to_json(), path)
 
 
 def _on_one_line(match: re.Match[str]) -> str:

@@ -97,6 +97,23 @@ def run_figures(report: Report) -> dict[str, str]:
     return figures
 
 
+def run_outputs(report: Report, file: str) -> dict[str, str]:
+    """Return what a later step of a CI job takes of a run, by name; empty where it was not measured.
+
+    Args:
+        report: The run's record.
+        file: Where that was written.
+    """
+    before, after, drop = report.before.latency, report.after.latency, metric_drop(report)
+    return {
+        "model": report.output.path,
+        "report": file,
+        "latency-before": "" if before is None else f"{before.p50_ms:.6g}",
+        "latency-after": "" if after is None else f"{after.p50_ms:.6g}",
+        "accuracy-drop": "" if drop is None else f"{drop:.4g}",
+    }
+
+
 def bench_figures(result: BenchResult) -> dict[str, str]:
     """Return the p50 of each model by name."""
     return {f"latency-ms {model.path}": f"{model.latency.p50_ms:.6g}" for model in result.models}

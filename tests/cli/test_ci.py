@@ -77,9 +77,13 @@ def test_max_drop_exceeded(run: Run, model: Path, tmp_path: Path) -> None:
     options = ("--importance", "random", "--data", pictures(tmp_path), "--max-drop", "0", "-o", tmp_path / "small.onnx")
     result = run(
         *("prune", model, "--target-macs", "30%", "--round-to", "2", *options),
-        *("--summary", summary, "--junit", junit, "--json"),
+        *("--summary", summary, "--junit", junit, "--json", "--outputs", tmp_path / "outputs"),
     )
     assert result.exit_code == 4, result.output
+    outputs = dict(line.split("=", 1) for line in (tmp_path / "outputs").read_text().splitlines())
+    assert outputs["model"] == str(tmp_path / "small.rejected.onnx")
+    assert outputs["report"] == str(tmp_path / "small.report.json")
+    assert float(outputs["accuracy-drop"]) > 0
     found = cases(junit)
     assert found == {"target met": "ok", "max-drop": "failure", "verification": "ok", "output written": "skipped"}
     text = summary.read_text(encoding="utf-8")
@@ -87,6 +91,23 @@ def test_max_drop_exceeded(run: Run, model: Path, tmp_path: Path) -> None:
     assert "| MACs |" in text
     assert result.stdout == (tmp_path / "small.report.json").read_text(encoding="utf-8")
     assert Report.from_json(result.stdout).output.path.endswith("small.rejected.onnx")
+
+
+def test_outputs_of_a_result_follow_what_was_there_and_an_error_adds_none(
+    run: Run, model: Path, tmp_path: Path
+) -> None:
+    outputs = tmp_path / "outputs"
+    outputs.write_text("before=1\n")
+    assert run("prune", model, "--target-macs", "0.1%", "--round-to", "2", "--outputs", outputs).exit_code == 3
+    assert outputs.read_text() == "before=1\n"
+    assert run("prune", model, *PRUNE, "-o", tmp_path / "small.onnx", "--outputs", outputs).exit_code == 0
+    before, *lines = outputs.read_text().splitlines()
+    assert before == "before=1"
+    found = dict(line.split("=", 1) for line in lines)
+    assert (found["model"], found["report"]) == (str(tmp_path / "small.onnx"), str(tmp_path / "small.report.json"))
+    assert float(found["latency-before"]) > 0
+    assert float(found["latency-after"]) > 0
+    assert found["accuracy-drop"] == ""
 
 
 def test_a_file_for_ci_in_a_missing_folder_is_refused_at_once(run: Run, model: Path, tmp_path: Path) -> None:
@@ -109,6 +130,19 @@ def test_bench_and_compare(run: Run, model: Path, tmp_path: Path) -> None:
     assert text.index("### onnxprune: latency") < text.index("### onnxprune: two models")
     assert run("bench", tmp_path / "none.onnx", *files).exit_code == 1
     assert cases(junit) == {"measured": "error"}
+
+
+@pytest.mark.parametrize(("command", "case"), [("bench", "measured"), ("compare", "compared"), ("prune", "output")])
+def test_sizes_of_an_unnamed_input_of_a_model_that_cannot_be_read(
+    run: Run, model: Path, tmp_path: Path, command: str, case: str
+) -> None:
+    summary, junit = tmp_path / "summary.md", tmp_path / "junit.xml"
+    more = {"bench": (), "compare": (model,), "prune": PRUNE}[command]
+    files = ("--summary", summary, "--junit", junit)
+    result = run(command, tmp_path / "none.onnx", *more, "--input-shape", "1x3x8x8", *files)
+    assert result.exit_code == 1
+    assert [what for name, what in cases(junit).items() if name.startswith(case)] == ["error"]
+    assert "none.onnx" in summary.read_text(encoding="utf-8")
 
 
 def test_a_pipe_gets_no_colours_and_no_bars(model: Path, tmp_path: Path) -> None:

@@ -97,6 +97,33 @@ def test_paths_are_relative_to_the_file(run: Run, calls: Calls, folder: Path, mo
     }
 
 
+DEVICE = "ssh://board?config=ci/ssh_config"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"[compress]\ndevice = '{DEVICE}'\n",
+        f"[devices.pi]\nspec = '{DEVICE}'\n[compress]\ndevice = 'pi'\n",
+    ],
+)
+def test_what_a_device_names_is_relative_to_the_file_and_needed_where_it_is_used(
+    run: Run, calls: Calls, folder: Path, *, model: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    write(folder, text)
+    (folder / "below").mkdir()
+    monkeypatch.chdir(folder / "below")
+    assert run("inspect", model).exit_code == 0
+    assert run("compress", "net.onnx", "--target-macs", "50%", "--device", "local").exit_code == 0
+    missing = run("compress", "net.onnx", "--target-macs", "50%")
+    assert missing.exit_code == 2
+    assert f"there is no file '{folder / 'ci' / 'ssh_config'}'" in missing.stderr
+    (folder / "ci").mkdir()
+    (folder / "ci" / "ssh_config").touch()
+    assert run("compress", "net.onnx", "--target-macs", "50%").exit_code == 0
+    assert [call["device"] for call in calls] == ["local", f"ssh://board?config={folder / 'ci' / 'ssh_config'}"]
+
+
 def test_another_file(run: Run, calls: Calls, folder: Path) -> None:
     write(folder, '[compress]\nseed = 1\ntarget-macs = "50%"\n')
     (folder / "ci").mkdir()
@@ -129,6 +156,7 @@ def test_two_targets_in_the_file(run: Run, calls: Calls, folder: Path) -> None:
         ("[compress]\nseed = true\n", "key 'compress.seed': Input should be a valid integer"),
         ("[compress]\nthreads = 0\n", "key 'compress.threads': 0 is not in the range x>=1"),
         ("[compress]\nmax-drop = -1.0\n", "key 'compress.max-drop': -1.0 is not in the range x>=0"),
+        ("[compress]\nprovider = 'abacus'\n", "line 2: key 'compress.provider': unknown provider 'abacus'; known are"),
         ("[compress]\nheal = 'no'\n", "key 'compress.heal': Input should be a valid boolean"),
         ("[compress]\ntarget-latency = 'soon'\n", "line 2: key 'compress.target-latency': "),
         ("[compress]\ntime-budget = 90\n", "'90' is no time above 0; write it like '90s'"),

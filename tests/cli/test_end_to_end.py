@@ -106,7 +106,7 @@ def test_output_over_the_model_or_a_folder(refused: Callable[..., str], model: P
 
 
 def test_unknown_provider(refused: Callable[..., str]) -> None:
-    assert "unknown provider 'abacus'; known are cpu, cuda" in refused(1, "--provider", "abacus")
+    assert "unknown provider 'abacus'; known are cpu, cuda" in refused(2, "--provider", "abacus")
 
 
 def test_provider_that_this_build_lacks(refused: Callable[..., str]) -> None:

@@ -55,6 +55,13 @@ def test_every_option_that_has_a_default_shows_it(run: Run, command: str) -> Non
             assert f"[default: {option.default}" in text
 
 
+@pytest.mark.parametrize("command", sorted(onnxprune.cli.main.commands))
+def test_every_command_can_show_the_traceback_of_an_unexpected_error(run: Run, command: str) -> None:
+    text = " ".join(run(command, "--help").output.split())
+    assert "-v, --verbose" in text
+    assert "the traceback of an unexpected error" in text
+
+
 def test_version(run: Run) -> None:
     result = run("--version")
     assert result.output.strip() == f"onnxprune {onnxprune.__version__}"

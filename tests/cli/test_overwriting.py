@@ -67,6 +67,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
         ((*PRUNE, "-o", "vv.onnx", "--report", "vv.onnx"), ("--output", "--report")),
         ((*PRUNE, "--junit", "v.pruned.onnx"), ("--output", "--junit")),
         ((*PRUNE, "--summary", "s.md", "--junit", "s.md"), ("--summary", "--junit")),
+        ((*PRUNE, "--outputs", "v.onnx", "-o", "y.onnx"), ("--outputs", "MODEL")),
         ((*PRUNE, "--data", "s.npz", "-o", "s.npz"), ("--output", "--data")),
         ((*PRUNE, "--data", "pictures", "--test", "s.npz", "--report", "s.npz"), ("--report", "--test")),
         ((*PRUNE, "--data", "pictures", "--junit", "pictures/a.png"), ("--junit", "--data")),

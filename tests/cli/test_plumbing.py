@@ -18,7 +18,7 @@ from tests.report.records import latency, make_report
 
 Calls = list[dict[str, Any]]
 
-TERMINAL = {"quiet", "as_json", "summary", "junit", "dry_run"}
+TERMINAL = {"quiet", "as_json", "summary", "junit", "outputs", "dry_run"}
 """Options that say how a result is shown, of which the pipeline knows nothing."""
 
 

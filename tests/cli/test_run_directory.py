@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -86,3 +90,62 @@ def test_what_a_kill_at_the_very_start_leaves_is_no_hindrance(run: Run, model: P
     (folder / "lock").touch()
     (folder / ".run.json.0a1b2c3d.tmp").write_text("{")
     assert run("prune", model, "--target-macs", "50%", "--round-to", "1", "--run-dir", folder).exit_code == 0
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_a_folder_that_cannot_be_made_is_refused(run: Run, model: Path, more: tuple[str, ...]) -> None:
+    (model.parent / "file").touch()
+    told = ("--target-macs", "50%", "--round-to", "1", "--run-dir", model.parent / "file" / "run")
+    result = run("prune", model, *told, *more)
+    assert result.exit_code == 1
+    assert f"the run directory '{model.parent / 'file' / 'run'}'" in result.stderr
+
+
+def test_a_lock_that_cannot_be_opened_is_no_bug(run: Run, model: Path, folder: Path) -> None:
+    (folder / "lock").mkdir(parents=True)
+    result = run("prune", model, "--target-macs", "50%", "--round-to", "1", "--run-dir", folder)
+    assert result.exit_code == 1
+    assert f"cannot use the run directory '{folder}': Is a directory ('{folder / 'lock'}')" in result.stderr
+
+
+def test_going_on_shows_the_traceback_of_an_unexpected_error(
+    run: Run, model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("prune", model, "--target-macs", "50%", "--round-to", "1", "--run-dir", folder).exit_code == 0
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("broken inside")
+
+    monkeypatch.setattr("onnxprune.pipeline.prune", fail)
+    assert "Traceback" not in run("resume", folder).stderr
+    assert "Traceback" in run("resume", folder, "-v").stderr
+
+
+_CAPABILITIES = "-dac_override,-dac_read_search"
+
+
+def as_a_user(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run the command line without the right of root to write anywhere."""
+    command = [sys.executable, "-m", "onnxprune", *map(str, arguments)]
+    if os.geteuid() == 0:
+        setpriv = shutil.which("setpriv")
+        if setpriv is None:
+            pytest.skip("root may write everywhere, and there is no setpriv to take that right away")
+        command = [setpriv, f"--bounding-set={_CAPABILITIES}", f"--inh-caps={_CAPABILITIES}", *command]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+@pytest.mark.parametrize(("mode", "below"), [(0o555, ""), (0o600, "run")])
+def test_a_folder_without_permission_is_refused(
+    model: Path, folder: Path, *, mode: int, below: str, more: tuple[str, ...]
+) -> None:
+    folder.mkdir(parents=True)
+    folder.chmod(mode)
+    told = ("--target-macs", "50%", "--round-to", "1", "--run-dir", folder / below, "-o", model.with_name("p.onnx"))
+    result = as_a_user("prune", model, *told, *more)
+    folder.chmod(0o755)
+    assert result.returncode == 1, result.stderr
+    assert result.stderr.startswith(f"Error: cannot use the run directory '{folder / below}': ")
+    assert "ermission" in result.stderr
+    assert names(folder) == []

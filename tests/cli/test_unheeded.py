@@ -86,6 +86,15 @@ def test_parts_of_no_data_are_refused(run: Run, model: Path, tmp_path: Path, par
     assert not model.with_name("cnn.pruned.onnx").exists()
 
 
+@pytest.mark.parametrize("command", ["prune", "compress"])
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_a_limit_on_what_no_data_judges_is_refused(run: Run, model: Path, command: str, more: tuple[str, ...]) -> None:
+    result = run(command, model, *PRUNE, "--max-drop", "0.1", *more)
+    assert result.exit_code == 1, result.output
+    assert "--max-drop needs --data" in result.stderr
+    assert sorted(path.name for path in model.parent.iterdir()) == [model.name]
+
+
 def test_a_model_that_is_given_twice_is_measured_once(run: Run, model: Path) -> None:
     result = run("bench", model, model, "--sessions", "1", "--no-memory", "--json")
     assert result.exit_code == 0, result.output

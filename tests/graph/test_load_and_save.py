@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from onnxprune.channels import analyse
 from onnxprune.errors import InputShapeError, ModelFileError, OutputError, UnsupportedModelError, WeightError
-from onnxprune.graph import graph_cost, load, random_inputs, resolve_input_shapes, save, to_bytes
+from onnxprune.graph import graph_cost, load, random_inputs, resolve_input_shapes, save, to_bytes, write_text
 from onnxprune.latency import predictor
 
 
@@ -264,3 +264,11 @@ def test_weights_that_are_standardised_in_every_run_are_weights(tmp_path: Path) 
     x = (rng.standard_normal((2, 3, 8, 8)).astype(np.float32),)
     (wanted,), (got,) = predictor(tmp_path / "model.onnx")(x), predictor(to_bytes(network))(x)
     np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_a_text_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="does not exist"):
+        write_text("x", tmp_path / "none" / "x.html")
+    write_text("ü", tmp_path / "x.html")
+    assert [p.name for p in tmp_path.iterdir()] == ["x.html"]
+    assert (tmp_path / "x.html").read_text(encoding="utf-8") == "ü"

@@ -14,8 +14,10 @@ import onnx
 import pytest
 import yaml
 
+from onnxprune.report.verdicts import run_outputs
 from tests.cli.test_end_to_end import pictures
 from tests.report.conftest import small_cnn
+from tests.report.records import make_report
 
 ROOT = Path(__file__).resolve().parents[2]
 ACTION: dict[str, Any] = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
@@ -32,7 +34,6 @@ def run_action(folder: Path, **inputs: str) -> tuple[subprocess.CompletedProcess
     tools = folder / "tools"
     tools.mkdir()
     (tools / "onnxprune").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m onnxprune "$@"\n')
-    (tools / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     for tool in tools.iterdir():
         tool.chmod(0o755)
     environment = {
@@ -70,26 +71,47 @@ def folder(tmp_path: Path) -> Path:
 def test_a_job_that_ends_well(folder: Path) -> None:
     pictures(folder)
     options = "--epochs=1\n--batch-size=8\n--allocation=global\n\n--round-to=2\n"
-    done, outputs = run_action(folder, model="my net.onnx", target_macs="60%", data="data.npz", args=options)
+    files = {"output": "small.onnx", "junit": "junit.xml"}
+    done, outputs = run_action(folder, model="my net.onnx", target_macs="60%", data="data.npz", args=options, **files)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert outputs["model"] == "model.pruned.onnx"
-    assert outputs["report"] == "model.pruned.report.json"
+    assert outputs["model"] == "small.onnx"
+    assert outputs["report"] == "small.report.json"
     assert float(outputs["latency-before"]) > 0
     assert float(outputs["latency-after"]) > 0
     assert set(outputs) == set(ACTION["outputs"])
     assert "Target met" in (folder / "step summary.md").read_text(encoding="utf-8")
-    for name in ("model.pruned.onnx", "model.pruned.report.json", "onnxprune-junit.xml"):
+    for name in ("small.onnx", "small.report.json", "junit.xml"):
         assert (folder / name).is_file()
 
 
+@pytest.mark.slow
+def test_a_file_of_defaults_and_further_options_say_where_files_go(folder: Path) -> None:
+    (folder / "onnxprune.toml").write_text(
+        '[compress]\noutput = "small.onnx"\nreport = "small.json"\njunit = "tests.xml"\nepochs = 1\nround-to = 2\n'
+    )
+    done, outputs = run_action(folder, model="my net.onnx", target_macs="60%", args="--report=other.json\n--quiet")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (outputs["model"], outputs["report"]) == ("small.onnx", "other.json")
+    written = {path.name for path in folder.iterdir() if path.suffix in {".onnx", ".json", ".xml"}}
+    assert written == {"my net.onnx", "small.onnx", "other.json", "tests.xml"}
+
+
+def test_a_dry_run_has_no_outputs(folder: Path) -> None:
+    done, outputs = run_action(folder, model="my net.onnx", target_macs="60%", args="--dry-run\n--round-to=2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "This run would" in done.stdout
+    assert outputs == {}
+
+
 def test_a_job_that_fails_and_inputs_that_are_no_commands(folder: Path) -> None:
-    done, outputs = run_action(folder, model="none.onnx", target_macs="60%", data="$(touch ran); `touch ran`")
+    inputs = {"model": "none.onnx", "data": "$(touch ran); `touch ran`", "junit": "junit.xml"}
+    done, outputs = run_action(folder, target_macs="60%", **inputs)
     assert done.returncode == 1
     assert "'none.onnx' does not exist" in done.stderr
     assert outputs == {}
     assert not (folder / "ran").exists()
     assert "❌" in (folder / "step summary.md").read_text(encoding="utf-8")
-    assert "<error" in (folder / "onnxprune-junit.xml").read_text(encoding="utf-8")
+    assert "<error" in (folder / "junit.xml").read_text(encoding="utf-8")
 
 
 def test_no_target_is_a_usage_error(folder: Path) -> None:
@@ -102,9 +124,9 @@ def test_the_action_is_whole() -> None:
     assert used == {*ACTION["inputs"]}
     assert all(re.search(rf'"\${name}"', script["run"]) or name == "ARGS" for name in script["env"])
     assert "${{" not in script["run"], "inputs must not be pasted into the script"
+    assert {*ACTION["outputs"]} == {*run_outputs(make_report(), "report.json")}
     for name, output in ACTION["outputs"].items():
         assert output["value"] == f"${{{{ steps.compress.outputs.{name} }}}}"
-        assert f'"{name}="' in script["run"]
     assert all("shell" in step for step in STEPS if "run" in step)
 
 

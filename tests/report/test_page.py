@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from onnxprune.errors import OutputError, ReportError
+from onnxprune.errors import ReportError
 from onnxprune.report import Report
-from onnxprune.report.page import find_report, html_page, markdown_summary, write_text
+from onnxprune.report.page import find_report, html_page, markdown_summary
 from onnxprune.report.page.svg import Scale
 from tests.report.large import large_report
 from tests.report.records import figures, make_report, metric
@@ -196,14 +196,6 @@ def test_a_report_is_found(tmp_path: Path) -> None:
         find_report(tmp_path)
     (tmp_path / "report.json").write_text("{}")
     assert find_report(tmp_path) == tmp_path / "report.json"
-
-
-def test_a_page_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="does not exist"):
-        write_text("x", tmp_path / "none" / "x.html")
-    write_text("ü", tmp_path / "x.html")
-    assert [p.name for p in tmp_path.iterdir()] == ["x.html"]
-    assert (tmp_path / "x.html").read_text(encoding="utf-8") == "ü"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from onnxprune.report.page import html_page, write_text
+from onnxprune.graph import write_text
+from onnxprune.report.page import html_page
 from tests.report.browser import NAMES, Page, find_browser, open_browser
 from tests.report.large import large_report
 from tests.report.records import make_report

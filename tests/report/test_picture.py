@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onnxprune.channels import Restriction
-from onnxprune.errors import OutputError
-from onnxprune.report import inspect_model, picture_page, svg, write_picture
+from onnxprune.report import inspect_model, picture_page, svg
 from onnxprune.report.layout import lay_out
 from onnxprune.report.picture import colour
 
@@ -73,11 +72,6 @@ def test_the_page_needs_no_other_file(cnn_path: Path) -> None:
     assert "href=" not in text
     assert "100.0 % of the MACs" in text
     assert "nothing: the caller reads them" in text
-
-
-def test_a_picture_that_cannot_be_written(cnn_path: Path, tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="does not exist"):
-        write_picture(svg(inspect_model(cnn_path)), tmp_path / "none" / "x.svg")
 
 
 @st.composite

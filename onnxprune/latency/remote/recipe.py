@@ -107,13 +107,13 @@ def _files(source: ModelSource, *, send_weights: bool) -> dict[str, list[Segment
     if isinstance(source, bytes):
         tensors = [] if send_weights else _tensors(source)
         return {MODEL_FILE: _segments(source, tensors)}
-    with _mapped(source) as data:
+    with _Mapped(source) as data:
         tensors = _tensors(data)
         beside = sorted({tensor.file for tensor in tensors if tensor.file} | _locations(data))
         kept = [] if send_weights else tensors
         result = {MODEL_FILE: _segments(data, [tensor for tensor in kept if not tensor.file])}
     for name in beside:
-        with _mapped(source.parent / name) as data:
+        with _Mapped(source.parent / name) as data:
             result[name] = _segments(data, [tensor for tensor in kept if tensor.file == name])
     return result
 
@@ -137,9 +137,6 @@ class _Mapped:
         if self._data is not None:
             self._data.close()
         self._file.close()
-
-
-_mapped = _Mapped
 
 
 def _segments(data: Buffer, tensors: Sequence[_Tensor]) -> list[Segment]:

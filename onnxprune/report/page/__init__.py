@@ -6,7 +6,7 @@ page.
 
 from onnxprune.report.page.find import find_report
 from onnxprune.report.page.markdown import markdown_summary
-from onnxprune.report.page.render import html_page, write_text
+from onnxprune.report.page.render import html_page
 from onnxprune.report.page.side_by_side import bench_markdown, comparison_markdown, failure_markdown
 
 __all__ = [
@@ -16,5 +16,4 @@ __all__ = [
     "find_report",
     "html_page",
     "markdown_summary",
-    "write_text",
 ]

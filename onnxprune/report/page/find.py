@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from onnxprune.errors import ReportError
+from onnxprune.graph import path_kind
 
 _NAME = "report.json"
 _RUN = "run.json"
@@ -20,11 +21,12 @@ def find_report(path: str | Path) -> Path:
         ReportError: There is no such path, or the folder holds no report, or several.
     """
     path = Path(path)
-    if not path.exists():
+    kind = path_kind(path)
+    if kind is None:
         raise ReportError(f"there is no file or folder '{path}'; give a report (.json), or the folder that holds it")
-    if not path.is_dir():
+    if kind != "folder":
         return path
-    if (path / _NAME).is_file():
+    if path_kind(path / _NAME) == "file":
         return path / _NAME
     found = sorted(path.glob(f"*.{_NAME}"))
     if len(found) == 1:
@@ -32,7 +34,7 @@ def find_report(path: str | Path) -> Path:
     if found:
         names = ", ".join(file.name for file in found)
         raise ReportError(f"the folder '{path}' holds {len(found)} reports ({names}): give the one to show")
-    if (path / _RUN).is_file():
+    if path_kind(path / _RUN) == "file":
         raise ReportError(
             f"the run in '{path}' has no report yet: it is still running, or was stopped; "
             f"go on with it (onnxprune resume {path})"

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from importlib import resources
-from pathlib import Path
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from onnxprune.graph import write_atomically
 from onnxprune.report.page.view import make_view
 from onnxprune.report.schema import Report
 
@@ -26,19 +24,6 @@ def html_page(report: Report) -> str:
     )
     template = environment.get_template(_TEMPLATE)
     return template.render(view=make_view(report), style=Markup(_read(_STYLE)))
-
-
-def write_text(text: str, path: str | Path) -> None:
-    """Write a text, whole or not at all.
-
-    Raises:
-        OutputError: The path cannot be written, or the disk is full.
-    """
-    write_atomically(path, lambda temporary: _write(temporary, text))
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 def _read(name: str) -> str:
