@@ -9,11 +9,11 @@ import numpy as np
 import onnx
 import pytest
 
+import onnxprune
 from onnxprune.channels import prune
 from onnxprune.graph import to_bytes
 from onnxprune.healing import collect_moments, heal_weights
 from onnxprune.latency import predictor
-from onnxprune.pipeline.modules import module_of
 from onnxprune.pipeline.prepare import Network, read_network
 from onnxprune.pipeline.training import final_healer
 from onnxprune.training import open_data
@@ -68,7 +68,9 @@ def test_matrix_products_make_up_for_those_before_them(tmp_path: Path, batch: st
     assert whole < 0.9 * light
 
 
-def test_a_network_tied_to_its_batch_is_not_solved_in_order(tmp_path: Path) -> None:
+@pytest.fixture
+def tied(tmp_path: Path) -> Path:
+    """A network whose samples would mix in a larger batch."""
     model = onnx.parser.parse_model(
         """<ir_version: 8, opset_import: ["" : 17]>
         net (float[1, 8] x) => (float[1, 4] y) {
@@ -85,8 +87,20 @@ def test_a_network_tied_to_its_batch_is_not_solved_in_order(tmp_path: Path) -> N
         array = rng.standard_normal(shape).astype(np.float32)
         model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
     onnx.save(model, tmp_path / "net.onnx")
-    network = read_network(tmp_path / "net.onnx", None, 1)
+    return tmp_path / "net.onnx"
+
+
+def test_a_network_tied_to_its_batch_is_not_solved_in_order(tied: Path) -> None:
+    network = read_network(tied, None, 1)
     assert network.module_batch == 1
-    data = open_data(rng.standard_normal((50, 8)).astype(np.float32), network.inputs, network.input_shapes, None, 0)
+    x = np.random.default_rng(0).standard_normal((50, 8)).astype(np.float32)
+    data = open_data(x, network.inputs, network.input_shapes, None, 0)
     assert final_healer(network, data.train, 0) is None
-    assert module_of(network, network.model).training is False
+
+
+@pytest.mark.slow
+def test_a_network_tied_to_its_batch_is_trained_by_it(tied: Path) -> None:
+    x = np.random.default_rng(0).standard_normal((40, 8)).astype(np.float32)
+    report = onnxprune.compress(tied, target_macs="60%", data=x, epochs=1, round_to=1).report
+    assert report.training is not None
+    assert report.training.steps >= 20
