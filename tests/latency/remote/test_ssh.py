@@ -16,7 +16,16 @@ import pytest
 
 from onnxprune.errors import DeviceError
 from onnxprune.graph import load, random_inputs, resolve_input_shapes
-from onnxprune.latency import LayerCosts, LayerSpec, LocalDevice, MeasureOptions, ProfilingTimer, choose, opened
+from onnxprune.latency import (
+    LayerCosts,
+    LayerSpec,
+    LocalDevice,
+    MeasureOptions,
+    NumberFormat,
+    ProfilingTimer,
+    choose,
+    opened,
+)
 from onnxprune.latency.remote.process import RunnerProcess
 from onnxprune.latency.remote.recipe import describe_feeds, recipe
 from onnxprune.report import read_report
@@ -50,8 +59,11 @@ def test_a_remote_measurement_has_the_form_of_a_local_one(server: Server) -> Non
     assert server.left() == []
 
 
-def test_layers_cost_what_they_cost_there_and_the_table_is_that_of_the_hardware(server: Server, tmp_path: Path) -> None:
-    layer = LayerSpec("Conv", 8, 8, size=(6, 6), kernel=(3, 3), pads=(1, 1, 1, 1))
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
+def test_layers_cost_what_they_cost_there_and_the_table_is_that_of_the_hardware(
+    server: Server, tmp_path: Path, dtype: NumberFormat
+) -> None:
+    layer = LayerSpec("Conv", 8, 8, size=(6, 6), kernel=(3, 3), pads=(1, 1, 1, 1), dtype=dtype)
     spec, options = choose(server.spec())
     with opened(spec) as device:
         costs = device.layer_costs(options)
