@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from onnxprune.errors import BaselineError, DeviceError, RegressionError
+from onnxprune.graph import shown_sizes
 from onnxprune.latency import BUSY_SPREAD, regression
 from onnxprune.progress import Observer
 from onnxprune.report import (
@@ -51,6 +52,46 @@ def check_device(baseline: Baseline, now: DeviceFigures, observer: Observer, *, 
             f"{message}. Measure a baseline here ('onnxprune bench MODEL --report FILE'), or add --force"
         )
     observer.warn(f"{message}; compared all the same (--force)")
+
+
+def check_sizes(
+    baseline: str,
+    pairs: Sequence[tuple[str, LatencyFigures]],
+    shapes: Mapping[str, Mapping[str, Sequence[int]]],
+    observer: Observer,
+    *,
+    force: bool,
+) -> None:
+    """Refuse what was measured with other input sizes, unless forced; old baselines do not tell.
+
+    Args:
+        baseline: The report.
+        pairs: Of each model the file's name and the latency then.
+        shapes: Of each model the sizes of its inputs now, by its file.
+        observer: Told where it was forced.
+        force: Only warn.
+
+    Raises:
+        BaselineError: Names both sizes.
+    """
+    for (_, then), (path, now) in zip(pairs, shapes.items(), strict=True):
+        # By their order: a model that was exported again may call its inputs otherwise.
+        if then.input_shapes is None or _sizes(then.input_shapes) == _sizes(now):
+            continue
+        message = (
+            f"the baseline '{baseline}' measured '{path}' with {shown_sizes(then.input_shapes)}, this is with "
+            f"{shown_sizes(now)}"
+        )
+        if not force:
+            raise BaselineError(
+                f"{message}. Measure with the same sizes (--input-shape, --batch), or a baseline with these "
+                "('onnxprune bench MODEL --report FILE'), or add --force"
+            )
+        observer.warn(f"{message}; compared all the same (--force)")
+
+
+def _sizes(shapes: Mapping[str, Sequence[int]]) -> list[tuple[int, ...]]:
+    return [tuple(sizes) for sizes in shapes.values()]
 
 
 def regressions(

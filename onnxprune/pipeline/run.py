@@ -164,7 +164,7 @@ def prepare(model: str | Path, settings: Settings, observer: Observer) -> Prepar
     data = opened_data(network, settings, observer)
     check_calibration(data, settings.quantize)
     choice = _choice(network, settings, data)
-    for note in unheeded(settings, choice):
+    for note in unheeded(settings, choice, network):
         observer.warn(note)
     return Prepared(network, output, data, choice)
 

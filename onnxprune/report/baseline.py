@@ -77,7 +77,9 @@ def read_baseline(path: str | Path) -> Baseline:
             f"'{path}' is no report of bench, compress or prune that this onnxprune reads; write one with "
             f"'onnxprune bench MODEL --report FILE' ({error.errors()[0]['msg']})"
         ) from error
-    return Baseline(str(path), result.device, tuple((model.path, model.latency) for model in result.models))
+    # The batch of old reports is what was asked for, which a model may not have heeded.
+    device = result.device.model_copy(update={"batch": result.models[0].samples}) if result.models else result.device
+    return Baseline(str(path), device, tuple((model.path, model.latency) for model in result.models))
 
 
 def _of_report(path: str, report: Report) -> Baseline:

@@ -20,6 +20,7 @@ from onnxprune.latency.options import MeasureOptions
 from onnxprune.pipeline import benching
 from onnxprune.report import BenchResult, ModelFigures, write_report
 from tests.cli.conftest import Run
+from tests.report.conftest import small_cnn
 from tests.report.junit_structure import check_structure
 from tests.report.records import latency, make_report
 
@@ -211,6 +212,51 @@ def test_a_baseline_of_another_device_is_refused_unless_forced(
     forced = run(*command, "--force")
     assert forced.exit_code == 0, forced.output
     assert "compared all the same (--force)" in forced.stderr
+
+
+def test_a_baseline_of_other_input_sizes_is_refused_unless_forced(run: Run, fake: Fake, tmp_path: Path) -> None:
+    path, base = tmp_path / "free.onnx", tmp_path / "base.json"
+    onnx.save(small_cnn(size="S"), path)
+    device = fake(1.0, noise=0.01)
+    first = run("bench", path, "--input-shape", "image:1x3x32x32", "--report", base, "--json")
+    assert parsed(first).models[0].latency.input_shapes == {"image": (1, 3, 32, 32)}
+    device.measured.clear()
+    command = ("bench", path, "--input-shape", "image:1x3x16x16", "--compare", base)
+    result = run(*command)
+    assert result.exit_code == 1
+    assert f"'{base}' measured '{path}' with image:1x3x32x32, this is with image:1x3x16x16." in result.stderr
+    assert device.measured == []
+    forced = run(*command, "--force")
+    assert forced.exit_code == 0, forced.output
+    assert "this is with image:1x3x16x16; compared all the same (--force)" in forced.stderr
+    assert run("bench", path, "--input-shape", "image:1x3x32x32", "--compare", base).exit_code == 0
+
+
+def test_the_recorded_batch_is_the_models(run: Run, fake: Fake, tmp_path: Path) -> None:
+    path = tmp_path / "fixed.onnx"
+    onnx.save(small_cnn("2"), path)
+    fake(1.0)
+    found = parsed(run("bench", path, "--batch", "8", "--json"))
+    assert (found.device.batch, found.models[0].samples) == (2, 2)
+    assert found.warnings == (
+        f"--batch 8 has no effect on '{path}': the model, or --input-shape, fixes its inputs' sizes; it is measured "
+        "with image:2x3x8x8",
+    )
+    assert parsed(run("bench", path, "--batch", "2", "--json")).warnings == ()
+    assert parsed(run("bench", path, "--json")).warnings == ()
+
+
+def test_a_baseline_of_before_sizes_were_kept(run: Run, fake: Fake, tmp_path: Path) -> None:
+    path, base = tmp_path / "fixed.onnx", tmp_path / "base.json"
+    onnx.save(small_cnn("1"), path)
+    fake(1.0, noise=0.01)
+    assert run("bench", path, "--report", base).exit_code == 0
+    record = json.loads(base.read_text())
+    del record["models"][0]["latency"]["input_shapes"]
+    # What was asked for was recorded then.
+    record["device"]["batch"] = 8
+    base.write_text(json.dumps(record))
+    assert run("bench", path, "--compare", base).exit_code == 0
 
 
 def test_other_hardware_is_refused(run: Run, fake: Fake, model: Path, baseline: Path) -> None:
