@@ -120,9 +120,8 @@ def bench(
     for _, latency in pairs or ():
         check_sessions(len(latency.samples_ms), sessions)
     with opened(spec, observer.warn) as target:
-        figures = device_figures(target, options, sizes)
         if baseline is not None and pairs is not None:
-            check_device(baseline, figures, observer, force=force)
+            check_device(baseline, device_figures(target, options, sizes), observer, force=force)
             shapes = {name: network.shapes for name, network in networks.items()}
             check_sizes(baseline.file, pairs, shapes, observer, force=force)
         stats = _measure(target, networks, options, observer)
@@ -131,6 +130,8 @@ def bench(
             for name, network in networks.items()
         }
         _pass_notes(target, observer)
+        # Only now it is known what the device was like meanwhile, and how long it was asked for.
+        figures = device_figures(target, options, sizes)
     first = next(iter(stats.values()))
     benched = tuple(_benched(name, networks[name], stats[name], inside[name], first) for name in networks)
     compared = () if pairs is None else regressions(benched, str(compare), pairs, max_regression)

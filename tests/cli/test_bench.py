@@ -373,6 +373,19 @@ def test_memory_that_was_not_asked_for_has_no_columns(run: Run, fake: Fake, mode
     assert "the model's" not in without
 
 
+def test_what_the_device_was_like_meanwhile_is_kept(run: Run, fake: Fake, model: Path, baseline: Path) -> None:
+    class Warming(FakeDevice):
+        @property
+        def conditions(self) -> dict[str, float | bool]:
+            return {"celsius": 70.0, "throttled": False} if self.measured else {}
+
+    for command in (("bench",), ("bench", "--compare", baseline), ("compare", model)):
+        fake(1.0, Warming)
+        result = run(*command, model, "--json")
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout)["device"]["conditions"] == {"celsius": 70.0, "throttled": False}
+
+
 def test_nodes_that_fall_back_are_said_and_kept(run: Run, fake: Fake, model: Path) -> None:
     note = "model 'cnn.onnx': 3 of 7 nodes do not run on X but fall back to the CPU: 3 Gemm"
 
