@@ -124,6 +124,8 @@ def regressions(
                 max_regression=allowed,
                 verdict=found.verdict,
                 noisy=max(then.spread, model.latency.spread) > BUSY_SPREAD,
+                spread=model.latency.spread,
+                baseline_spread=then.spread,
             )
         )
     return tuple(records)
@@ -144,18 +146,28 @@ def raise_on_regression(result: BenchResult) -> None:
 
     Raises:
         RegressionError: A model is slower, and not by chance.
-        DeviceError: The device is too noisy to tell.
+        DeviceError: The device, or the baseline, is too noisy to tell.
     """
     slower = [record for record in result.regressions if record.verdict == "regression"]
     if slower:
         raise RegressionError("; ".join(regression_line(record) for record in slower))
     hidden = [record for record in result.regressions if record.verdict == "undecided" and record.noisy]
     if hidden:
-        spreads = {model.path: model.latency.spread for model in result.models}
-        record = hidden[0]
-        low, high = record.ratio_ci95
-        raise DeviceError(
-            f"device '{result.device.name}' is too noisy to tell whether '{record.path}' became slower: its sessions "
-            f"differ by {spreads[record.path]:.0%} of p50, and it takes {low:.2f} to {high:.2f} times what the "
-            f"baseline took, where {1 + record.max_regression:.2f} is allowed. {QUIETER}"
+        raise DeviceError(_too_noisy(result.device.name, hidden[0]))
+
+
+def _too_noisy(device: str, record: RegressionRecord) -> str:
+    """Say which side's noise hides the answer, and what to do about that one."""
+    (low, high), allowed = record.ratio_ci95, 1 + record.max_regression
+    unknown = f"it takes {low:.2f} to {high:.2f} times what the baseline took, where {allowed:.2f} is allowed"
+    if record.spread <= BUSY_SPREAD:
+        return (
+            f"the baseline '{record.baseline}' is too noisy to tell whether '{record.path}' became slower: its "
+            f"sessions differ by {record.baseline_spread:.0%} of p50 (those of now by {record.spread:.0%}), and "
+            f"{unknown}. Measure the baseline anew ('onnxprune bench MODEL --report FILE'), while nothing else runs "
+            "there"
         )
+    return (
+        f"device '{device}' is too noisy to tell whether '{record.path}' became slower: its sessions differ by "
+        f"{record.spread:.0%} of p50 (the baseline's by {record.baseline_spread:.0%}), and {unknown}. {QUIETER}"
+    )
