@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,11 +93,15 @@ def _of_report(path: str, report: Report) -> Baseline:
 
 def differences(then: DeviceFigures, now: DeviceFigures) -> list[str]:
     """Return in what two devices differ, as far as latencies depend on it; nothing where they can be compared."""
-    facts = [_facts(device) for device in (then, now)]
+    return changes(_facts(then), _facts(now))
+
+
+def changes(then: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
+    """Return in what two devices' facts, such as their fingerprints, differ."""
     return [
-        f"{name}: {_said(facts[0].get(name))} then, {_said(facts[1].get(name))} now"
-        for name in dict.fromkeys([*facts[0], *facts[1]])
-        if facts[0].get(name) != facts[1].get(name)
+        f"{name}: {_said(then.get(name))} then, {_said(now.get(name))} now"
+        for name in dict.fromkeys([*then, *now])
+        if then.get(name) != now.get(name)
     ]
 
 
