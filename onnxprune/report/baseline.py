@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from onnxprune.errors import BaselineError, DeviceError, ReportError
+from onnxprune.latency.on_device.chips import UNKNOWN
 from onnxprune.latency.providers import provider_name
 from onnxprune.report.bench import BenchResult
 from onnxprune.report.figures import DeviceFigures, LatencyFigures
@@ -92,8 +93,10 @@ def _of_report(path: str, report: Report) -> Baseline:
 
 
 def differences(then: DeviceFigures, now: DeviceFigures) -> list[str]:
-    """Return in what two devices differ, as far as latencies depend on it; nothing where they can be compared."""
-    return changes(_facts(then), _facts(now))
+    """Return in what two devices differ, or may; nothing where their latencies can be compared."""
+    unknown = [name for name, value in now.fingerprint.items() if value == then.fingerprint.get(name) == UNKNOWN]
+    doubts = [f"{name}: it cannot be known whether it is the same one" for name in unknown]
+    return [*changes(_facts(then), _facts(now)), *doubts]
 
 
 def changes(then: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
@@ -107,7 +110,8 @@ def changes(then: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
 
 def device_line(device: DeviceFigures) -> str:
     """Name a device in a few words."""
-    cpu = device.fingerprint.get("gpu") or device.fingerprint.get("cpu") or "unknown hardware"
+    told = (device.fingerprint.get(fact) for fact in ("gpu", "accelerator", "cpu"))
+    cpu = next((fact for fact in told if fact), "unknown hardware")
     threads = f"{device.threads} thread{'s' if device.threads != 1 else ''}"
     return f"{device.name} ({cpu}; {device.provider}, {threads}, batch {device.batch})"
 

@@ -17,6 +17,7 @@ from click.testing import Result
 from onnxprune.errors import DeviceError
 from onnxprune.latency.fake import FakeDevice
 from onnxprune.latency.inside import PeakMemory
+from onnxprune.latency.on_device.chips import accelerator
 from onnxprune.latency.options import MeasureOptions
 from onnxprune.pipeline import benching
 from onnxprune.report import BenchResult, ModelFigures, write_report
@@ -286,6 +287,22 @@ def test_other_hardware_is_refused(run: Run, fake: Fake, model: Path, baseline: 
     assert result.exit_code == 1
     assert "cpu: 'fake' then, 'a faster one' now" in result.stderr
     assert "this is ssh://pi (a faster one; " in result.stderr
+
+
+def test_an_accelerator_that_cannot_be_known_is_refused_unless_forced(
+    run: Run, fake: Fake, model: Path, tmp_path: Path
+) -> None:
+    class Hidden(FakeDevice):
+        def fingerprint(self, options: MeasureOptions) -> dict[str, object]:
+            return super().fingerprint(options) | accelerator("QNNExecutionProvider")
+
+    fake(1.0, Hidden, noise=0.01)
+    assert run("bench", model, "--report", tmp_path / "base.json").exit_code == 0
+    result = run("bench", model, "--compare", tmp_path / "base.json")
+    assert result.exit_code == 1
+    assert "this is fake (unknown accelerator; " in result.stderr
+    assert "accelerator: it cannot be known whether it is the same one" in result.stderr
+    assert run("bench", model, "--compare", tmp_path / "base.json", "--force").exit_code == 0
 
 
 def test_a_report_of_compress_is_a_baseline_too(run: Run, fake: Fake, model: Path, tmp_path: Path) -> None:

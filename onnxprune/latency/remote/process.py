@@ -18,7 +18,19 @@ from onnxprune.latency.on_device.tidy import SWEPT
 from onnxprune.latency.remote import ssh
 
 _PACKAGE = "onnxprune.latency.on_device"
-_MODULES = ("content", "machine", "timing", "binding", "libraries", "loaded", "breakdown", "memory", "tidy", "runner")
+_MODULES = (
+    "content",
+    "chips",
+    "machine",
+    "timing",
+    "binding",
+    "libraries",
+    "loaded",
+    "breakdown",
+    "memory",
+    "tidy",
+    "runner",
+)
 _TIDY = ("tidy",)
 # Importing onnxruntime takes many seconds on a small board.
 _START_S = 120.0
