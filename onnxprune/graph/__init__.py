@@ -8,7 +8,15 @@ inputs, outputs, opset, IR version, metadata and dynamic axes are those of the f
 from onnxprune.graph.any_batch import for_any_batch
 from onnxprune.graph.cost import GraphCost, NodeCost, graph_cost
 from onnxprune.graph.formats import HALVES, element_types, in_float32
-from onnxprune.graph.inputs import InputSpec, input_specs, output_names, random_inputs, resolve_input_shapes
+from onnxprune.graph.inputs import (
+    InputSpec,
+    input_specs,
+    output_names,
+    random_inputs,
+    resolve_input_shapes,
+    samples_of,
+    shown_sizes,
+)
 from onnxprune.graph.load import external_files, load, read_unchanged, release_weights
 from onnxprune.graph.macs import mac_terms
 from onnxprune.graph.quantised import (
@@ -71,8 +79,10 @@ __all__ = [
     "real_values",
     "release_weights",
     "resolve_input_shapes",
+    "samples_of",
     "save",
     "save_beside",
+    "shown_sizes",
     "spread",
     "store_real_values",
     "to_bytes",

@@ -92,6 +92,20 @@ def _concrete(spec: InputSpec, given: Sequence[int] | None, batch: int) -> tuple
     return tuple(sizes)
 
 
+def samples_of(input_shapes: Mapping[str, Sequence[int]]) -> int:
+    """Return the samples of one run: the first axis of the first input that has several.
+
+    Args:
+        input_shapes: The concrete shape of each input.
+    """
+    return next((shape[0] for shape in input_shapes.values() if len(shape) > 1), 1)
+
+
+def shown_sizes(input_shapes: Mapping[str, Sequence[int]]) -> str:
+    """Write sizes as `--input-shape` takes them: x:1x3x8x8, mask:1x8."""
+    return ", ".join(f"{name}:{'x'.join(map(str, sizes))}" for name, sizes in input_shapes.items())
+
+
 def random_inputs(model: ir.Model, input_shapes: Mapping[str, Sequence[int]], seed: int) -> dict[str, np.ndarray]:
     """Draw standard normal floats (integers: 0 and 1, booleans: either) for every input.
 

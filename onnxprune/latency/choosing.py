@@ -30,7 +30,7 @@ def choose(
     """
     spec = read_spec(device)
     for name, there, here in (("provider", spec.provider, provider), ("threads", spec.threads, threads)):
-        if there is not None and here is not None and there != here:
+        if there is not None and here is not None and _meant(there) != _meant(here):
             raise DeviceError(
                 f"the device '{spec.text}' says {name}={there}, but {name} {here} was given too; give one"
             )
@@ -45,6 +45,11 @@ def choose(
         batch=batch,
     )
     return spec, options
+
+
+def _meant(said: str | int) -> str | int:
+    """Return a provider by its full name, since it may be written in two ways, and threads as they are."""
+    return provider_name(said) if isinstance(said, str) else said
 
 
 @contextmanager

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 
-from onnxprune.latency.on_device import machine
+from onnxprune.latency.on_device import chips, machine
 from onnxprune.latency.options import MeasureOptions
 
-cpu_model = functools.cache(machine.cpu_model)
+cpu_model = functools.cache(chips.cpu_model)
 """Return the CPU's model and the instruction sets that decide which kernels run."""
 
 
@@ -18,7 +18,11 @@ def fingerprint(options: MeasureOptions) -> dict[str, object]:
 
 def with_provider_options(facts: dict[str, object], options: MeasureOptions) -> dict[str, object]:
     """Add the provider's options, where there are any, to what a machine told of itself."""
-    return facts | ({"provider_options": dict(options.provider_options)} if options.provider_options else {})
+    chosen = dict(options.provider_options)
+    if chosen.get("device_type", "").upper() == "CPU":
+        # OpenVINO's.
+        facts = {name: fact for name, fact in facts.items() if name != "accelerator"}
+    return facts | ({"provider_options": chosen} if chosen else {})
 
 
 @functools.cache

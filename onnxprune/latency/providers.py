@@ -16,6 +16,7 @@ from contextlib import contextmanager
 import onnx_ir as ir
 
 from onnxprune.errors import DeviceError
+from onnxprune.latency.on_device.libraries import load_libraries
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -71,7 +72,8 @@ def require_provider(provider: str) -> str:
         raise DeviceError(
             f"this onnxruntime ({ort.__version__}) has no provider '{provider}'; working here: {_working_text()}"
         )
-    if full not in working_providers():
+    # Asked of this one alone: others may load gigabytes of libraries only to say that they work.
+    if not _starts(full):
         raise DeviceError(
             f"this onnxruntime ({ort.__version__}) was built with the provider '{provider}', but it does not "
             "start on this machine (its libraries or its hardware are missing); "
@@ -104,10 +106,10 @@ def working_providers() -> tuple[str, ...]:
     """Return onnxruntime's names of the providers that start on this machine."""
     import onnxruntime as ort
 
-    with _quiet():
-        return tuple(name for name in ort.get_available_providers() if _starts(name))
+    return tuple(name for name in ort.get_available_providers() if _starts(name))
 
 
+@functools.cache
 def _starts(name: str) -> bool:
     import onnxruntime as ort
 
@@ -115,9 +117,11 @@ def _starts(name: str) -> bool:
         return True
     options = ort.SessionOptions()
     options.log_severity_level = _FATAL
+    load_libraries(name)
     try:
         # Without enable_fallback=0 onnxruntime prints its failure and retries on the CPU.
-        session = ort.InferenceSession(_smallest_model(), options, providers=[name], enable_fallback=0)
+        with _quiet():
+            session = ort.InferenceSession(_smallest_model(), options, providers=[name], enable_fallback=0)
     except Exception:
         return False
     return name in session.get_providers()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from onnxprune.errors import BaselineError, DeviceError, RegressionError
+from onnxprune.graph import shown_sizes
 from onnxprune.latency import BUSY_SPREAD, regression
 from onnxprune.progress import Observer
 from onnxprune.report import (
@@ -53,6 +54,46 @@ def check_device(baseline: Baseline, now: DeviceFigures, observer: Observer, *, 
     observer.warn(f"{message}; compared all the same (--force)")
 
 
+def check_sizes(
+    baseline: str,
+    pairs: Sequence[tuple[str, LatencyFigures]],
+    shapes: Mapping[str, Mapping[str, Sequence[int]]],
+    observer: Observer,
+    *,
+    force: bool,
+) -> None:
+    """Refuse what was measured with other input sizes, unless forced; old baselines do not tell.
+
+    Args:
+        baseline: The report.
+        pairs: Of each model the file's name and the latency then.
+        shapes: Of each model the sizes of its inputs now, by its file.
+        observer: Told where it was forced.
+        force: Only warn.
+
+    Raises:
+        BaselineError: Names both sizes.
+    """
+    for (_, then), (path, now) in zip(pairs, shapes.items(), strict=True):
+        # By their order: a model that was exported again may call its inputs otherwise.
+        if then.input_shapes is None or _sizes(then.input_shapes) == _sizes(now):
+            continue
+        message = (
+            f"the baseline '{baseline}' measured '{path}' with {shown_sizes(then.input_shapes)}, this is with "
+            f"{shown_sizes(now)}"
+        )
+        if not force:
+            raise BaselineError(
+                f"{message}. Measure with the same sizes (--input-shape, --batch), or a baseline with these "
+                "('onnxprune bench MODEL --report FILE'), or add --force"
+            )
+        observer.warn(f"{message}; compared all the same (--force)")
+
+
+def _sizes(shapes: Mapping[str, Sequence[int]]) -> list[tuple[int, ...]]:
+    return [tuple(sizes) for sizes in shapes.values()]
+
+
 def regressions(
     benched: Sequence[BenchedModel],
     baseline: str,
@@ -83,6 +124,8 @@ def regressions(
                 max_regression=allowed,
                 verdict=found.verdict,
                 noisy=max(then.spread, model.latency.spread) > BUSY_SPREAD,
+                spread=model.latency.spread,
+                baseline_spread=then.spread,
             )
         )
     return tuple(records)
@@ -103,18 +146,28 @@ def raise_on_regression(result: BenchResult) -> None:
 
     Raises:
         RegressionError: A model is slower, and not by chance.
-        DeviceError: The device is too noisy to tell.
+        DeviceError: The device, or the baseline, is too noisy to tell.
     """
     slower = [record for record in result.regressions if record.verdict == "regression"]
     if slower:
         raise RegressionError("; ".join(regression_line(record) for record in slower))
     hidden = [record for record in result.regressions if record.verdict == "undecided" and record.noisy]
     if hidden:
-        spreads = {model.path: model.latency.spread for model in result.models}
-        record = hidden[0]
-        low, high = record.ratio_ci95
-        raise DeviceError(
-            f"device '{result.device.name}' is too noisy to tell whether '{record.path}' became slower: its sessions "
-            f"differ by {spreads[record.path]:.0%} of p50, and it takes {low:.2f} to {high:.2f} times what the "
-            f"baseline took, where {1 + record.max_regression:.2f} is allowed. {QUIETER}"
+        raise DeviceError(_too_noisy(result.device.name, hidden[0]))
+
+
+def _too_noisy(device: str, record: RegressionRecord) -> str:
+    """Say which side's noise hides the answer, and what to do about that one."""
+    (low, high), allowed = record.ratio_ci95, 1 + record.max_regression
+    unknown = f"it takes {low:.2f} to {high:.2f} times what the baseline took, where {allowed:.2f} is allowed"
+    if record.spread <= BUSY_SPREAD:
+        return (
+            f"the baseline '{record.baseline}' is too noisy to tell whether '{record.path}' became slower: its "
+            f"sessions differ by {record.baseline_spread:.0%} of p50 (those of now by {record.spread:.0%}), and "
+            f"{unknown}. Measure the baseline anew ('onnxprune bench MODEL --report FILE'), while nothing else runs "
+            "there"
         )
+    return (
+        f"device '{device}' is too noisy to tell whether '{record.path}' became slower: its sessions differ by "
+        f"{record.spread:.0%} of p50 (the baseline's by {record.baseline_spread:.0%}), and {unknown}. {QUIETER}"
+    )

@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxprune.errors import ArgumentError, DeviceError, TargetError
-from onnxprune.graph import check_writable, graph_cost, random_inputs, read_unchanged, resolve_input_shapes
+from onnxprune.graph import check_writable, graph_cost, random_inputs, read_unchanged, resolve_input_shapes, samples_of
 from onnxprune.latency import (
     BUSY_SPREAD,
     Feeds,
@@ -26,10 +26,11 @@ from onnxprune.latency import (
 )
 from onnxprune.latency.providers import PROVIDERS
 from onnxprune.pipeline.argument_types import typed
-from onnxprune.pipeline.baselines import QUIETER, check_device, regressions, unclear
+from onnxprune.pipeline.baselines import QUIETER, check_device, check_sizes, regressions, unclear
 from onnxprune.pipeline.collecting import Collecting
 from onnxprune.pipeline.files import check_files
 from onnxprune.pipeline.prepare import InputShapes, load_models
+from onnxprune.pipeline.unheeded import batch_note
 from onnxprune.progress import Observer, SilentObserver
 from onnxprune.report import (
     BenchedModel,
@@ -86,13 +87,13 @@ def bench(
         compare: A report of `bench`, `compress` or `prune` that the models are compared with; see
             `pipeline.raise_on_regression`.
         max_regression: Share by which a model may be slower than there.
-        force: Compare with a report of another device too.
+        force: Compare with a report of another device, or of other input sizes, too.
         report: Where the result is written as JSON.
         seed: Seed of the inputs.
         observer: Told of the progress.
 
     Raises:
-        BaselineError: The baseline is of another device, or has no latency of a model.
+        BaselineError: The baseline is of another device or of other input sizes, or has no latency of a model.
         OnnxPruneError: A model or the baseline cannot be read, or a model cannot be run.
     """
     models = [models] if isinstance(models, str | Path) else list(models)
@@ -110,19 +111,27 @@ def bench(
     options = replace(options, sessions=sessions, io_binding=io_binding)
     baseline = None if compare is None else read_baseline(compare)
     networks = _read([Path(path) for path in models], input_shapes, batch, seed)
+    for network in networks.values():
+        for note in batch_note(network.path, network.shapes, batch):
+            observer.warn(note)
+    sizes = next(iter(networks.values())).shapes
+    options = replace(options, batch=samples_of(sizes))
     pairs = None if baseline is None else baseline.pairs(list(networks))
     for _, latency in pairs or ():
         check_sessions(len(latency.samples_ms), sessions)
     with opened(spec, observer.warn) as target:
-        figures = device_figures(target, options)
-        if baseline is not None:
-            check_device(baseline, figures, observer, force=force)
+        if baseline is not None and pairs is not None:
+            check_device(baseline, device_figures(target, options, sizes), observer, force=force)
+            shapes = {name: network.shapes for name, network in networks.items()}
+            check_sizes(baseline.file, pairs, shapes, observer, force=force)
         stats = _measure(target, networks, options, observer)
         inside = {
             name: _inside(target, (name, network), options, observer, per_layer=per_layer, memory=memory)
             for name, network in networks.items()
         }
         _pass_notes(target, observer)
+        # Only now it is known what the device was like meanwhile, and how long it was asked for.
+        figures = device_figures(target, options, sizes)
     first = next(iter(stats.values()))
     benched = tuple(_benched(name, networks[name], stats[name], inside[name], first) for name in networks)
     compared = () if pairs is None else regressions(benched, str(compare), pairs, max_regression)
@@ -161,7 +170,7 @@ class _Network:
     @property
     def samples(self) -> int:
         """Samples of one run: the first axis of the first input that has several."""
-        return next((shape[0] for shape in self.shapes.values() if len(shape) > 1), 1)
+        return samples_of(self.shapes)
 
 
 def _read(paths: Sequence[Path], input_shapes: InputShapes | None, batch: int, seed: int) -> dict[str, _Network]:
@@ -278,7 +287,7 @@ def _benched(name: str, network: _Network, stats: LatencyStats, inside: _Inside,
         file_bytes=file_bytes(network.path, network.model),
         macs=cost.macs,
         parameters=cost.parameters,
-        latency=latency_figures(stats),
+        latency=latency_figures(stats, network.shapes),
         ratio=None if ratio is None else ratio[0],
         ratio_ci95=None if ratio is None else (ratio[1], ratio[2]),
         samples=network.samples,

@@ -81,8 +81,8 @@ def compare(
     paths = (Path(first), Path(second))
     models = load_models(paths, input_shapes)
     _check_same(models, paths)
-    batch = _fixed_batch(models) or batch
-    shapes = _shapes(models, input_shapes, batch)
+    # Where one of them fixes the batch, the other follows; `bench` says if another was asked for.
+    shapes = _shapes(models, input_shapes, _fixed_batch(models) or batch)
     dataset = _samples(input_specs(models[0]), shapes, (data, load_preprocess(preprocess)), samples, seed)
     for note in dataset.notes:
         observer.warn(note)

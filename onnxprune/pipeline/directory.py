@@ -14,7 +14,7 @@ import datetime as dt
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -23,8 +23,9 @@ import numpy as np
 from pydantic import AwareDatetime, JsonValue, ValidationError
 
 from onnxprune.errors import OnnxPruneError, RunDirectoryError, TargetOutOfReachError
-from onnxprune.graph import path_kind, write_atomically, write_text
+from onnxprune.graph import external_files, path_kind, write_atomically, write_text
 from onnxprune.journal import Journal
+from onnxprune.report.baseline import changes
 from onnxprune.report.environment import Environment
 from onnxprune.report.record import Operation, Record
 
@@ -34,6 +35,8 @@ _RUN, _LOCK = "run.json", "lock"
 _SCORES, _STAGES = "scores.safetensors", "stage-[0-9]*"
 # What is observed within seconds, or kept in the cache of layers' costs too.
 _MADE_AGAIN = frozenset({"layer", "known", "latency", "network"})
+# What depends on the device.
+_MEASURED = frozenset({"layer", "known", "latency"})
 
 
 class RunRecord(Record):
@@ -46,6 +49,8 @@ class RunRecord(Record):
         folder: The folder it was called in.
         model: The model's file.
         model_sha256: Digest of the file.
+        weights_sha256: Digest of each file with its weights beside it; null in records of before they were kept.
+        device: Fingerprint of the device that measures; null in records of before it was kept.
         settings: Every setting that the result depends on, as text.
         started_at: When the run began.
         environment: Software and hardware.
@@ -57,6 +62,8 @@ class RunRecord(Record):
     folder: str
     model: str
     model_sha256: str
+    weights_sha256: dict[str, str] | None = None
+    device: dict[str, JsonValue] | None = None
     settings: dict[str, JsonValue]
     started_at: AwareDatetime
     environment: Environment
@@ -146,7 +153,7 @@ def _check_own(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def open_directory(path: Path | None, asked: RunRecord, *, resume: bool) -> Iterator[RunDirectory]:
+def open_directory(path: Path | None, asks: Callable[[], RunRecord], *, resume: bool) -> Iterator[RunDirectory]:
     """Begin a run in a directory, or go on with the one it holds; no other process can meanwhile.
 
     A run that fails before it did anything worth going on with leaves nothing behind, so that it can be corrected and
@@ -154,12 +161,12 @@ def open_directory(path: Path | None, asked: RunRecord, *, resume: bool) -> Iter
 
     Args:
         path: The folder, made if it is missing; None: nothing is kept.
-        asked: What the run is told now.
+        asks: Describes what the run is told now; called where something is kept.
         resume: Whether to go on.
 
     Raises:
         RunDirectoryError: The directory cannot be used, holds a run already (or none, to go on with), or one that was
-            told something else, or another process works in it.
+            told something else or measured on another device, or another process works in it.
     """
     if path is None:
         yield RunDirectory()
@@ -168,10 +175,13 @@ def open_directory(path: Path | None, asked: RunRecord, *, resume: bool) -> Iter
         _check_own(path)
     elif not holds_run(path):
         raise RunDirectoryError(f"'{path}' holds no run to go on with; start one with --run-dir {path}")
+    asked = asks()
     made = _make(path)
     with _locked(path):
         if resume:
-            _check_same(read_run(path), asked, path)
+            before = read_run(path)
+            _check_same(before, asked, path)
+            _heed_device(before, asked, path)
         else:
             check_free(path)
             write_text(asked.to_json(), path / _RUN)
@@ -254,14 +264,27 @@ def make_record(
     arguments: tuple[str, ...] | None,
     settings: Mapping[str, JsonValue],
     env: Environment,
+    *,
+    device: Mapping[str, JsonValue],
 ) -> RunRecord:
-    """Describe a run that begins now."""
+    """Describe a run that begins now.
+
+    Args:
+        model: The model's file.
+        operation: What is done to it.
+        arguments: The command line after `onnxprune`; None where the library was called.
+        settings: Every setting that the result depends on, as text.
+        env: Software and hardware here.
+        device: Fingerprint of the device that measures.
+    """
     return RunRecord(
         operation=operation,
         arguments=arguments,
         folder=str(Path.cwd()),
         model=str(model),
         model_sha256=_digest(model),
+        weights_sha256=_weight_digests(model),
+        device=dict(device),
         settings=dict(settings),
         started_at=dt.datetime.now(dt.UTC),
         environment=env,
@@ -285,10 +308,36 @@ def kept_scores(path: Path) -> np.ndarray:
 def _check_same(before: RunRecord, asked: RunRecord, path: Path) -> None:
     if before.model_sha256 != asked.model_sha256:
         raise RunDirectoryError(f"the run in '{path}' is of another model: '{asked.model}' has changed since it began")
+    _check_weights(before.weights_sha256, asked, path)
     for name in sorted(before.settings.keys() | asked.settings.keys()):
         then, now = before.settings.get(name), asked.settings.get(name)
         if then != now:
             raise RunDirectoryError(f"the run in '{path}' was told {name} = {then}, not {now}; a run cannot change")
+
+
+def _check_weights(before: Mapping[str, str] | None, asked: RunRecord, path: Path) -> None:
+    weights = asked.weights_sha256 or {}
+    if before is None or before == weights:
+        return
+    name = next(name for name in sorted(before.keys() | weights.keys()) if before.get(name) != weights.get(name))
+    raise RunDirectoryError(
+        f"the run in '{path}' is of another model: its weights in '{name}' beside '{asked.model}' have changed since "
+        "it began"
+    )
+
+
+def _heed_device(before: RunRecord, asked: RunRecord, path: Path) -> None:
+    """Refuse to mix what two devices measured; what has measured nothing yet goes on with the one of now."""
+    if before.device is None or before.device == asked.device:
+        return
+    if not Journal(path / HISTORY).kinds & _MEASURED:
+        write_text(before.model_copy(update={"device": asked.device}).to_json(), path / _RUN)
+        return
+    found = "; ".join(changes(before.device, asked.device or {}))
+    raise RunDirectoryError(
+        f"the run in '{path}' measured on another device: {found}. What two devices measured cannot be "
+        "mixed: go on there, or start a new run with another --run-dir"
+    )
 
 
 @contextlib.contextmanager
@@ -316,3 +365,13 @@ def _digest(model: Path) -> str:
     except OSError:
         # Reading the model says what is wrong with it.
         return ""
+
+
+def _weight_digests(model: Path) -> dict[str, str]:
+    try:
+        files = external_files(model)
+    except OnnxPruneError:
+        # Reading the model says what is wrong with it.
+        return {}
+    folder = model.resolve().parent
+    return {os.path.relpath(file, folder): _digest(file) for file in files}

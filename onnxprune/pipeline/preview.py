@@ -103,7 +103,7 @@ def _preview(
         parameters=cost.parameters,
         groups=len(network.channels.groups),
         coverage=coverage(network.channels, cost),
-        device=device_figures(settings.device, settings.measure),
+        device=device_figures(settings.device, settings.measure, network.input_shapes),
         original_ms=original_ms,
         target=choice.target.kind,
         requested=choice.target.text,

@@ -16,6 +16,7 @@ from onnxprune.pipeline.argument_types import typed
 from onnxprune.pipeline.files import check_files
 from onnxprune.pipeline.measuring import Bench, LatencyEvaluator, measure_original
 from onnxprune.pipeline.prepare import InputShapes, Network, read_network
+from onnxprune.pipeline.unheeded import batch_note
 from onnxprune.progress import Observer, SilentObserver
 from onnxprune.report import environment
 from onnxprune.report.assembly import device_figures
@@ -71,6 +72,8 @@ def profile(
     spec, options = choose(device, provider, threads, batch)
     observer.stage("reading the model")
     network = read_network(model, input_shapes, batch)
+    for note in batch_note(network.path, network.input_shapes, batch):
+        observer.warn(note)
     if spec.target is not None:
         observer.stage("connecting to the device")
     with opened(spec, observer.warn) as target:
@@ -118,7 +121,7 @@ def profiled(network: Network, bench: Bench, budget_s: float | None = None) -> P
     return ProfileResult(
         onnxprune_version=env.packages.get("onnxprune", "unknown"),
         environment=env,
-        device=device_figures(bench.device, bench.options),
+        device=device_figures(bench.device, bench.options, network.input_shapes),
         model=str(network.path),
         latency_ms=round(original_ms, _DIGITS_MS),
         layers=layers,

@@ -171,8 +171,8 @@ def fastest(quantiser: Quantiser, bench: Bench, *, needed: bool = True) -> tuple
         The quantiser with the scheme, and the latency of the original in float and in int8.
     """
     network, options = quantiser.network, bench.options
-    cpu = str(bench.device.fingerprint(options).get("cpu", ""))
-    tried = {str(s): replace(quantiser, scheme=s) for s in schemes(options.full_provider, cpu)}
+    cpu, system = (str(bench.device.fingerprint(options).get(fact, "")) for fact in ("cpu", "system"))
+    tried = {str(s): replace(quantiser, scheme=s) for s in schemes(options.full_provider, cpu, system)}
     models = {"original": network.model, **{name: q.outline(network.model) for name, q in tried.items()}}
     stats = measure_steadily(network, models, bench, needed=needed)
     best, *others = tried

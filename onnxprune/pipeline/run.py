@@ -6,14 +6,16 @@ import datetime as dt
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import onnx_ir as ir
+from pydantic import JsonValue
 
 from onnxprune.channels import verify_reading
 from onnxprune.errors import DataError, MaxDropExceededError, QuantisedModelError, TargetOutOfReachError
 from onnxprune.graph import check_writable, is_quantised, load, save
 from onnxprune.pipeline.collecting import Collecting
-from onnxprune.pipeline.directory import RunDirectory, make_record, open_directory
+from onnxprune.pipeline.directory import RunDirectory, RunRecord, make_record, open_directory
 from onnxprune.pipeline.files import check_files, default_output, rejected_output
 from onnxprune.pipeline.judging import search_length
 from onnxprune.pipeline.layer_figures import layer_records
@@ -53,9 +55,13 @@ def run(model: str | Path, settings: Settings) -> CompressResult:
             `MaxDropExceededError`, where the result lies beside the output as `*.rejected.onnx`, and for what the
             run directory holds.
     """
-    record = make_record(Path(model), settings.operation, arguments_of(settings), told(settings), environment())
-    with open_directory(settings.run_dir, record, resume=settings.resume) as directory:
+    with open_directory(settings.run_dir, lambda: _record(Path(model), settings), resume=settings.resume) as directory:
         return _run(model, settings, directory)
+
+
+def _record(model: Path, settings: Settings) -> RunRecord:
+    device = cast(dict[str, JsonValue], settings.device.fingerprint(settings.measure))
+    return make_record(model, settings.operation, arguments_of(settings), told(settings), environment(), device=device)
 
 
 def _run(model: str | Path, settings: Settings, directory: RunDirectory) -> CompressResult:
@@ -164,7 +170,7 @@ def prepare(model: str | Path, settings: Settings, observer: Observer) -> Prepar
     data = opened_data(network, settings, observer)
     check_calibration(data, settings.quantize)
     choice = _choice(network, settings, data)
-    for note in unheeded(settings, choice):
+    for note in unheeded(settings, choice, network):
         observer.warn(note)
     return Prepared(network, output, data, choice)
 

@@ -27,6 +27,7 @@ from onnxprune.report.assembly import (
     file_bytes,
     fixed_records,
     group_records,
+    latency_figures,
     learning_record,
     metric_figures,
     search_probes,
@@ -57,7 +58,7 @@ def make_report(outcome: Outcome, settings: Settings, started: dt.datetime, step
         model_figures(
             cost,
             file_bytes(path, model),
-            stats,
+            latency_figures(stats, network.input_shapes),
             None if metric is None else metric_figures(metric, "test"),
         )
         for cost, model, path, stats, metric in (
@@ -81,7 +82,7 @@ def make_report(outcome: Outcome, settings: Settings, started: dt.datetime, step
         model=model_file(network.path, network.model),
         output=model_file(outcome.output, load(outcome.output)),
         target=_target(outcome),
-        device=device_figures(settings.device, settings.measure),
+        device=device_figures(settings.device, settings.measure, network.input_shapes),
         before=figures[0],
         after=figures[1],
         coverage=coverage(network.channels, costs[0]),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from onnxprune.errors import DataError
+from onnxprune.graph import shown_sizes
 from onnxprune.pipeline.planning import Choice
+from onnxprune.pipeline.prepare import Network
 from onnxprune.pipeline.published import PUBLISHED_OPTIMIZER
 from onnxprune.pipeline.settings import Settings
 from onnxprune.search import RlPrunerConfig
@@ -26,13 +29,31 @@ def check_without_data(settings: Settings) -> None:
         raise DataError("--max-drop needs --data: without data the accuracy that pruning costs is not measured")
 
 
-def unheeded(settings: Settings, choice: Choice) -> Iterator[str]:
+def batch_note(model: Path, input_shapes: Mapping[str, Sequence[int]], batch: int) -> Iterator[str]:
+    """Say that a batch has no effect on a model, where it was asked for and no input has it.
+
+    Args:
+        model: The model's file.
+        input_shapes: Sizes of the model's inputs.
+        batch: What was asked for; 1, the default, is no wish.
+    """
+    if batch == 1 or any(tuple(sizes[:1]) == (batch,) for sizes in input_shapes.values()):
+        return
+    yield (
+        f"--batch {batch} has no effect on '{model}': the model, or --input-shape, fixes its inputs' sizes; it is "
+        f"measured with {shown_sizes(input_shapes)}"
+    )
+
+
+def unheeded(settings: Settings, choice: Choice, network: Network) -> Iterator[str]:
     """Say which options have no effect on a run.
 
     Args:
         settings: What it is told.
         choice: How it chooses the structure.
+        network: The model.
     """
+    yield from batch_note(network.path, network.input_shapes, settings.measure.batch)
     if settings.search is not None and not choice.searches:
         yield f"--search-budget has no effect: it is for the allocations rl and random, {_allocation(settings, choice)}"
     if settings.rl_pruner != RlPrunerConfig() and choice.source != "rl-pruner":

@@ -11,6 +11,8 @@ CALIBRATIONS: tuple[Calibration, ...] = get_args(Calibration)
 
 _SYMMETRIC_PROVIDERS = frozenset({"TensorrtExecutionProvider", "CUDAExecutionProvider", "MIGraphXExecutionProvider"})
 
+_X86 = ("x86_64", "amd64", "i386", "i686", "x86")
+
 
 @dataclass(frozen=True)
 class Scheme:
@@ -31,17 +33,19 @@ class Scheme:
         return ("S8S8" if self.signed else "U8S8") + (" with 7-bit weights" if self.narrow else "")
 
 
-def schemes(provider: str, cpu: str) -> tuple[Scheme, ...]:
+def schemes(provider: str, cpu: str, system: str = "") -> tuple[Scheme, ...]:
     """Return the forms to measure on a device, the one to prefer first.
 
     Args:
         provider: onnxruntime's execution provider, by its full name.
         cpu: Model and instruction sets, as a device's fingerprint has them.
+        system: Operating system and architecture, as it has them too.
     """
     if provider in _SYMMETRIC_PROVIDERS:
         return (Scheme(signed=True, symmetric=True),)
     flags = cpu.split()
-    if "avx" in flags:
-        # x86 kernels for signed activations are several times slower, and those without VNNI add in sixteen bits.
+    if "avx" in flags or system.lower().endswith(_X86):
+        # x86 kernels for signed activations are several times slower, and those without VNNI add in sixteen bits; so
+        # where the system does not tell the instruction sets (Windows), seven bits are safe.
         return (Scheme(narrow=not {"avx512_vnni", "avx_vnni"} & set(flags)),)
     return (Scheme(), Scheme(signed=True))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
-from onnxprune.graph import GraphCost, input_specs
+from onnxprune.graph import GraphCost, input_specs, samples_of
 from onnxprune.report.figures import (
     DeviceFigures,
     FileRecord,
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from onnxprune.training import Metrics, TrainingHistory
 
 _DIGITS_MS = 4
+
+Shapes = Mapping[str, Sequence[int]]
 
 
 def model_file(path: str | Path, model: ir.Model) -> ModelFile:
@@ -91,7 +93,7 @@ def _file_record(path: Path) -> FileRecord:
 def model_figures(
     cost: GraphCost,
     size_bytes: int,
-    latency: LatencyStats | None = None,
+    latency: LatencyFigures | None = None,
     metric: MetricFigures | None = None,
 ) -> ModelFigures:
     """Put together what is known of one model.
@@ -99,7 +101,7 @@ def model_figures(
     Args:
         cost: What it costs on paper.
         size_bytes: Size of its file, external data included.
-        latency: How fast it ran.
+        latency: How fast it ran, from `latency_figures`.
         metric: How good it is, from `metric_figures`.
     """
     return ModelFigures(
@@ -108,13 +110,18 @@ def model_figures(
         file_bytes=size_bytes,
         weight_bytes=cost.weight_bytes,
         peak_activation_bytes=cost.peak_activation_bytes,
-        latency=None if latency is None else latency_figures(latency),
+        latency=latency,
         metric=metric,
     )
 
 
-def latency_figures(stats: LatencyStats) -> LatencyFigures:
-    """Round a measurement to the tenth of a microsecond."""
+def latency_figures(stats: LatencyStats, input_shapes: Shapes) -> LatencyFigures:
+    """Round a measurement to the tenth of a microsecond.
+
+    Args:
+        stats: The measurement.
+        input_shapes: Sizes of the inputs that it was made with.
+    """
     low, high = stats.ci95_ms
     return LatencyFigures(
         p50_ms=_ms(stats.p50_ms),
@@ -124,6 +131,7 @@ def latency_figures(stats: LatencyStats) -> LatencyFigures:
         spread=round(stats.spread, 4),
         ci95_ms=(_ms(low), _ms(high)),
         samples_ms=tuple(tuple(_ms(sample) for sample in session) for session in stats.samples_ms),
+        input_shapes={name: tuple(sizes) for name, sizes in input_shapes.items()},
     )
 
 
@@ -151,13 +159,19 @@ def metric_figures(metrics: Metrics, part: str) -> MetricFigures:
     )
 
 
-def device_figures(device: Device, options: MeasureOptions) -> DeviceFigures:
-    """Record what latencies are measured on."""
+def device_figures(device: Device, options: MeasureOptions, input_shapes: Shapes) -> DeviceFigures:
+    """Record what latencies are measured on.
+
+    Args:
+        device: The device.
+        options: How they are measured; of a model whose batch is fixed they do not know it.
+        input_shapes: Sizes of the inputs.
+    """
     return DeviceFigures(
         name=device.name,
         provider=options.provider,
         threads=options.threads,
-        batch=options.batch,
+        batch=samples_of(input_shapes),
         io_binding=options.binds,
         fingerprint=device.fingerprint(options),
         conditions=dict(device.conditions),

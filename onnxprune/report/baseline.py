@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from onnxprune.errors import BaselineError, DeviceError, ReportError
+from onnxprune.latency.on_device.chips import UNKNOWN
 from onnxprune.latency.providers import provider_name
 from onnxprune.report.bench import BenchResult
 from onnxprune.report.figures import DeviceFigures, LatencyFigures
@@ -77,7 +78,9 @@ def read_baseline(path: str | Path) -> Baseline:
             f"'{path}' is no report of bench, compress or prune that this onnxprune reads; write one with "
             f"'onnxprune bench MODEL --report FILE' ({error.errors()[0]['msg']})"
         ) from error
-    return Baseline(str(path), result.device, tuple((model.path, model.latency) for model in result.models))
+    # The batch of old reports is what was asked for, which a model may not have heeded.
+    device = result.device.model_copy(update={"batch": result.models[0].samples}) if result.models else result.device
+    return Baseline(str(path), device, tuple((model.path, model.latency) for model in result.models))
 
 
 def _of_report(path: str, report: Report) -> Baseline:
@@ -90,18 +93,25 @@ def _of_report(path: str, report: Report) -> Baseline:
 
 
 def differences(then: DeviceFigures, now: DeviceFigures) -> list[str]:
-    """Return in what two devices differ, as far as latencies depend on it; nothing where they can be compared."""
-    facts = [_facts(device) for device in (then, now)]
+    """Return in what two devices differ, or may; nothing where their latencies can be compared."""
+    unknown = [name for name, value in now.fingerprint.items() if value == then.fingerprint.get(name) == UNKNOWN]
+    doubts = [f"{name}: it cannot be known whether it is the same one" for name in unknown]
+    return [*changes(_facts(then), _facts(now)), *doubts]
+
+
+def changes(then: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
+    """Return in what two devices' facts, such as their fingerprints, differ."""
     return [
-        f"{name}: {_said(facts[0].get(name))} then, {_said(facts[1].get(name))} now"
-        for name in dict.fromkeys([*facts[0], *facts[1]])
-        if facts[0].get(name) != facts[1].get(name)
+        f"{name}: {_said(then.get(name))} then, {_said(now.get(name))} now"
+        for name in dict.fromkeys([*then, *now])
+        if then.get(name) != now.get(name)
     ]
 
 
 def device_line(device: DeviceFigures) -> str:
     """Name a device in a few words."""
-    cpu = device.fingerprint.get("gpu") or device.fingerprint.get("cpu") or "unknown hardware"
+    told = (device.fingerprint.get(fact) for fact in ("gpu", "accelerator", "cpu"))
+    cpu = next((fact for fact in told if fact), "unknown hardware")
     threads = f"{device.threads} thread{'s' if device.threads != 1 else ''}"
     return f"{device.name} ({cpu}; {device.provider}, {threads}, batch {device.batch})"
 

@@ -119,7 +119,9 @@ class RegressionRecord(Record):
         p_value: Probability of sessions at least as slow if the model had become slower just as much as is allowed.
         max_regression: Share by which it may have become slower.
         verdict: "regression": the interval lies above what is allowed; "no regression": below; else "undecided".
-        noisy: Whether the sessions of either side differ so much that the device is busy.
+        noisy: Whether the sessions of either side differ so much that the device is, or was, busy.
+        spread: Slowest minus fastest session now, as a share of p50.
+        baseline_spread: The same of the baseline.
     """
 
     path: str
@@ -133,6 +135,8 @@ class RegressionRecord(Record):
     max_regression: float
     verdict: Literal["regression", "no regression", "undecided"]
     noisy: bool
+    spread: float = 0.0
+    baseline_spread: float = 0.0
 
 
 class BenchResult(Record):

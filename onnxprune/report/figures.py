@@ -68,6 +68,7 @@ class LatencyFigures(Record):
         spread: Slowest minus fastest session median, as a share of p50.
         ci95_ms: 95 % confidence interval of p50: low, high.
         samples_ms: Every timed run, one list a session.
+        input_shapes: Sizes of the inputs that it holds for, by name; null in records of before they were kept.
     """
 
     p50_ms: float
@@ -77,6 +78,7 @@ class LatencyFigures(Record):
     spread: float
     ci95_ms: tuple[float, float]
     samples_ms: tuple[tuple[float, ...], ...]
+    input_shapes: dict[str, tuple[int, ...]] | None = None
 
 
 class MetricFigures(Record):
@@ -134,7 +136,7 @@ class DeviceFigures(Record):
         name: "local", or ssh:// and the address.
         provider: Execution provider, as the user named it.
         threads: Threads inside an operator.
-        batch: Samples per run.
+        batch: Samples per run, of the first model: the first axis of its first input that has more than one axis.
         io_binding: Whether inputs and outputs stayed in the provider's memory, so that copies were not timed.
         fingerprint: What a latency depends on: CPU, GPU, system, onnxruntime; equal ones can be compared.
         conditions: What was read of it while it measured, where its system tells: the highest temperature ("celsius"),

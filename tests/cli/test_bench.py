@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,10 +17,12 @@ from click.testing import Result
 from onnxprune.errors import DeviceError
 from onnxprune.latency.fake import FakeDevice
 from onnxprune.latency.inside import PeakMemory
+from onnxprune.latency.on_device.chips import accelerator
 from onnxprune.latency.options import MeasureOptions
 from onnxprune.pipeline import benching
 from onnxprune.report import BenchResult, ModelFigures, write_report
 from tests.cli.conftest import Run
+from tests.report.conftest import small_cnn
 from tests.report.junit_structure import check_structure
 from tests.report.records import latency, make_report
 
@@ -174,9 +177,23 @@ def test_noise_that_hides_the_answer_is_an_error(run: Run, fake: Fake, model: Pa
     result = run("bench", model, "--compare", baseline)
     assert result.exit_code == 1
     assert "device 'fake' is too noisy to tell whether" in result.stderr
-    assert "its sessions differ by" in result.stderr
+    assert re.search(r"its sessions differ by \d\d% of p50 \(the baseline's by \d%\)", result.stderr)
     assert "measure with more --sessions" in " ".join(result.stderr.split())
     assert "no significant regression" in result.stdout
+
+
+def test_noise_of_the_baseline_is_told_apart(run: Run, fake: Fake, model: Path, tmp_path: Path) -> None:
+    base = tmp_path / "noisy.json"
+    fake(1.0, session_noise=0.3, seed=2)
+    then = parsed(run("bench", model, "--report", base, "--json")).models[0].latency
+    fake(1.05, noise=0.01)
+    result = run("bench", model, "--compare", base)
+    assert result.exit_code == 1
+    said = " ".join(result.stderr.split())
+    assert f"the baseline '{base}' is too noisy to tell whether '{model}' became slower" in said
+    assert f"its sessions differ by {then.spread:.0%} of p50 (those of now by " in said
+    assert "Measure the baseline anew" in said
+    assert "device 'fake' is too noisy" not in said
 
 
 def test_noise_that_hides_nothing_only_warns(run: Run, fake: Fake, model: Path, baseline: Path, tmp_path: Path) -> None:
@@ -213,6 +230,51 @@ def test_a_baseline_of_another_device_is_refused_unless_forced(
     assert "compared all the same (--force)" in forced.stderr
 
 
+def test_a_baseline_of_other_input_sizes_is_refused_unless_forced(run: Run, fake: Fake, tmp_path: Path) -> None:
+    path, base = tmp_path / "free.onnx", tmp_path / "base.json"
+    onnx.save(small_cnn(size="S"), path)
+    device = fake(1.0, noise=0.01)
+    first = run("bench", path, "--input-shape", "image:1x3x32x32", "--report", base, "--json")
+    assert parsed(first).models[0].latency.input_shapes == {"image": (1, 3, 32, 32)}
+    device.measured.clear()
+    command = ("bench", path, "--input-shape", "image:1x3x16x16", "--compare", base)
+    result = run(*command)
+    assert result.exit_code == 1
+    assert f"'{base}' measured '{path}' with image:1x3x32x32, this is with image:1x3x16x16." in result.stderr
+    assert device.measured == []
+    forced = run(*command, "--force")
+    assert forced.exit_code == 0, forced.output
+    assert "this is with image:1x3x16x16; compared all the same (--force)" in forced.stderr
+    assert run("bench", path, "--input-shape", "image:1x3x32x32", "--compare", base).exit_code == 0
+
+
+def test_the_recorded_batch_is_the_models(run: Run, fake: Fake, tmp_path: Path) -> None:
+    path = tmp_path / "fixed.onnx"
+    onnx.save(small_cnn("2"), path)
+    fake(1.0)
+    found = parsed(run("bench", path, "--batch", "8", "--json"))
+    assert (found.device.batch, found.models[0].samples) == (2, 2)
+    assert found.warnings == (
+        f"--batch 8 has no effect on '{path}': the model, or --input-shape, fixes its inputs' sizes; it is measured "
+        "with image:2x3x8x8",
+    )
+    assert parsed(run("bench", path, "--batch", "2", "--json")).warnings == ()
+    assert parsed(run("bench", path, "--json")).warnings == ()
+
+
+def test_a_baseline_of_before_sizes_were_kept(run: Run, fake: Fake, tmp_path: Path) -> None:
+    path, base = tmp_path / "fixed.onnx", tmp_path / "base.json"
+    onnx.save(small_cnn("1"), path)
+    fake(1.0, noise=0.01)
+    assert run("bench", path, "--report", base).exit_code == 0
+    record = json.loads(base.read_text())
+    del record["models"][0]["latency"]["input_shapes"]
+    # What was asked for was recorded then.
+    record["device"]["batch"] = 8
+    base.write_text(json.dumps(record))
+    assert run("bench", path, "--compare", base).exit_code == 0
+
+
 def test_other_hardware_is_refused(run: Run, fake: Fake, model: Path, baseline: Path) -> None:
     class Faster(FakeDevice):
         name = "ssh://pi"
@@ -225,6 +287,22 @@ def test_other_hardware_is_refused(run: Run, fake: Fake, model: Path, baseline: 
     assert result.exit_code == 1
     assert "cpu: 'fake' then, 'a faster one' now" in result.stderr
     assert "this is ssh://pi (a faster one; " in result.stderr
+
+
+def test_an_accelerator_that_cannot_be_known_is_refused_unless_forced(
+    run: Run, fake: Fake, model: Path, tmp_path: Path
+) -> None:
+    class Hidden(FakeDevice):
+        def fingerprint(self, options: MeasureOptions) -> dict[str, object]:
+            return super().fingerprint(options) | accelerator("QNNExecutionProvider")
+
+    fake(1.0, Hidden, noise=0.01)
+    assert run("bench", model, "--report", tmp_path / "base.json").exit_code == 0
+    result = run("bench", model, "--compare", tmp_path / "base.json")
+    assert result.exit_code == 1
+    assert "this is fake (unknown accelerator; " in result.stderr
+    assert "accelerator: it cannot be known whether it is the same one" in result.stderr
+    assert run("bench", model, "--compare", tmp_path / "base.json", "--force").exit_code == 0
 
 
 def test_a_report_of_compress_is_a_baseline_too(run: Run, fake: Fake, model: Path, tmp_path: Path) -> None:
@@ -325,6 +403,19 @@ def test_memory_that_was_not_asked_for_has_no_columns(run: Run, fake: Fake, mode
     assert "MACs" in without
     assert "peak memory" not in without
     assert "the model's" not in without
+
+
+def test_what_the_device_was_like_meanwhile_is_kept(run: Run, fake: Fake, model: Path, baseline: Path) -> None:
+    class Warming(FakeDevice):
+        @property
+        def conditions(self) -> dict[str, float | bool]:
+            return {"celsius": 70.0, "throttled": False} if self.measured else {}
+
+    for command in (("bench",), ("bench", "--compare", baseline), ("compare", model)):
+        fake(1.0, Warming)
+        result = run(*command, model, "--json")
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout)["device"]["conditions"] == {"celsius": 70.0, "throttled": False}
 
 
 def test_nodes_that_fall_back_are_said_and_kept(run: Run, fake: Fake, model: Path) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import onnx
 import pytest
 
 from onnxprune.report import Comparison, Preview, Report
 from tests.cli.conftest import Run
 from tests.cli.test_end_to_end import pictures
+from tests.report.conftest import small_cnn
 
 PRUNE = ("--target-macs", "60%", "--round-to", "2")
 
@@ -29,6 +31,17 @@ def test_an_option_without_effect_is_said(
     assert result.exit_code == 0, result.output
     (warning,) = [warning for warning in Report.from_json(result.stdout).warnings if warning.startswith(said)]
     assert f"Warning: {warning}\n" in result.stderr
+
+
+def test_a_batch_that_the_model_fixes_is_said_and_not_recorded(run: Run, tmp_path: Path) -> None:
+    onnx.save(small_cnn("2"), tmp_path / "fixed.onnx")
+    result = run("prune", tmp_path / "fixed.onnx", *PRUNE, "--batch", "8", "-o", tmp_path / "small.onnx", "--json")
+    report = Report.from_json(result.stdout)
+    assert report.device is not None
+    assert report.device.batch == 2
+    assert report.after.latency is not None
+    assert report.after.latency.input_shapes == {"image": (2, 3, 8, 8)}
+    assert any(warning.startswith("--batch 8 has no effect on ") for warning in report.warnings)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ import pytest
 from onnxprune.errors import DeviceError
 from onnxprune.latency import LocalDevice, MeasureOptions
 from onnxprune.latency.on_device.binding import Bound, memory_of
+from onnxprune.latency.on_device.memory import peak_memory
 from tests.latency.models import FEEDS, endless, one_op
 
 SHORT = MeasureOptions(sessions=2, warmup=1, min_runs=3, session_ms=0.0)
@@ -55,6 +56,29 @@ def test_a_process_that_fails_says_why(tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(one_op("NoSuchOp"))
     with pytest.raises(DeviceError, match=r"the memory of model 'odd' cannot be measured: .*NoSuchOp"):
         LocalDevice().peak_memory("odd", tmp_path / "bad.onnx", FEEDS, SHORT)
+
+
+ON_CUDA = """
+loaded = False
+class SessionOptions:
+    pass
+def preload_dlls():
+    global loaded
+    loaded = True
+    raise OSError("libcudnn.so.9")
+class InferenceSession:
+    def __init__(self, *_, **__):
+        assert loaded, "the libraries are missing"
+    def run(self, *_):
+        pass
+"""
+
+
+def test_the_process_loads_the_libraries_of_cuda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "onnxruntime.py").write_text(ON_CUDA)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    providers = [["CUDAExecutionProvider", {}], ["CPUExecutionProvider", {}]]
+    assert set(peak_memory("m.onnx", FEEDS, SHORT, providers)) == {"peak_bytes", "base_bytes"}
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="children are looked for in /proc")

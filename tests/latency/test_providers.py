@@ -1,12 +1,25 @@
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import onnxruntime as ort
 import pytest
 
 from onnxprune.errors import DeviceError
+from onnxprune.latency.on_device.libraries import _preload
+from onnxprune.latency.on_device.runner import Served
 from onnxprune.latency.on_device.timing import nodes_by_provider
 from onnxprune.latency.options import MeasureOptions
-from onnxprune.latency.providers import PROVIDERS, fallback_note, provider_name, require_provider, working_providers
+from onnxprune.latency.providers import (
+    PROVIDERS,
+    _starts,
+    fallback_note,
+    provider_name,
+    require_provider,
+    working_providers,
+)
 from onnxprune.latency.session import Session
 from tests.latency.models import FEEDS, one_op
 
@@ -52,6 +65,59 @@ def test_a_provider_that_is_built_in_but_does_not_start_is_refused(
     finally:
         working_providers.cache_clear()
     assert capfd.readouterr().out == ""
+
+
+class OnCuda:
+    """Stands for onnxruntime's session on a machine with CUDA, and tells when it was made."""
+
+    order: ClassVar[list[str]] = []
+
+    def __init__(self, _source: object, _options: object, providers: list[Any], **_: object) -> None:
+        self.providers = [name if isinstance(name, str) else name[0] for name in providers]
+        self.order.append(self.providers[0])
+
+    def get_providers(self) -> list[str]:
+        return self.providers
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """An onnxruntime with CUDA; yields what it was asked for, in order. Its libraries are broken."""
+
+    def preload() -> None:
+        OnCuda.order.append("libraries")
+        sys.stdout.write("Failed to load libcudnn.so.9\n")
+        raise OSError("libcudnn.so.9")
+
+    monkeypatch.setattr(OnCuda, "order", [])
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(ort, "InferenceSession", OnCuda)
+    monkeypatch.setattr(ort, "preload_dlls", preload, raising=False)
+    for cache in (_preload, _starts):
+        cache.cache_clear()
+    yield OnCuda.order
+    for cache in (_preload, _starts):
+        cache.cache_clear()
+
+
+def test_libraries_of_cuda_are_loaded_once_before_its_first_session(
+    cuda: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        Session("m", one_op(), MeasureOptions(provider="cuda"))
+    assert cuda == ["libraries", *["CUDAExecutionProvider"] * 3]
+    assert capfd.readouterr().out == ""
+
+
+def test_libraries_of_cuda_are_loaded_by_what_serves_over_ssh(cuda: list[str]) -> None:
+    options = SimpleNamespace(provider="CUDAExecutionProvider", provider_options=[], threads=1, binds=True)
+    Served("m", one_op(), options)
+    assert cuda == ["libraries", "CUDAExecutionProvider"]
+
+
+def test_libraries_of_cuda_are_no_matter_of_the_cpu(cuda: list[str]) -> None:
+    Session("m", one_op(), MeasureOptions())
+    assert cuda == ["CPUExecutionProvider"]
 
 
 def test_nodes_are_counted_by_the_provider_that_runs_them(tmp_path: Path) -> None:

@@ -66,6 +66,10 @@ def test_what_is_said_beside_the_spec() -> None:
     assert choose("local?threads=2", "cuda", None, 3)[1] == MeasureOptions(provider="cuda", threads=2, batch=3)
     assert choose("local", None, 4)[1] == MeasureOptions(threads=4)
     assert choose("local?threads=2&provider=cpu", "cpu", 2)[1] == MeasureOptions(threads=2)
+    assert choose("local?provider=CUDA", "CUDAExecutionProvider")[1].full_provider == "CUDAExecutionProvider"
+    assert choose("local?provider=CPU", "cpu")[1].full_provider == "CPUExecutionProvider"
+    with pytest.raises(DeviceError, match=r"says provider=cuda, but provider cpu was given too; give one"):
+        choose("local?provider=cuda", "cpu")
     with pytest.raises(DeviceError, match=r"says threads=2, but threads 4 was given too; give one"):
         choose("local?threads=2", None, 4)
     with pytest.raises(DeviceError, match="says provider=CUDA, but provider cpu"):

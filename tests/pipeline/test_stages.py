@@ -229,6 +229,45 @@ def test_a_run_that_goes_on_sees_what_it_saw(model: Path, tmp_path: Path, traini
     assert [s.channels for s in whole.report.stages] == [s.channels for s in result.report.stages]
 
 
+class OtherDevice(FakeDevice):
+    """Called as the other one, as this machine is everywhere, but of other hardware."""
+
+    def fingerprint(self, options: MeasureOptions) -> dict[str, object]:
+        return {**super().fingerprint(options), "cpu": "another", "onnxruntime": "1.99"}
+
+
+@pytest.mark.parametrize("measurements", [0, 1])
+def test_a_run_that_measured_does_not_go_on_on_another_device(model: Path, tmp_path: Path, measurements: int) -> None:
+    # Of a fixed block, no layer is measured.
+    settings = Settings(target=parse_count("50%"), round_to=1, run_dir=tmp_path / "run", output=tmp_path / "a.onnx")
+    if measurements:
+        settings = replace(settings, target=parse_latency("50%"))
+    with pytest.raises(Cut):
+        run(model, replace(settings, device=DyingDevice(measurements, 0)))
+    again = replace(settings, device=OtherDevice(by_macs), resume=True)
+    if not measurements:
+        run(model, again)
+        # It measured there now.
+        again = replace(again, device=FakeDevice(by_macs))
+    with pytest.raises(RunDirectoryError) as refused:
+        run(model, again)
+    both = ("cpu: 'fake' then, 'another' now", "onnxruntime: not known then, '1.99' now")
+    other = ("cpu: 'another' then, 'fake' now", "onnxruntime: '1.99' then, not known now")
+    assert all(words in str(refused.value) for words in (both if measurements else other))
+
+
+def test_a_run_does_not_go_on_with_other_weights_beside_its_model(tmp_path: Path) -> None:
+    model, data, told = tmp_path / "m.onnx", tmp_path / "m.onnx.data", {"target_macs": "50%", "round_to": 1}
+    onnx.save(small_cnn(), model, save_as_external_data=True, location=data.name, size_threshold=0)
+    onnxprune.prune(model, run_dir=tmp_path / "run", **told)
+    onnxprune.prune(model, run_dir=tmp_path / "run", resume=True, **told)
+    content = bytearray(data.read_bytes())
+    content[0] ^= 1
+    data.write_bytes(content)
+    with pytest.raises(RunDirectoryError, match=r"its weights in 'm\.onnx\.data' beside '.*' have changed"):
+        onnxprune.prune(model, run_dir=tmp_path / "run", resume=True, **told)
+
+
 def test_a_directory_belongs_to_one_run(model: Path, tmp_path: Path) -> None:
     x = pictures()[0]
     onnxprune.prune(model, target_macs="50%", data=x, round_to=1, run_dir=tmp_path / "r")

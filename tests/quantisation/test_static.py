@@ -76,16 +76,18 @@ def test_what_the_tools_refuse_is_said(model: ir.Model) -> None:
 
 
 @pytest.mark.parametrize(
-    ("provider", "cpu", "expected"),
+    ("provider", "cpu", "system", "expected"),
     [
-        ("CPUExecutionProvider", "EPYC avx avx2 avx512_vnni", ["U8S8"]),
-        ("CPUExecutionProvider", "old avx avx2", ["U8S8 with 7-bit weights"]),
-        ("CPUExecutionProvider", "Cortex asimd asimddp", ["U8S8", "S8S8"]),
-        ("TensorrtExecutionProvider", "EPYC avx", ["S8S8"]),
+        ("CPUExecutionProvider", "EPYC avx avx2 avx512_vnni", "Linux x86_64", ["U8S8"]),
+        ("CPUExecutionProvider", "old avx avx2", "Linux x86_64", ["U8S8 with 7-bit weights"]),
+        ("CPUExecutionProvider", "Intel Core i7 Intel64 Family 6", "Windows AMD64", ["U8S8 with 7-bit weights"]),
+        ("CPUExecutionProvider", "Cortex asimd asimddp", "Linux aarch64", ["U8S8", "S8S8"]),
+        ("CPUExecutionProvider", "Apple M1", "Darwin arm64", ["U8S8", "S8S8"]),
+        ("TensorrtExecutionProvider", "EPYC avx", "Linux x86_64", ["S8S8"]),
     ],
 )
-def test_the_device_decides_which_integers_are_tried(provider: str, cpu: str, expected: list[str]) -> None:
-    assert [str(scheme) for scheme in schemes(provider, cpu)] == expected
+def test_the_device_decides_which_integers_are_tried(provider: str, cpu: str, system: str, expected: list[str]) -> None:
+    assert [str(scheme) for scheme in schemes(provider, cpu, system)] == expected
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

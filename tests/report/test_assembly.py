@@ -41,11 +41,13 @@ def test_model_figures(cnn_path: Path) -> None:
     cost = graph_cost(load(cnn_path))
     stats = summarise([[1.00004, 1.0, 1.0], [1.1, 1.1, 1.1]])
     metrics = Metrics("top-1", 90.0, 10, top1=90.0, kl=float("inf"), errors=(0.5, None))
-    figures = model_figures(cost, 1234, stats, assembly.metric_figures(metrics, "test"))
+    measured = assembly.latency_figures(stats, {"image": (2, 3, 8, 8)})
+    figures = model_figures(cost, 1234, measured, assembly.metric_figures(metrics, "test"))
     assert (figures.macs, figures.parameters, figures.file_bytes) == (cost.macs, cost.parameters, 1234)
     assert figures.latency is not None
     assert figures.latency.p50_ms == pytest.approx(1.05)
     assert figures.latency.samples_ms == ((1.0, 1.0, 1.0), (1.1, 1.1, 1.1))
+    assert figures.latency.input_shapes == {"image": (2, 3, 8, 8)}
     assert figures.metric is not None
     assert (figures.metric.part, figures.metric.kl, figures.metric.errors) == ("test", None, (0.5, None))
 

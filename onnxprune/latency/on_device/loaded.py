@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from onnxprune.latency.on_device.binding import Bound
+from onnxprune.latency.on_device.libraries import load_libraries
 
 _CPU = "CPUExecutionProvider"
 _ERRORS_ONLY = 3
@@ -35,6 +36,7 @@ class Loaded:
             settings.enable_profiling = True
             settings.profile_file_prefix = profile
         providers = providers_of(provider, options)
+        load_libraries(provider)
         self._session: Any = ort.InferenceSession(source, settings, providers=providers, enable_fallback=0)
         self._provider, self._options = provider, options
         # Looked up once: what a run does beside running is timed with it.

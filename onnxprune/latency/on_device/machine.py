@@ -6,70 +6,28 @@ import math
 import os
 import platform
 import re
-import shutil
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
+from onnxprune.latency.on_device.chips import accelerator, cpu_model, read_text
+
 _CPUS = "sys/devices/system/cpu"
-_CPU_FIELDS = ("model name", "cpu family", "model", "stepping", "cache size")
-_ARM_FIELDS = ("CPU implementer", "CPU part", "CPU variant", "CPU revision")
-# The instruction sets that onnxruntime picks its kernels by.
-_KERNEL_FLAGS = (
-    "avx",
-    "avx2",
-    "fma",
-    "avx512f",
-    "avx512_vnni",
-    "avx_vnni",
-    "amx_tile",
-    "asimd",
-    "asimddp",
-    "sve",
-    "i8mm",
-)
 
 
 def facts(provider: str, threads: int) -> dict[str, object]:
     """Return what a measured cost depends on here: equal facts mean comparable costs."""
     import onnxruntime as ort
 
-    result: dict[str, object] = {
+    return {
         "cpu": cpu_model(),
         "system": f"{platform.system()} {platform.machine()}",
         "cores": os.cpu_count() or 1,
         "onnxruntime": ort.__version__,
         "provider": provider,
         "threads": threads,
+        **accelerator(provider),
     }
-    if provider.startswith(("CUDA", "Tensorrt")):
-        result["gpu"] = _gpu_model()
-    return result
-
-
-def cpu_model(root: str = "/") -> str:
-    """Return the CPU's (and the board's) model and the instruction sets that decide which kernels run."""
-    text = _read(Path(root) / "proc/cpuinfo").split("\n\n")[0]
-    pairs = (line.partition(":") for line in text.splitlines())
-    info = {key.strip(): value.strip() for key, _, value in pairs}
-    board = _read(Path(root) / "proc/device-tree/model").strip("\0\n ")
-    fields = [info[field] for field in (*_CPU_FIELDS, *_ARM_FIELDS) if field in info]
-    parts = ([board] if board else []) + fields or [platform.processor() or "unknown"]
-    flags = info.get("flags", info.get("Features", "")).split()
-    return " ".join([*parts, *(flag for flag in _KERNEL_FLAGS if flag in flags)])
-
-
-def _gpu_model() -> str:
-    command = shutil.which("nvidia-smi")
-    if command is None:
-        return "unknown"
-    query = [command, "--query-gpu=name,driver_version", "--format=csv,noheader"]
-    try:
-        result = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return result.stdout.strip()
 
 
 class Watch:
@@ -84,7 +42,7 @@ class Watch:
         """Return what was seen; None where the system does not tell."""
         now = self._now()
         elapsed, busy, own, throttled = (now[i] - self._start[i] for i in range(len(now)))
-        flags = _read(self._root / "sys/devices/platform/soc/soc:firmware/get_throttled").strip()
+        flags = read_text(self._root / "sys/devices/platform/soc/soc:firmware/get_throttled").strip()
         return {
             "elapsed_s": elapsed,
             "others_s": None if math.isnan(busy) else max(busy - own, 0.0),
@@ -102,7 +60,7 @@ class Watch:
         return time.monotonic(), self._busy_s(), sum(os.times()[:4]), throttled
 
     def _busy_s(self) -> float:
-        fields = _read(self._root / "proc/stat").split("\n", 1)[0].split()[1:9]
+        fields = read_text(self._root / "proc/stat").split("\n", 1)[0].split()[1:9]
         if len(fields) < 8:
             return math.nan
         user, nice, system, _idle, _wait, irq, softirq, steal = (int(field) for field in fields)
@@ -113,12 +71,5 @@ class Watch:
         return max((number / 1e3 for number in self._numbers(folder, files)), default=None)
 
     def _numbers(self, folder: str, files: str) -> list[int]:
-        texts = (_read(path).strip() for path in (self._root / folder).glob(files))
+        texts = (read_text(path).strip() for path in (self._root / folder).glob(files))
         return [int(text) for text in texts if re.fullmatch("-?[0-9]+", text)]
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+# For an interpreter of its own, which sees no file of this package where that came over SSH; so `libraries` stands
+# here again. What it loads counts as the model's, as where the system finds the libraries itself.
 # VmHWM and not getrusage where there is a choice: the latter begins with what the parent process had.
 _CHILD = """\
 import json, os, re, sys, threading
@@ -43,6 +45,11 @@ settings.intra_op_num_threads = told["threads"]
 settings.inter_op_num_threads = 1
 base = resident("VmRSS")
 providers = [(name, options) for name, options in told["providers"]]
+if told["providers"][0][0] in ("CUDAExecutionProvider", "TensorrtExecutionProvider"):
+    try:
+        ort.preload_dlls()
+    except Exception:
+        pass
 session = ort.InferenceSession(told["model"], settings, providers=providers, enable_fallback=0)
 for _ in range(3):
     session.run(None, feeds)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import errno
+import io
 import json
 import os
 import queue
@@ -85,6 +86,8 @@ class Service:
         """Keep files in a folder."""
         self._folder = folder
         self._feeds: dict[str, dict[str, np.ndarray]] = {}
+        # The input that is being sent.
+        self._begun = io.BytesIO()
 
     def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Do what a request says; raises `RefusedError`."""
@@ -114,7 +117,15 @@ class Service:
         return {}
 
     def _do_feeds(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        self._feeds[request["key"]] = {name: make_array(told) for name, told in request["arrays"].items()}
+        """Take the next segments of an input."""
+        if request["first"]:
+            self._begun = io.BytesIO()
+        for segment in request["segments"]:
+            write_segment(self._begun, segment)
+        if request["last"]:
+            values = np.frombuffer(self._begun.getbuffer(), np.dtype(request["dtype"]))
+            self._feeds.setdefault(request["key"], {})[request["name"]] = values.reshape(request["shape"])
+            self._begun = io.BytesIO()
         return {}
 
     def _do_keep(self, request: Mapping[str, Any]) -> dict[str, Any]:

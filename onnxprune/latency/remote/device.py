@@ -22,7 +22,7 @@ from onnxprune.latency.options import MeasureOptions
 from onnxprune.latency.providers import PROVIDERS, fallback_note
 from onnxprune.latency.remote.link import Link, Upload
 from onnxprune.latency.remote.process import RequestError
-from onnxprune.latency.remote.recipe import describe_feeds, recipe
+from onnxprune.latency.remote.recipe import FeedsRecipe, feeds_recipe, recipe
 from onnxprune.latency.remote.ssh import Target
 from onnxprune.latency.session import newer_than_known, plain_reason
 from onnxprune.latency.stats import LatencyStats
@@ -39,7 +39,7 @@ class SshDevice:
 
         Args:
             target: Where to.
-            send_weights: Send the true weights, to compare; else random ones are made there.
+            send_weights: Send the true weights and inputs, to compare; else random ones are made there.
 
         Raises:
             DeviceError: The device cannot be reached or lacks something; the message says what to do.
@@ -89,12 +89,12 @@ class SshDevice:
         Rounds that were answered are kept when the connection is lost.
         """
         recipes = {name: recipe(name, source, send_weights=self._send_weights) for name, source in models.items()}
-        inputs = {name: describe_feeds(feeds[name]) for name in models if name in feeds}
+        inputs = {name: self._fed(feeds[name]) for name in models if name in feeds}
         model_keys = {name: made.key for name, made in recipes.items()}
-        feed_keys = {name: key for name, (key, _) in inputs.items()}
+        feed_keys = {name: made.key for name, made in inputs.items()}
         uploads = [
             *(Upload(made.key, made.requests) for made in recipes.values()),
-            *(_feeds_upload(key, arrays) for key, arrays in inputs.values()),
+            *(Upload(made.key, made.requests) for made in inputs.values()),
         ]
         seen: list[dict[str, Any]] = []
 
@@ -130,11 +130,14 @@ class SshDevice:
     ) -> dict[str, Any]:
         """Ask something about one model, which may be there already."""
         made = recipe(*model, send_weights=self._send_weights)
-        key, arrays = describe_feeds(feeds)
-        uploads = [Upload(made.key, made.requests), _feeds_upload(key, arrays)]
-        request = {"do": what, "name": model[0], "model": made.key, "feeds": key, "options": _told(options)}
+        fed = self._fed(feeds)
+        uploads = [Upload(made.key, made.requests), Upload(fed.key, fed.requests)]
+        request = {"do": what, "name": model[0], "model": made.key, "feeds": fed.key, "options": _told(options)}
         with self._explained(options):
             return self._link.ask({**request, **more}, uploads)
+
+    def _fed(self, feeds: Feeds) -> FeedsRecipe:
+        return feeds_recipe(feeds, send_values=self._send_weights)
 
     def take_notes(self) -> tuple[str, ...]:
         """Return what was seen since the last call; see `Device.take_notes`."""
@@ -242,10 +245,6 @@ def _small_model(name: str, model: bytes, feeds: Feeds, options: MeasureOptions)
     arrays = {key: {"dtype": array.dtype.str, "shape": list(array.shape), "seed": 0} for key, array in feeds.items()}
     text = base64.b64encode(zlib.compress(model)).decode()
     return {"name": name, "model": text, "arrays": arrays, "options": _told(options)}
-
-
-def _feeds_upload(key: str, arrays: Mapping[str, Any]) -> Upload:
-    return Upload(key, lambda: [{"do": "feeds", "key": key, "arrays": arrays}])
 
 
 def _only(keys: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:

@@ -18,11 +18,22 @@ from onnxprune.latency.on_device.tidy import SWEPT
 from onnxprune.latency.remote import ssh
 
 _PACKAGE = "onnxprune.latency.on_device"
-_MODULES = ("content", "machine", "timing", "binding", "loaded", "breakdown", "memory", "tidy", "runner")
+_MODULES = (
+    "content",
+    "chips",
+    "machine",
+    "timing",
+    "binding",
+    "libraries",
+    "loaded",
+    "breakdown",
+    "memory",
+    "tidy",
+    "runner",
+)
 _TIDY = ("tidy",)
 # Importing onnxruntime takes many seconds on a small board.
 _START_S = 120.0
-_SEND_S = 120.0
 _END_S = 10.0
 _LINES_KEPT = 40
 
@@ -106,9 +117,9 @@ class RunnerProcess:
         Raises:
             ConnectionLostError: The connection ended.
             RequestError: The runner refused.
-            DeviceError: No answer came in time.
+            DeviceError: It could not be sent, or no answer came, in time.
         """
-        self._send(request)
+        self._send(request, limit_s)
         return self._answer(limit_s)
 
     def end(self, wait_s: float) -> bool:
@@ -132,7 +143,7 @@ class RunnerProcess:
 
     def _begin(self) -> None:
         try:
-            self._send({"modules": _sources(_MODULES), "folder": self._target.folder})
+            self._send({"modules": _sources(_MODULES), "folder": self._target.folder}, _START_S)
             ready = self._answer(_START_S)
         except ConnectionLostError:
             code = self._exit_code(_END_S)
@@ -157,24 +168,35 @@ class RunnerProcess:
             )
         return DeviceError(f"{where}: cannot make a folder there: {error}; name another with ?folder=PATH")
 
-    def _send(self, request: dict[str, Any]) -> None:
+    def _send(self, request: dict[str, Any], limit_s: float) -> None:
         assert self._process.stdin is not None
-        try:
-            with self._killed_after(_SEND_S):
+        with self._killed_after(limit_s) as killed:
+            try:
                 self._process.stdin.write(json.dumps(request).encode() + b"\n")
                 self._process.stdin.flush()
-        except OSError as error:
-            raise ConnectionLostError from error
+            except OSError as error:
+                if not killed.is_set():
+                    raise ConnectionLostError from error
+                raise DeviceError(
+                    f"device 'ssh://{self._target.address}' did not take a request within {limit_s:.0f} s; is the "
+                    "connection that slow, give more with ?timeout=SECONDS"
+                ) from None
 
     @contextlib.contextmanager
-    def _killed_after(self, limit_s: float) -> Iterator[None]:
-        """Kill the connection after a while: a pipe that nobody empties blocks for ever."""
-        watchdog = threading.Timer(limit_s, self._process.kill)
+    def _killed_after(self, limit_s: float) -> Iterator[threading.Event]:
+        """Kill the connection after a while, which the event tells: a pipe that nobody empties blocks for ever."""
+        killed = threading.Event()
+
+        def kill() -> None:
+            killed.set()
+            self._process.kill()
+
+        watchdog = threading.Timer(limit_s, kill)
         # Ctrl-C may come before it can be cancelled; nobody is to wait for it then.
         watchdog.daemon = True
         try:
             watchdog.start()
-            yield
+            yield killed
         finally:
             watchdog.cancel()
 

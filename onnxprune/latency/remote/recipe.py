@@ -94,13 +94,43 @@ def recipe(name: str, source: ModelSource, *, send_weights: bool = False) -> Rec
     return Recipe(digest, files)
 
 
-def describe_feeds(feeds: Feeds) -> tuple[str, dict[str, Any]]:
-    """Return a digest of a model's inputs, and the inputs as they are sent."""
-    arrays = {
-        name: {"dtype": array.dtype.str, "shape": list(array.shape), **_data(array.tobytes())}
-        for name, array in feeds.items()
-    }
-    return hashlib.sha256(repr(arrays).encode()).hexdigest()[:24], arrays
+@dataclass(frozen=True)
+class FeedsRecipe:
+    """A model's inputs as they are sent.
+
+    Attributes:
+        key: Digest of the description: equal keys, equal inputs.
+        arrays: Of each input its type and shape, and its segments.
+    """
+
+    key: str
+    arrays: dict[str, tuple[dict[str, Any], list[Segment]]]
+
+    def requests(self) -> Iterator[dict[str, Any]]:
+        """Yield the requests that put the inputs there, each of about a megabyte."""
+        for name, (form, segments) in self.arrays.items():
+            # What is empty is an array, too.
+            batches = list(_batches(segments)) or [[]]
+            for number, part in enumerate(batches, start=1):
+                whole = {"first": number == 1, "last": number == len(batches)}
+                yield {"do": "feeds", "key": self.key, "name": name, **form, **whole, "segments": part}
+
+
+def feeds_recipe(feeds: Feeds, *, send_values: bool = False) -> FeedsRecipe:
+    """Describe a model's inputs: large ones of floats by their distribution, as weights are.
+
+    Args:
+        feeds: The inputs.
+        send_values: Send the true values of all.
+    """
+    arrays = {}
+    for seed, (name, array) in enumerate(feeds.items()):
+        raw, floats = array.tobytes(), array.dtype.name in _FLOAT_TYPES.values()
+        described = floats and len(raw) >= _LARGE_BYTES and not send_values
+        told = _described(raw, array.dtype.name, seed) if described else None
+        form = {"dtype": array.dtype.str, "shape": list(array.shape)}
+        arrays[name] = (form, list(_sent(raw, 0, len(raw))) if told is None else [told])
+    return FeedsRecipe(hashlib.sha256(repr(arrays).encode()).hexdigest()[:24], arrays)
 
 
 def _files(source: ModelSource, *, send_weights: bool) -> dict[str, list[Segment]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from onnxprune.errors import DeviceError
 from onnxprune.latency.on_device.content import write_segment
-from onnxprune.latency.remote.recipe import MODEL_FILE, recipe
+from onnxprune.latency.remote.recipe import MODEL_FILE, feeds_recipe, recipe
 
 RNG = np.random.default_rng(0)
 
@@ -83,6 +85,41 @@ def test_weights_in_constant_nodes_are_made_too(tmp_path: Path) -> None:
     assert result != model
     result.graph.node[1].attribute[0].t.raw_data = weight.raw_data
     assert result == model
+
+
+def test_inputs_travel_in_requests_of_a_megabyte_and_large_floats_are_made_there() -> None:
+    sent = {
+        "ids": RNG.integers(0, 1 << 60, (64, 10_000)),
+        "zeros": np.zeros((64, 3, 50, 50), np.float32),
+        "small": normal(3, 4),
+        "scalar": np.array(2.0),
+        "empty": np.zeros((0, 4), np.float32),
+    }
+    feeds = {**sent, "image": normal(64, 3, 224, 224) + 1, "half": normal(64, 1000, dtype="float16")}
+    made_there: dict[str, np.ndarray] = {}
+    sizes, file = [], io.BytesIO()
+    for request in feeds_recipe(feeds).requests():
+        sizes.append(len(json.dumps(request)))
+        file = io.BytesIO() if request["first"] else file
+        for segment in request["segments"]:
+            write_segment(file, segment)
+        if request["last"]:
+            array = np.frombuffer(file.getvalue(), request["dtype"])
+            made_there[request["name"]] = array.reshape(request["shape"])
+    assert list(made_there) == list(feeds)
+    # Random integers do not compress.
+    assert max(sizes) < 2 << 20
+    assert sum(sizes) < 2 * sent["ids"].nbytes
+    for name, array in feeds.items():
+        after = made_there[name]
+        assert (after.shape, after.dtype) == (array.shape, array.dtype)
+        if name in sent:
+            np.testing.assert_array_equal(after, array)
+        else:
+            assert (after.mean(), after.std()) == pytest.approx((array.mean(), array.std()), abs=0.02)
+            assert array.min() <= after.min() <= after.max() <= array.max()
+    exact = [request["segments"] for request in feeds_recipe({"x": normal(99, 99)}, send_values=True).requests()]
+    assert all("data" in segment for segments in exact for segment in segments)
 
 
 def test_little_is_sent_of_a_large_model() -> None:

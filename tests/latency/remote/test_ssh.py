@@ -11,14 +11,24 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
 from onnxprune.errors import DeviceError
 from onnxprune.graph import load, random_inputs, resolve_input_shapes
-from onnxprune.latency import LayerCosts, LayerSpec, LocalDevice, MeasureOptions, ProfilingTimer, choose, opened
+from onnxprune.latency import (
+    LayerCosts,
+    LayerSpec,
+    LocalDevice,
+    MeasureOptions,
+    NumberFormat,
+    ProfilingTimer,
+    choose,
+    opened,
+)
 from onnxprune.latency.remote.process import RunnerProcess
-from onnxprune.latency.remote.recipe import describe_feeds, recipe
+from onnxprune.latency.remote.recipe import feeds_recipe, recipe
 from onnxprune.report import read_report
 from tests.cli.conftest import Run, run
 from tests.latency.models import FEEDS, endless, one_op
@@ -50,8 +60,11 @@ def test_a_remote_measurement_has_the_form_of_a_local_one(server: Server) -> Non
     assert server.left() == []
 
 
-def test_layers_cost_what_they_cost_there_and_the_table_is_that_of_the_hardware(server: Server, tmp_path: Path) -> None:
-    layer = LayerSpec("Conv", 8, 8, size=(6, 6), kernel=(3, 3), pads=(1, 1, 1, 1))
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
+def test_layers_cost_what_they_cost_there_and_the_table_is_that_of_the_hardware(
+    server: Server, tmp_path: Path, dtype: NumberFormat
+) -> None:
+    layer = LayerSpec("Conv", 8, 8, size=(6, 6), kernel=(3, 3), pads=(1, 1, 1, 1), dtype=dtype)
     spec, options = choose(server.spec())
     with opened(spec) as device:
         costs = device.layer_costs(options)
@@ -186,11 +199,11 @@ def test_a_runner_does_not_finish_what_nobody_waits_for(server: Server) -> None:
     process = RunnerProcess(spec.target)
     made = recipe("endless", endless())
     options = {"provider": "CPUExecutionProvider", "provider_options": [], "threads": 1, "binds": False}
-    key, arrays = describe_feeds(FEEDS)
-    for request in [*made.requests(), {"do": "feeds", "key": key, "arrays": arrays}]:
+    fed = feeds_recipe(FEEDS)
+    for request in [*made.requests(), *fed.requests()]:
         process.ask(request, 60)
     with pytest.raises(DeviceError, match="did not answer within 1 s"):
-        process.ask({"do": "nodes", "name": "m", "model": made.key, "feeds": key, "options": options}, 1)
+        process.ask({"do": "nodes", "name": "m", "model": made.key, "feeds": fed.key, "options": options}, 1)
     assert process.end(10.0)
     assert server.left() == []
 
@@ -209,6 +222,37 @@ def test_a_device_that_does_not_answer_in_time(server: Server) -> None:
     answer = '{"ready": "1.0", "folder": "/tmp/onnxprune-none", "pid": 0}'
     python = server.script("python", f"read code; echo '{answer}'; cat > /dev/null")
     assert "did not answer within 1 s; is it that slow" in refusal(server.spec(python=python, timeout=1))
+
+
+def test_a_link_that_takes_no_request_in_time(server: Server) -> None:
+    answer = '{"ready": "1.0", "folder": "/tmp/onnxprune-none", "pid": 0}'
+    python = server.script("python", f"read code; echo '{answer}'; sleep 60")
+    target = choose(server.spec(python=python))[0].target
+    assert target is not None
+    process = RunnerProcess(target)
+    try:
+        with pytest.raises(DeviceError, match=r"did not take a request within 1 s; .* more with \?timeout=SECONDS"):
+            process.ask({"do": "keep", "keys": ["x" * (32 << 20)]}, 1)
+    finally:
+        process.end(0.0)
+
+
+def test_large_inputs_of_all_kinds(server: Server) -> None:
+    size = 400_000
+    model = onnx.parser.parse_model(f"""
+        <ir_version: 8, opset_import: ["" : 17]>
+        net (float[{size}] x, float16[{size}] h, int64[{size}] i, float[0] none, float z) => (float[{size}] y) {{
+            a = Cast <to = 1> (h)
+            b = Cast <to = 1> (i)
+            y = Sum (x, a, b, z)
+        }}
+    """)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(size, np.float32)
+    feeds = {"x": x, "h": x.astype(np.float16), "i": rng.integers(0, 1 << 60, size), "none": x[:0], "z": np.float32(1)}
+    arrays = {name: np.asarray(value) for name, value in feeds.items()}
+    with opened(choose(server.spec())[0]) as device:
+        assert device.measure({"m": model.SerializeToString()}, {"m": arrays}, SHORT)["m"].runs == 12
 
 
 @pytest.mark.slow
