@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -87,10 +87,10 @@ def _versioned(model: ir.Model) -> ir.Model:
 
 def inlined(model: ir.Model) -> ir.Model:
     """Return a model whose weights are in memory: itself, or a copy where some are mapped from files."""
-    if not any(isinstance(v.const_value, ir.ExternalTensor) for v in model.graph.initializers.values()):
+    if not any(isinstance(value.const_value, ir.ExternalTensor) for value in _initializers(model)):
         return model
     copy = model.clone()
-    for value in copy.graph.initializers.values():
+    for value in _initializers(copy):
         tensor = value.const_value
         if isinstance(tensor, ir.ExternalTensor):
             value.const_value = ir.tensor(tensor.numpy().copy(), dtype=tensor.dtype, name=value.name)
@@ -98,6 +98,11 @@ def inlined(model: ir.Model) -> ir.Model:
             with contextlib.suppress(BufferError):
                 tensor.release()
     return copy
+
+
+def _initializers(model: ir.Model) -> Iterator[ir.Value]:
+    """Yield all initializers, those inside If, Loop and Scan too."""
+    return (value for graph in model.graphs() for value in graph.initializers.values())
 
 
 def check_writable(path: Path) -> None:
