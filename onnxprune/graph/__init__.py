@@ -33,6 +33,7 @@ from onnxprune.graph.save import (
 )
 from onnxprune.graph.shape_values import add_initializer
 from onnxprune.graph.shapes import concrete_shapes, infer_shapes
+from onnxprune.graph.source import is_large, session_source
 from onnxprune.graph.twin import Twin, twin_of
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "inlined",
     "input_specs",
     "is_device",
+    "is_large",
     "is_quantised",
     "load",
     "mac_terms",
@@ -68,6 +70,7 @@ __all__ = [
     "resolve_input_shapes",
     "save",
     "save_beside",
+    "session_source",
     "spread",
     "store_real_values",
     "to_bytes",

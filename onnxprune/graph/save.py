@@ -19,6 +19,8 @@ from onnxprune.graph.stream import write_streamed
 _MAX_INLINE_BYTES = 2**31 - 2**26
 # What a tensor's sizes and lengths take beside an empty one's.
 _BYTES_PER_TENSOR = 16
+# Smaller weights stay in the model's own file, where onnxruntime looks for shapes.
+_LEAST_BESIDE = 1 << 14
 # Before it initializers had to be inputs, too, and those of normalised models are none.
 _LEAST_IR_VERSION = 4
 
@@ -60,7 +62,7 @@ def save_beside(model: ir.Model, path: Path) -> None:
         OutputError: The temporary folder cannot be written, or is full.
     """
     try:
-        ir.save(_versioned(model), path, external_data=f"{path.name}.data", size_threshold_bytes=1 << 14)
+        ir.save(_versioned(model), path, external_data=f"{path.name}.data", size_threshold_bytes=_LEAST_BESIDE)
     except OSError as error:
         raise OutputError(
             f"cannot write temporary files in '{path.parent}': {_reason(error)}; set TMPDIR to a folder with room"

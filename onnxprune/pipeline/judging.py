@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxprune.channels import prune
-from onnxprune.graph import graph_cost, is_quantised, to_bytes, twin_of
+from onnxprune.graph import graph_cost, is_quantised, twin_of
 from onnxprune.healing import Samples, collect_moments, heal_weights, healed_as_floats, solving_macs
 from onnxprune.latency import predictor
 from onnxprune.pipeline.prepare import Network, runnable
@@ -154,7 +154,7 @@ class HealedJudge:
         return pruned if heal is None else heal(pruned, keep)
 
     def _predict(self, model: ir.Model) -> Predict:
-        predict = predictor(to_bytes(runnable(model)))
+        predict = predictor(runnable(model))
         batch = self._subjects.network.fixed_batch
         return predict if batch is None else in_batches_of(predict, batch)
 

@@ -10,9 +10,9 @@ from types import MappingProxyType
 
 import onnx_ir as ir
 
-from onnxprune.graph import load, random_inputs, release_weights, save_beside, to_bytes
+from onnxprune.graph import is_large, load, random_inputs, release_weights, save_beside
 from onnxprune.latency import LatencyStats, predictor
-from onnxprune.pipeline.measuring import Bench, is_large, measured
+from onnxprune.pipeline.measuring import Bench, measured
 from onnxprune.pipeline.planning import Choice
 from onnxprune.pipeline.prepare import Network, runnable
 from onnxprune.pipeline.stages import StageResult
@@ -147,5 +147,5 @@ def predict_with(network: Network, file: Path, model: ir.Model) -> Predict:
         model: What it holds.
     """
     able = runnable(model)
-    predict = predictor(file if able is model else to_bytes(able))
+    predict = predictor(file if able is model else able)
     return predict if network.fixed_batch is None else in_batches_of(predict, network.fixed_batch)
