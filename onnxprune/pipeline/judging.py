@@ -143,9 +143,11 @@ class HealedJudge:
         if key not in self._open:
             keep = keep_mask(self._subjects.network.channels, self._subjects.scores, counts)
             healed, draft = self._healed(keep), self._subjects.draft
-            self._open[key] = self._predict(healed if draft is None else draft(healed, keep))
-            if len(self._open) > self._most_open:
+            finished = healed if draft is None else draft(healed, keep)
+            # Closed first: of large networks only one is open at a time.
+            if len(self._open) >= self._most_open:
                 self._open.popitem(last=False)
+            self._open[key] = self._predict(finished)
         return self._open[key]
 
     def _healed(self, keep: np.ndarray) -> ir.Model:

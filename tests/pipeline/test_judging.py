@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import numpy_helper
 
@@ -24,7 +25,7 @@ from onnxprune.pipeline.judging import (
 from onnxprune.pipeline.prepare import Network, read_network
 from onnxprune.pipeline.training import draft_healer, final_healer
 from onnxprune.search import full_counts
-from onnxprune.training import DataSplits, Metrics, open_data
+from onnxprune.training import DataSplits, Metrics, Predict, open_data
 from tests.formats.conversion import quantise
 from tests.report.conftest import small_cnn
 from tests.residual import residual_cnn
@@ -170,3 +171,18 @@ def test_a_candidate_of_a_fixed_batch_is_healed_on_whole_batches(tmp_path: Path)
     subject = replace(judge(network)._subjects, draft=draft_healer(network, data.train, 0))
     healed = HealedJudge(subject)
     assert healed.judge(np.array([8, 4, 4]), healed.looks[-1]).samples == healed.looks[-1]
+
+
+def test_of_large_networks_one_candidate_is_open_at_a_time(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    subject, most = judge(network), []
+    monkeypatch.setattr(subject, "_most_open", 1)
+    opened = subject._predict
+
+    def counting(model: ir.Model) -> Predict:
+        most.append(len(subject._open))
+        return opened(model)
+
+    monkeypatch.setattr(subject, "_predict", counting)
+    first = [subject.judge(np.array(counts), subject.looks[0]) for counts in ([8, 12], [6, 12])]
+    assert [subject.judge(np.array(counts), subject.looks[0]) for counts in ([8, 12], [6, 12])] == first
+    assert most == [0] * 4
