@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import TopologicalSortPass
 
-from onnxprune.channels.verification import TOLERANCE, relative_error, run_file, run_model
+from onnxprune.channels.verification import TOLERANCE, relative_error, run_model, run_source
 from onnxprune.errors import UnsupportedModelError, VerificationError
 from onnxprune.graph.formats import HALVES, element_types, in_float32
 from onnxprune.graph.inputs import output_names, random_inputs, resolve_input_shapes
@@ -47,7 +47,7 @@ def verify_reading(
     half = bool(element_types(model) & HALVES)
 
     def run() -> list[np.ndarray]:
-        return run_model(_file_in_float32(path), feeds, names) if half else run_file(path, feeds, names)
+        return run_model(_file_in_float32(path), feeds, names) if half else run_source(path, feeds, names)
 
     try:
         wanted = run()

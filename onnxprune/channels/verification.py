@@ -11,7 +11,6 @@ next step, so copies that do not round are compared.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,8 +27,8 @@ from onnxprune.graph.formats import in_float32
 from onnxprune.graph.inputs import output_names, random_inputs, resolve_input_shapes
 from onnxprune.graph.quantised import is_quantised
 from onnxprune.graph.rounding import without_rounding
-from onnxprune.graph.save import save_beside
 from onnxprune.graph.shape_values import add_initializer
+from onnxprune.graph.source import session_source
 
 TOLERANCE = 1e-4
 _CHOSEN = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE})
@@ -226,29 +225,29 @@ def run_model(model: ir.Model, feeds: Mapping[str, np.ndarray], names: Sequence[
     Raises:
         UnsupportedModelError: onnxruntime does not run it.
     """
-    with tempfile.TemporaryDirectory(prefix="onnxprune-") as folder:
-        path = Path(folder) / "model.onnx"
-        save_beside(_with_outputs(model, names), path)
-        return run_file(path, feeds, names)
+    with session_source(_with_outputs(model, names)) as source:
+        return run_source(source, feeds, names)
 
 
-def run_file(path: Path, feeds: Mapping[str, np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
-    """Run a file and return the named outputs.
+def run_source(source: Path | bytes, feeds: Mapping[str, np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
+    """Run a file, or the bytes of one, and return the named outputs.
 
     Raises:
         UnsupportedModelError: onnxruntime does not run it.
     """
     try:
-        return _run_at(path, feeds, names, "ORT_ENABLE_BASIC")
+        return _run_at(source, feeds, names, "ORT_ENABLE_BASIC")
     except Exception:
         # Some of onnxruntime's rewrites break models that it runs as they are.
         try:
-            return _run_at(path, feeds, names, "ORT_DISABLE_ALL")
+            return _run_at(source, feeds, names, "ORT_DISABLE_ALL")
         except Exception as error:
             raise UnsupportedModelError(f"onnxruntime cannot run the model: {error}") from error
 
 
-def _run_at(path: Path, feeds: Mapping[str, np.ndarray], names: Sequence[str], level: str) -> list[np.ndarray]:
+def _run_at(
+    source: Path | bytes, feeds: Mapping[str, np.ndarray], names: Sequence[str], level: str
+) -> list[np.ndarray]:
     import onnxruntime as ort
 
     options = ort.SessionOptions()
@@ -256,7 +255,7 @@ def _run_at(path: Path, feeds: Mapping[str, np.ndarray], names: Sequence[str], l
     options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, level)
     # Packed copies of the weights would double the memory, for a single run.
     options.add_session_config_entry("session.disable_prepacking", "1")
-    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     return [np.asarray(output) for output in session.run(list(names), dict(feeds))]
 
 

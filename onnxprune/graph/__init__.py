@@ -44,6 +44,7 @@ from onnxprune.graph.save import (
 )
 from onnxprune.graph.shape_values import add_initializer
 from onnxprune.graph.shapes import concrete_shapes, infer_shapes
+from onnxprune.graph.source import is_large, session_source
 from onnxprune.graph.twin import Twin, twin_of
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "inlined",
     "input_specs",
     "is_device",
+    "is_large",
     "is_quantised",
     "load",
     "mac_terms",
@@ -82,6 +84,7 @@ __all__ = [
     "samples_of",
     "save",
     "save_beside",
+    "session_source",
     "shown_sizes",
     "spread",
     "store_real_values",

@@ -49,6 +49,7 @@ def load(path: str | Path, *, input_shapes: Mapping[str, Sequence[int]] | None =
     model = _read(path)
     _check_versions(model, path)
     _check_external_data(model, path)
+    _read_branches(model)
     _check_weights(model, path)
     if input_shapes:
         _heed_input_shapes(model, input_shapes)
@@ -71,7 +72,7 @@ def external_files(path: str | Path) -> tuple[Path, ...]:
         ModelFileError: The model cannot be read.
     """
     path = Path(path)
-    tensors = (value.const_value for value in _read(path).graph.initializers.values())
+    tensors = (value.const_value for graph in _read(path).graphs() for value in graph.initializers.values())
     # Large weights of the file itself are mapped from it, as if it were beside itself.
     files = {Path(tensor.path) for tensor in tensors if isinstance(tensor, ir.ExternalTensor)} - {path.resolve()}
     return tuple(sorted(files))
@@ -119,7 +120,7 @@ def _check_versions(model: ir.Model, path: Path) -> None:
 def _check_external_data(model: ir.Model, path: Path) -> None:
     folder = path.resolve().parent
     sizes: dict[str, int] = {}
-    for value in model.graph.initializers.values():
+    for value in (value for graph in model.graphs() for value in graph.initializers.values()):
         tensor = value.const_value
         if not isinstance(tensor, ir.ExternalTensor):
             continue
@@ -142,6 +143,17 @@ def _external_size(folder: Path, location: str, where: str) -> int:
     if not data.is_file():
         raise ModelFileError(f"{where} is missing: no file '{data}'. Keep it beside the model")
     return data.stat().st_size
+
+
+def _read_branches(model: ir.Model) -> None:
+    """Take what lies inside If, Loop and Scan into memory; only weights of the graph itself are ever mapped."""
+    for value in (
+        value for graph in model.graphs() if graph is not model.graph for value in graph.initializers.values()
+    ):
+        tensor = value.const_value
+        if isinstance(tensor, ir.ExternalTensor):
+            value.const_value = ir.tensor(tensor.numpy().copy(), dtype=tensor.dtype, name=value.name)
+            _release(tensor)
 
 
 def _check_weights(model: ir.Model, path: Path) -> None:

@@ -7,7 +7,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +21,8 @@ from onnxprune.graph.stream import write_streamed
 _MAX_INLINE_BYTES = 2**31 - 2**26
 # What a tensor's sizes and lengths take beside an empty one's.
 _BYTES_PER_TENSOR = 16
+# Smaller weights stay in the model's own file, where onnxruntime looks for shapes.
+_LEAST_BESIDE = 1 << 14
 # Before it initializers had to be inputs, too, and those of normalised models are none.
 _LEAST_IR_VERSION = 4
 
@@ -62,7 +64,7 @@ def save_beside(model: ir.Model, path: Path) -> None:
         OutputError: The temporary folder cannot be written, or is full.
     """
     try:
-        ir.save(_versioned(model), path, external_data=f"{path.name}.data", size_threshold_bytes=1 << 14)
+        ir.save(_versioned(model), path, external_data=f"{path.name}.data", size_threshold_bytes=_LEAST_BESIDE)
     except OSError as error:
         raise OutputError(
             f"cannot write temporary files in '{path.parent}': {_reason(error)}; set TMPDIR to a folder with room"
@@ -89,10 +91,10 @@ def _versioned(model: ir.Model) -> ir.Model:
 
 def inlined(model: ir.Model) -> ir.Model:
     """Return a model whose weights are in memory: itself, or a copy where some are mapped from files."""
-    if not any(isinstance(v.const_value, ir.ExternalTensor) for v in model.graph.initializers.values()):
+    if not any(isinstance(value.const_value, ir.ExternalTensor) for value in _initializers(model)):
         return model
     copy = model.clone()
-    for value in copy.graph.initializers.values():
+    for value in _initializers(copy):
         tensor = value.const_value
         if isinstance(tensor, ir.ExternalTensor):
             value.const_value = ir.tensor(tensor.numpy().copy(), dtype=tensor.dtype, name=value.name)
@@ -100,6 +102,11 @@ def inlined(model: ir.Model) -> ir.Model:
             with contextlib.suppress(BufferError):
                 tensor.release()
     return copy
+
+
+def _initializers(model: ir.Model) -> Iterator[ir.Value]:
+    """Yield all initializers, those inside If, Loop and Scan too."""
+    return (value for graph in model.graphs() for value in graph.initializers.values())
 
 
 def check_writable(path: Path) -> None:

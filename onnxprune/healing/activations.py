@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from onnxprune.errors import UnsupportedModelError
-from onnxprune.graph import in_float32, to_bytes
+from onnxprune.errors import OutputError, UnsupportedModelError
+from onnxprune.graph import in_float32, session_source
 
 
 def open_values(model: ir.Model, names: Sequence[str]) -> Callable[[tuple[np.ndarray, ...]], dict[str, np.ndarray]]:
@@ -43,7 +43,10 @@ def _opened(
     options = ort.SessionOptions()
     options.log_severity_level = 3
     try:
-        session = ort.InferenceSession(to_bytes(model), options, providers=["CPUExecutionProvider"])
+        with session_source(model) as source:
+            session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except OutputError:
+        raise
     except Exception as error:
         raise UnsupportedModelError(f"onnxruntime cannot run the model: {error}") from error
 

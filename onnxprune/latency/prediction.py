@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import nullcontext
 
 import numpy as np
+import onnx_ir as ir
 
-from onnxprune.errors import DeviceError
+from onnxprune.errors import DeviceError, OutputError
+from onnxprune.graph import session_source
 from onnxprune.latency.device import ModelSource
 
 _ERRORS_ONLY = 3
@@ -17,17 +19,18 @@ Outputs = Callable[[tuple[np.ndarray, ...]], list[np.ndarray]]
 """From a model's inputs to its outputs."""
 
 
-def predictor(source: ModelSource, threads: int = 0) -> Outputs:
+def predictor(source: ModelSource | ir.Model, threads: int = 0) -> Outputs:
     """Open a model on the CPU and return a function from inputs to outputs, both in the model's order.
 
     Inputs of half precision are given as float32, and outputs come back so.
 
     Args:
-        source: File or bytes.
+        source: File, bytes, or a model in memory.
         threads: Threads inside an operator; 0: one for each core.
 
     Raises:
         DeviceError: onnxruntime cannot load the model.
+        OutputError: There is no room for the temporary file of a large model in memory.
     """
     import onnxruntime as ort
 
@@ -35,9 +38,10 @@ def predictor(source: ModelSource, threads: int = 0) -> Outputs:
     options.log_severity_level = _ERRORS_ONLY
     options.intra_op_num_threads = threads
     try:
-        session = ort.InferenceSession(
-            str(source) if isinstance(source, Path) else source, options, providers=["CPUExecutionProvider"]
-        )
+        with session_source(source) if isinstance(source, ir.Model) else nullcontext(source) as opened:
+            session = ort.InferenceSession(opened, options, providers=["CPUExecutionProvider"])
+    except OutputError:
+        raise
     except Exception as error:
         raise DeviceError(f"onnxruntime cannot load the model: {error}") from error
     names = [value.name for value in session.get_inputs()]

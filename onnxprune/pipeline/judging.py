@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from onnxprune.channels import prune
 from onnxprune.errors import MetricValueError
-from onnxprune.graph import graph_cost, is_quantised, to_bytes, twin_of
+from onnxprune.graph import graph_cost, is_quantised, twin_of
 from onnxprune.healing import Samples, collect_moments, heal_weights, healed_as_floats, solving_macs
 from onnxprune.latency import predictor
 from onnxprune.pipeline.prepare import Network, runnable
@@ -145,9 +145,11 @@ class HealedJudge:
         if key not in self._open:
             keep = keep_mask(self._subjects.network.channels, self._subjects.scores, counts)
             healed, draft = self._healed(keep), self._subjects.draft
-            self._open[key] = self._predict(healed if draft is None else draft(healed, keep))
-            if len(self._open) > self._most_open:
+            finished = healed if draft is None else draft(healed, keep)
+            # Closed first: of large networks only one is open at a time.
+            if len(self._open) >= self._most_open:
                 self._open.popitem(last=False)
+            self._open[key] = self._predict(finished)
         return self._open[key]
 
     def _healed(self, keep: np.ndarray) -> ir.Model:
@@ -156,7 +158,7 @@ class HealedJudge:
         return pruned if heal is None else heal(pruned, keep)
 
     def _predict(self, model: ir.Model) -> Predict:
-        return sized(predictor(to_bytes(runnable(model))), self._subjects.network.fixed_batch)
+        return sized(predictor(runnable(model)), self._subjects.network.fixed_batch)
 
 
 def evaluation_samples(network: Network) -> int:

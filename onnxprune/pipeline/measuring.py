@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 
 from onnxprune.channels import prune
 from onnxprune.errors import DeviceError
-from onnxprune.graph import random_inputs, save_beside, to_bytes
+from onnxprune.graph import random_inputs, session_source
 from onnxprune.latency import (
     BUSY_SPREAD,
     Device,
@@ -27,8 +26,6 @@ from onnxprune.latency import (
 from onnxprune.pipeline.prepare import Network, runnable
 from onnxprune.progress import Observer
 
-# Above this the weights go through a file, so that onnxruntime maps them instead of copying.
-_FILE_BYTES = 64 << 20
 # A candidate is compared with the original in short sessions; the delivered file is measured at length.
 _QUICK_SESSIONS, _QUICK_MS = 3, 60.0
 # Where p50 is not known better than to this share of it, measured again at length, no target can be aimed at.
@@ -158,18 +155,12 @@ def measure_beside(network: Network, pruned: ir.Model, bench: Bench) -> tuple[La
     return stats["original"], stats["pruned"]
 
 
-def is_large(model: ir.Model) -> bool:
-    """Say whether a model's weights should be mapped rather than copied."""
-    tensors = (value.const_value for value in model.graph.initializers.values())
-    return sum(tensor.nbytes for tensor in tensors if tensor is not None) >= _FILE_BYTES
-
-
 def measure_models(network: Network, models: Mapping[str, ir.Model], bench: Bench) -> dict[str, LatencyStats]:
     """Measure models with a network's inputs, interleaved."""
     models = {name: runnable(model, bench.options.provider) for name, model in models.items()}
     feeds = random_inputs(next(iter(models.values())), network.input_shapes, 0)
-    with tempfile.TemporaryDirectory(prefix="onnxprune-") as folder:
-        sources = {name: _source(model, Path(folder) / f"{name}.onnx") for name, model in models.items()}
+    with ExitStack() as opened:
+        sources = {name: opened.enter_context(session_source(model, name)) for name, model in models.items()}
         return measured(bench, sources, dict.fromkeys(models, feeds))
 
 
@@ -179,10 +170,3 @@ def measured(bench: Bench, models: Mapping[str, ModelSource], feeds: Mapping[str
     for note in bench.device.take_notes():
         bench.observer.warn(note)
     return stats
-
-
-def _source(model: ir.Model, path: Path) -> ModelSource:
-    if not is_large(model):
-        return to_bytes(model)
-    save_beside(model, path)
-    return path

@@ -10,9 +10,9 @@ from types import MappingProxyType
 
 import onnx_ir as ir
 
-from onnxprune.graph import load, random_inputs, release_weights, save_beside, to_bytes
+from onnxprune.graph import is_large, load, random_inputs, release_weights, save_beside
 from onnxprune.latency import LatencyStats, predictor
-from onnxprune.pipeline.measuring import Bench, is_large, measured
+from onnxprune.pipeline.measuring import Bench, measured
 from onnxprune.pipeline.planning import Choice
 from onnxprune.pipeline.prepare import Network, runnable
 from onnxprune.pipeline.stages import StageResult
@@ -146,4 +146,4 @@ def predict_with(network: Network, file: Path, model: ir.Model) -> Predict:
         model: What it holds.
     """
     able = runnable(model)
-    return sized(predictor(file if able is model else to_bytes(able)), network.fixed_batch)
+    return sized(predictor(file if able is model else able), network.fixed_batch)

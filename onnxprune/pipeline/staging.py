@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxprune.graph import release_weights, to_bytes
+from onnxprune.graph import release_weights
 from onnxprune.importance import criterion, score_units
 from onnxprune.latency import predictor
 from onnxprune.pipeline.branches import with_branches
@@ -251,8 +251,7 @@ class Staging:
         if name == "previous":
             return previous
         before, after = (
-            evaluate(sized(predictor(to_bytes(runnable(n.model))), n.fixed_batch), data.val).primary
-            for n in (original, previous)
+            evaluate(sized(predictor(runnable(n.model)), n.fixed_batch), data.val).primary for n in (original, previous)
         )
         return previous if after > before else original
 

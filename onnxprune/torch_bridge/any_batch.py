@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import onnx_ir as ir
 import torch
@@ -29,17 +31,17 @@ def runs_any_batch(model: ir.Model, batch: int) -> bool:
     }
     feeds[1] = {name: feeds[1][name] if shape[:1] == (batch,) else feeds[0][name] for name, shape in shapes.items()}
     try:
-        parts = [_outputs(to_torch(model), some) for some in feeds]
-        whole = _outputs(to_torch(for_any_batch(model, batch)), joined)
+        parts = _outputs(to_torch(model), feeds)
+        (whole,) = _outputs(to_torch(for_any_batch(model, batch)), [joined])
     except (ConversionError, RuntimeError, IndexError, ValueError, TypeError):
         # What ties the graph to its batch shows as sizes that do not fit.
         return False
     return all(_same(torch.cat(apart), together) for *apart, together in zip(*parts, whole, strict=True))
 
 
-def _outputs(module: OnnxModule, feeds: dict[str, np.ndarray]) -> list[torch.Tensor]:
+def _outputs(module: OnnxModule, feeds: Sequence[Mapping[str, np.ndarray]]) -> list[tuple[torch.Tensor, ...]]:
     with torch.inference_mode():
-        return list(module(*(torch.from_numpy(np.ascontiguousarray(feeds[name])) for name in module.input_names)))
+        return [module(*(torch.from_numpy(np.array(some[name])) for name in module.input_names)) for some in feeds]
 
 
 def _same(apart: torch.Tensor, together: torch.Tensor) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 import torch
 
-from onnxprune.graph import to_bytes
+from onnxprune.graph import session_source
 from onnxprune.torch_bridge.module import OnnxModule
 
 # Outputs below this are noise of float32: onnxruntime's sigmoid, for one, is off by 1e-7 everywhere.
@@ -51,7 +51,8 @@ def _run_onnx(model: ir.Model, feeds: Mapping[str, np.ndarray]) -> list[np.ndarr
     runtime: Any = onnxruntime
     options = runtime.SessionOptions()
     options.log_severity_level = 3
-    session = runtime.InferenceSession(to_bytes(model), options, providers=["CPUExecutionProvider"])
+    with session_source(model) as source:
+        session = runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     outputs: list[np.ndarray] = session.run([value.name for value in model.graph.outputs], dict(feeds))
     return outputs
 

@@ -67,22 +67,41 @@ def available_bytes() -> int:
     return next((int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable")), 0)
 
 
-@pytest.mark.nightly
-def test_more_than_two_gigabytes(tmp_path: Path) -> None:
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
     sizes = [1024, *[_WIDTH] * 4, 100]
     weight_bytes = 4 * sum(a * b for a, b in pairwise(sizes))
     assert weight_bytes > 2**31
     if shutil.disk_usage(tmp_path).free < 6 * weight_bytes or available_bytes() < 3 * weight_bytes:
         pytest.skip("needs 14 GB of disk and 7 GB of memory")
-    path = large_network(tmp_path, sizes)
-    seen = measured("inspect", path)
+    return large_network(tmp_path, sizes)
+
+
+@pytest.mark.nightly
+def test_more_than_two_gigabytes(large: Path) -> None:
+    weight_bytes = (large.parent / "weights.bin").stat().st_size
+    seen = measured("inspect", large)
     assert seen["code"] == 0, seen["text"]
     assert seen["peak"] < 0.6 * weight_bytes
-    pruned = measured("prune", path, "--ratio", "0.3", "--round-to", "64", "--output", tmp_path / "out.onnx")
+    pruned = measured("prune", large, "--ratio", "0.3", "--round-to", "64", "--output", large.parent / "out.onnx")
     assert pruned["code"] == 0, pruned["text"]
     # onnxruntime holds the weights once, and a second time the one that it is packing.
     assert pruned["peak"] < 1.7 * weight_bytes
-    assert load(tmp_path / "out.onnx").graph.initializers["w1"].shape[0] < _WIDTH
+    assert load(large.parent / "out.onnx").graph.initializers["w1"].shape[0] < _WIDTH
+
+
+@pytest.mark.nightly
+def test_more_than_two_gigabytes_on_data(large: Path) -> None:
+    folder, rng = large.parent, np.random.default_rng(0)
+    weight_bytes = (folder / "weights.bin").stat().st_size
+    np.savez(folder / "d.npz", x=rng.standard_normal((64, 1024), np.float32), y=rng.integers(0, 100, 64))
+    options = ("--ratio", "0.3", "--round-to", "64", "--data", folder / "d.npz", "--output", folder / "out.onnx")
+    pruned = measured("prune", large, *options)
+    assert pruned["code"] == 0, pruned["text"]
+    assert "reconstruction" in str(pruned["text"])
+    # The original and the result are open together, to be judged.
+    assert pruned["peak"] < 2 * weight_bytes
+    assert load(folder / "out.onnx").graph.initializers["w1"].shape[0] < _WIDTH
 
 
 def test_large_weights_are_cut_when_they_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

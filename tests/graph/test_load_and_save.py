@@ -8,12 +8,22 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxprune.channels import analyse
 from onnxprune.errors import InputShapeError, ModelFileError, OutputError, UnsupportedModelError, WeightError
-from onnxprune.graph import graph_cost, load, random_inputs, resolve_input_shapes, save, to_bytes, write_text
+from onnxprune.graph import (
+    external_files,
+    graph_cost,
+    load,
+    random_inputs,
+    resolve_input_shapes,
+    save,
+    to_bytes,
+    write_text,
+)
 from onnxprune.latency import predictor
 
 
@@ -80,6 +90,35 @@ def test_external_data_is_read(tmp_path: Path) -> None:
     onnx.save(convolution(), file, save_as_external_data=True, location="model.data", size_threshold=0)
     array = load(file).graph.initializers["weight"].const_value.numpy()
     np.testing.assert_array_equal(array, numpy_helper.to_array(convolution().graph.initializer[0]))
+
+
+def test_external_data_inside_branches_is_written_too(tmp_path: Path) -> None:
+    branches = {
+        f"{name}_branch": helper.make_graph(
+            [helper.make_node("Mul", ["x", name], [f"{name}.y"])],
+            name,
+            [],
+            [helper.make_tensor_value_info(f"{name}.y", 1, [64, 64])],
+            [numpy_helper.from_array(np.full((64, 64), scale, np.float32), name)],
+        )
+        for name, scale in (("then", 2), ("else", 3))
+    }
+    x, chosen = helper.make_tensor_value_info("x", 1, [64, 64]), helper.make_tensor_value_info("c", 9, [])
+    y = helper.make_tensor_value_info("y", 1, [64, 64])
+    graph = helper.make_graph([helper.make_node("If", ["c"], ["y"], **branches)], "branches", [x, chosen], [y])
+    network = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    (tmp_path / "read").mkdir()
+    file = tmp_path / "read" / "model.onnx"
+    onnx.save(network, file, save_as_external_data=True, location="model.data", size_threshold=0)
+    model = load(file)
+    assert [path.name for path in external_files(file)] == ["model.data"]
+    save(model, tmp_path / "copy.onnx")
+    feeds = (np.ones((64, 64), np.float32), np.array(False))
+    for source in (tmp_path / "copy.onnx", to_bytes(model), to_bytes(ir.load(file))):
+        assert (predictor(source)(feeds)[0] == 3).all()
+    (file.parent / "model.data").write_bytes(b"short")
+    with pytest.raises(ModelFileError, match="truncated"):
+        load(file)
 
 
 def test_costs_are_counted_by_hand(path: Path) -> None:

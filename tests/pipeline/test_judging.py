@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import numpy_helper
 
@@ -24,7 +25,7 @@ from onnxprune.pipeline.judging import (
 from onnxprune.pipeline.prepare import Network, read_network
 from onnxprune.pipeline.training import draft_healer, final_healer
 from onnxprune.search import full_counts
-from onnxprune.training import DataSplits, Metrics, open_data
+from onnxprune.training import DataSplits, Metrics, Predict, open_data
 from onnxprune.training.task import TaskMetric
 from tests.formats.conversion import quantise
 from tests.report.conftest import small_cnn
@@ -205,3 +206,18 @@ def test_a_metric_without_a_number_for_a_candidate_does_not_end_the_search(netwo
     assert judged.judge(full_counts(network.channels), look).metric == 1.0
     worst = judged.judge(np.ones(len(network.channels.groups), dtype=int), look)
     assert worst.reward == reward(Metrics("mean", float("nan"), look))
+
+
+def test_of_large_networks_one_candidate_is_open_at_a_time(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    subject, most = judge(network), []
+    monkeypatch.setattr(subject, "_most_open", 1)
+    opened = subject._predict
+
+    def counting(model: ir.Model) -> Predict:
+        most.append(len(subject._open))
+        return opened(model)
+
+    monkeypatch.setattr(subject, "_predict", counting)
+    first = [subject.judge(np.array(counts), subject.looks[0]) for counts in ([8, 12], [6, 12])]
+    assert [subject.judge(np.array(counts), subject.looks[0]) for counts in ([8, 12], [6, 12])] == first
+    assert most == [0] * 4
