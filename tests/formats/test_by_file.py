@@ -77,11 +77,11 @@ def scores(network: Network) -> list[np.ndarray]:
 
 
 def judged(network: Network) -> list[np.ndarray]:
-    """Rewards of a candidate, of it healed to the end, and of the original."""
+    """Rewards of a candidate, and of it healed to the end."""
     data = samples(network)
     heal, finish = candidate_healer(network, data.train, 0), final_healer(network, data.train, 0)
     subject = HealedJudge(Subjects(network, np.arange(network.channels.unit_count), data.val, heal, finish=finish))
-    verdicts = subject.judge(COUNTS, subject.looks[-1]), subject.confirm(COUNTS), subject.judge_original()
+    verdicts = subject.judge(COUNTS, subject.looks[-1]), subject.confirm(COUNTS)
     return [np.array([verdict.reward for verdict in verdicts])]
 
 
