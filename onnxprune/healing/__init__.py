@@ -4,7 +4,8 @@ A layer that lost inputs can make up for them with those that stayed, as far as 
 the ridge regression of the original's outputs on the remaining inputs, over sampled positions of calibration samples.
 `collect_moments` runs the original once; `heal_weights` then heals any candidate structure without running anything.
 No labels and no gradients are needed. (He et al., "Channel pruning", arXiv 1707.06168, section 3.1, without its
-running of the pruned network.) What layers add up to wrong mean and deviation is corrected by `match_statistics`.
+running of the pruned network.) What is left of it
+`onnxprune.training.Matcher` corrects, which runs it.
 """
 
 from onnxprune.healing.activations import open_values

@@ -2,8 +2,8 @@
 
 `open_data` reads what the user has (pictures, arrays, a function) and splits it by seed; `evaluate` measures
 a network against labels or against the original's outputs; `distil` trains the pruned network to give those
-outputs again; `reestimate_batchnorm` and `match_statistics` heal without gradients. PyTorch is imported when
-one of the last three is first used, not before.
+outputs again; a `Matcher` heals without gradients. PyTorch is imported when one of the last two is first used, not
+before.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -18,10 +18,9 @@ from onnxprune.training.synthetic import synthetic_data, synthetic_samples
 from onnxprune.training.task import MetricFunction, TaskMetric, read_metric
 
 if TYPE_CHECKING:
-    from onnxprune.training.batchnorm import reestimate_batchnorm
     from onnxprune.training.devices import module_predict
     from onnxprune.training.distillation import distil
-    from onnxprune.training.matching import Matcher, kept_rows, match_statistics
+    from onnxprune.training.matching import Matcher, kept_rows
     from onnxprune.training.refit import Refit
 
 __all__ = [
@@ -50,12 +49,10 @@ __all__ = [
     "in_batches_of",
     "kept_rows",
     "load_preprocess",
-    "match_statistics",
     "module_predict",
     "open_data",
     "open_samples",
     "read_metric",
-    "reestimate_batchnorm",
     "sized",
     "synthetic_data",
     "synthetic_samples",
@@ -64,11 +61,9 @@ __all__ = [
 _NEED_TORCH = {
     "Matcher": "matching",
     "kept_rows": "matching",
-    "match_statistics": "matching",
     "Refit": "refit",
     "distil": "distillation",
     "module_predict": "devices",
-    "reestimate_batchnorm": "batchnorm",
 }
 
 

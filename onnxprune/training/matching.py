@@ -183,19 +183,6 @@ class Matcher:
         return [as_tensor(array, device) for array in self._inputs]
 
 
-def match_statistics(
-    student: nn.Module,
-    teacher: nn.Module,
-    kept: Rows,
-    data: Dataset,
-    *,
-    batch_size: int = 256,
-    refit: Refit | None = None,
-) -> int:
-    """Give each channel of a pruned network the original's mean and deviation, in place; see `Matcher`."""
-    return Matcher(teacher, kept, data, batch_size=batch_size, refit=refit).correct(student, kept)
-
-
 @dataclass(frozen=True)
 class _Convolution:
     """A convolution with a bias: `name` is its weight's."""

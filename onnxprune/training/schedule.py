@@ -48,10 +48,6 @@ class Schedule:
         share = (progress - self.warmup) / (1 - self.warmup)
         return self.factor * self.peak * 0.5 * (1 + math.cos(math.pi * share))
 
-    def out_of_time(self) -> bool:
-        """Whether the deadline has passed."""
-        return self._time_share() >= 1.0
-
     def spent_s(self) -> float:
         """Return the seconds that count toward a time budget so far."""
         return self.clock() - self.begun_s

@@ -38,7 +38,6 @@ def open_data(
     val: DataSpec | None = None,
     test: DataSpec | None = None,
     fractions: tuple[float, float, float] = FRACTIONS,
-    use_labels: bool = True,
     metric: TaskMetric | None = None,
 ) -> DataSplits:
     """Open data and split it by seed, each class in its share.
@@ -57,7 +56,6 @@ def open_data(
         val: The validation part, where it is given.
         test: The test part, where it is given.
         fractions: Shares of train, validation and test.
-        use_labels: False: the data is taken as unlabelled, whatever it has.
         metric: The user's own metric; labels may then be anything, one row a sample.
 
     Raises:
@@ -73,8 +71,6 @@ def open_data(
         check_finite(data, name)
     full = _complete(parts, fractions, seed, halve=val is None)
     notes = tuple(dict.fromkeys(note for part in parts.values() for note in part.notes))
-    if not use_labels:
-        full = {name: data.unlabelled() for name, data in full.items()}
     full = {name: replace(data, metric=metric) for name, data in full.items()}
     return DataSplits(full["train"], full["val"], full["test"], notes)
 

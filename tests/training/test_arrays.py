@@ -167,10 +167,6 @@ class TestLabels:
         with pytest.raises(DataError, match=message):
             open_data((numbered(9, 1, 8, 8), y), *grey, None, 0)
 
-    def test_can_be_left_out(self, grey):
-        splits = open_data((numbered(9, 1, 8, 8), np.arange(9)), *grey, None, 0, use_labels=False)
-        assert not splits.train.labelled
-
 
 def test_samples_held_in_memory_are_the_same() -> None:
     x = np.random.default_rng(0).standard_normal((50, 3, 4, 4)).astype(np.float32)

@@ -10,7 +10,7 @@ from onnxprune.channels import analyse, prune
 from onnxprune.errors import DataError
 from onnxprune.graph import load
 from onnxprune.torch_bridge import to_torch
-from onnxprune.training import kept_rows, match_statistics, open_data
+from onnxprune.training import Matcher, kept_rows, open_data
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def pruned_pair():
 @pytest.mark.parametrize("end", [1, 3])
 def test_layers_get_the_original_statistics_again(data, end):
     original, pruned, kept = pruned_pair()
-    assert match_statistics(pruned, original, kept, data, batch_size=len(data)) == 2
+    assert Matcher(original, kept, data, batch_size=len(data)).correct(pruned, kept) == 2
     x = inputs(data)
     ours, theirs = pruned[:end](x), original[:end](x)
     theirs = theirs[:, kept["0.weight"]] if end == 1 else theirs
@@ -59,13 +59,13 @@ def test_samples_whose_activations_overflow_are_refused(grey):
     original, pruned, kept = pruned_pair()
     huge = open_data(np.full((20, 1, 8, 8), 1e38, np.float32), *grey, None, 0).train
     with pytest.raises(DataError, match=r"data: on these samples .* overflow, .* check the scale of the data"):
-        match_statistics(pruned, original, kept, huge)
+        Matcher(original, kept, huge).correct(pruned, kept)
 
 
 def test_the_original_is_not_changed_and_no_hook_stays(data):
     original, pruned, kept = pruned_pair()
     before = {name: value.clone() for name, value in original.state_dict().items()}
-    match_statistics(pruned, original, kept, data)
+    Matcher(original, kept, data).correct(pruned, kept)
     assert all(torch.equal(value, before[name]) for name, value in original.state_dict().items())
     assert not any(part._forward_hooks for model in (original, pruned) for part in model.modules())
 
@@ -82,12 +82,17 @@ def test_a_parameter_read_twice_is_left_alone(data, name):
     with torch.no_grad():
         pruned[0].weight *= 2
     names = {f"{i}.weight": np.arange(1) for i in range(3)}
-    assert match_statistics(pruned, original, names, data) == 1
+    assert Matcher(original, names, data).correct(pruned, names) == 1
 
 
 def test_a_layer_without_bias_is_skipped(data):
     original, pruned = nn.Conv2d(1, 2, 3, bias=False), nn.Conv2d(1, 2, 3, bias=False)
-    assert match_statistics(nn.Sequential(pruned), nn.Sequential(original), {"0.weight": np.arange(2)}, data) == 0
+    assert (
+        Matcher(nn.Sequential(original), {"0.weight": np.arange(2)}, data).correct(
+            nn.Sequential(pruned), {"0.weight": np.arange(2)}
+        )
+        == 0
+    )
 
 
 def onnx_model(path):
@@ -126,7 +131,7 @@ def test_on_an_onnx_model(tmp_path, data):
     }
     x = inputs(data)
     before = (pruned(x)[0] - original(x)[0]).square().mean()
-    assert match_statistics(pruned, original, rows, data, batch_size=len(data)) == 2
+    assert Matcher(original, rows, data, batch_size=len(data)).correct(pruned, rows) == 2
     assert (pruned(x)[0] - original(x)[0]).square().mean() < before
 
 
@@ -139,7 +144,7 @@ def test_batchnorm_gets_the_original_statistics_whatever_the_data(data):
     pruned = nn.Sequential(nn.Conv2d(1, 3, 3, bias=False), nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 2, 3))
     pruned[0].weight.data = 2 * original[0].weight.data[kept]
     names = {"1.running_mean": kept, "3.weight": np.arange(2)}
-    assert match_statistics(pruned, original, names, data, batch_size=len(data)) == 2
+    assert Matcher(original, names, data, batch_size=len(data)).correct(pruned, names) == 2
     original.eval(), pruned.eval()
     x = inputs(data)
     assert torch.allclose(pruned[1].running_mean, 2 * original[1].running_mean[kept], atol=1e-4)

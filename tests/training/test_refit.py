@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from onnxprune.healing import SolvableLayer
-from onnxprune.training import Refit, match_statistics, open_data
+from onnxprune.training import Matcher, Refit, open_data
 from tests.training.test_matching import pruned_pair
 
 SECOND = SolvableLayer("n", "s", "t", "w", 0, "b", 1.0, (3, 3), (1, 1), (0, 0), (1, 1))
@@ -40,7 +40,7 @@ def test_a_layer_makes_up_for_what_the_one_before_it_does(data):
     x = torch.from_numpy(next(data.batches(100)).inputs[0])
     refit = Refit({"2.weight": SECOND}, {"2.weight": "2.bias"}, seed=0)
     assert refit.solve("2.weight", changed[2].weight, changed, x, np.arange(5)) is False
-    match_statistics(changed, original, {"2.weight": np.arange(5)}, data, refit=refit)
+    Matcher(original, {"2.weight": np.arange(5)}, data, refit=refit).correct(changed, {"2.weight": np.arange(5)})
     # Half of the weights is the answer; the ridge keeps it a little from there.
     assert error(changed, original, x) < 0.05
 
@@ -50,6 +50,6 @@ def test_it_is_better_than_statistics_alone(data):
     errors = []
     for refit in (None, Refit({"2.weight": SECOND}, {"2.weight": "2.bias"}, seed=0)):
         original, pruned, kept = pruned_pair()
-        match_statistics(pruned, original, kept, data, refit=refit)
+        Matcher(original, kept, data, refit=refit).correct(pruned, kept)
         errors.append(error(pruned[:3], original[:3], x))
     assert errors[1] < 0.9 * errors[0]
