@@ -187,13 +187,16 @@ class _Finals:
         """
         candidate, verdict = judgement.candidate, judgement.verdict
         environment, met = self._environment, None
-        for _ in range(_TRIES):
+        for left in reversed(range(_TRIES)):
             measured = self._measure(candidate.counts)
             if measured <= self._limit_ms:
                 if met is None or verdict.reward > met[0].reward:
                     met = verdict, candidate.counts, measured
                 if measured >= _CLOSE_ENOUGH * self._limit_ms:
                     break
+            # What is not measured need not be judged.
+            if left == 0:
+                break
             limit = environment.cost(candidate.counts) * self._limit_ms / measured * _MARGIN
             environment = replace(environment, limit=limit)
             other = _again(environment, candidate)
