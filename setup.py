@@ -52,7 +52,7 @@ setup(
             "onnxscript>=0.5",
             "pyyaml>=6",
         ],
-        "bench": ["torch-pruning>=1.6", "onnxsim>=0.8.1", "timm>=1.0", "transformers>=5.0"],
+        "bench": ["torch-pruning>=1.6", "onnxsim>=0.8.1", "onnxscript>=0.5", "timm>=1.0", "transformers>=5.0"],
         "dev": ["ruff>=0.6", "mypy>=1.11", "import-linter>=2.0", "pre-commit>=3.8"],
     },
     entry_points={"console_scripts": ["onnxprune = onnxprune.cli:main"]},
