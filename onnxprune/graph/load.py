@@ -94,7 +94,16 @@ def _read(path: Path) -> ir.Model:
     except Exception as error:
         raise ModelFileError(f"'{path}' is not a valid ONNX model: {_first_cause(error)}") from error
     ir.external_data.set_base_dir(model.graph, str(path.resolve().parent))
+    _name_default_domain(model)
     return model
+
+
+def _name_default_domain(model: ir.Model) -> None:
+    """Import the default operators under one of their two names, as onnx_ir has it for nodes already."""
+    for imports in (model.opset_imports, *(function.opset_imports for function in model.functions.values())):
+        version = imports.pop("ai.onnx", None)
+        if version is not None:
+            imports.setdefault("", version)
 
 
 def _first_cause(error: BaseException) -> BaseException:

@@ -49,7 +49,7 @@ FORMS = {
 }
 
 
-def network(body: str, folder: Path, inputs: str = "") -> tuple[ir.Model, ChannelMap]:
+def network_proto(body: str, inputs: str = "") -> onnx.ModelProto:
     proto = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["": 17]>
         net (float[2, 3, 4, 4] x{inputs}) => (float[2, 5, 4, 4] y) {{
             b = Conv(x, w)
@@ -61,7 +61,11 @@ def network(body: str, folder: Path, inputs: str = "") -> tuple[ir.Model, Channe
     rng = np.random.default_rng(0)
     arrays = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in SHAPES.items()} | CONSTANTS
     proto.graph.initializer.extend(numpy_helper.from_array(np.asarray(a), name) for name, a in arrays.items())
-    onnx.save(proto, folder / "net.onnx")
+    return proto
+
+
+def network(body: str, folder: Path, inputs: str = "") -> tuple[ir.Model, ChannelMap]:
+    onnx.save(network_proto(body, inputs), folder / "net.onnx")
     model = load(folder / "net.onnx")
     return model, analyse(model)
 
@@ -80,6 +84,30 @@ def test_what_is_outside_can_go(name: str, tmp_path: Path) -> None:
     body, units = FORMS[name]
     model, channels = network(body, tmp_path)
     assert channels.unit_count == units
+    remove_some(model, channels)
+
+
+# Operators whose form depends on the opset, from `h` to `a` or `y`.
+BY_OPSET = {
+    "Split": "p, q = Split<axis = 1>(h, few)\na = Concat<axis = 1>(q, p)",
+    "Pad": "n = Softmax<axis = 2>(h)\na = Pad(n, pads)",
+    "Squeeze": "g = GlobalAveragePool(h)\ns = Squeeze(g)\nf = Unsqueeze(s, both)\na = Mul(h, f)",
+}
+
+
+@pytest.mark.parametrize("name", BY_OPSET)
+def test_the_default_domain_has_two_names(name: str, tmp_path: Path) -> None:
+    proto = network_proto(BY_OPSET[name])
+    proto.opset_import[0].domain = "ai.onnx"
+    for node in proto.graph.node:
+        node.domain = "ai.onnx"
+    constants = {"few": [3, 5], "pads": [0, 0, 1, 0, 0, 0, 1, 0], "both": [2, 3]}
+    proto.graph.initializer.extend(numpy_helper.from_array(np.array(v), n) for n, v in constants.items())
+    onnx.save(proto, tmp_path / "net.onnx")
+    model = load(tmp_path / "net.onnx")
+    assert verify_reading(tmp_path / "net.onnx", model)
+    channels = analyse(model)
+    assert channels.unit_count == 8 + 8
     remove_some(model, channels)
 
 
