@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 import onnx_ir as ir
 
-from onnxprune.channels.labels import Labels
+from onnxprune.channels.labels import Labels, dims
 from onnxprune.channels.map import ChannelMap
 
 
@@ -36,6 +36,13 @@ class Removal:
         labelled = units >= 0
         mask[labelled] = self.keep[units[labelled]]
         return None if mask.all() else mask
+
+    def sizes(self, value: ir.Value | None) -> tuple[int | str | None, ...]:
+        """Return the sizes that a value had before the removal; initializers are cut when rules run, others are not."""
+        if value is None:
+            return ()
+        kept = (self.kept(value, axis) for axis in range(len(dims(value))))
+        return tuple(dim if mask is None else len(mask) for dim, mask in zip(dims(value), kept, strict=True))
 
 
 Rule = TypeVar("Rule")

@@ -275,6 +275,7 @@ def test_parts_of_a_sequence_are_parts_of_the_channels(parts: str, sizes: object
 
 
 SINGLE = {
+    "Squeeze of a weight": "s = Squeeze(large)\nm = ReduceMax(s, two)\nf = Unsqueeze(m, two)\na = Mul(h, f)",
     "Squeeze without axes": "g = GlobalAveragePool(h)\ns = Squeeze(g)\nf = Unsqueeze(s, last_two)\na = Mul(h, f)",
     "Resize of some axes": (
         'a = Resize<axes = [1, 2, 3], mode = "nearest", coordinate_transformation_mode = "asymmetric">(h, , , larger)'
@@ -294,6 +295,7 @@ def test_one_channel_can_be_left(name: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     arrays = {name: rng.standard_normal(SHAPES[name]).astype(np.float32) for name in "wz"}
     arrays |= {"last_two": np.array([2, 3]), "larger": np.array([8, 8, 8])}
+    arrays |= {"two": np.array([2]), "large": rng.standard_normal((2, 8, 40, 1)).astype(np.float32)}
     proto.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in arrays.items())
     onnx.save(proto, tmp_path / "net.onnx")
     model = load(tmp_path / "net.onnx")
