@@ -119,7 +119,16 @@ ROWS: dict[str, Row] = {
         constants={"g": (8,)},
     ),
     "LayerNormalization of rows": Row("a = LayerNormalization(h, g)", constants={"g": (6,)}),
+    "LayerNormalization of rows, scaled by channel": Row(
+        "a = LayerNormalization(h, g, k)", constants={"g": (8, 1, 6), "k": (8, 6, 1)}
+    ),
+    "LayerNormalization of rows, scaled by computed numbers": Row(
+        "d = Sigmoid(g)\na = LayerNormalization(h, d)", constants={"g": (2, 8, 6, 6)}
+    ),
     "RMSNormalization": Row("a = RMSNormalization(h, g)", constants={"g": (6,)}, opset=23),
+    "RMSNormalization of rows, scaled by channel": Row(
+        "a = RMSNormalization(h, g)", constants={"g": (8, 6, 6)}, opset=23
+    ),
     "BatchNormalization in training, over channels": Row(
         "b = Transpose<perm = [0, 2, 3, 1]>(h)\nd, e, f = BatchNormalization<training_mode = 1>(b, g, k, m, v)\n"
         "a = Transpose<perm = [0, 3, 1, 2]>(d)",

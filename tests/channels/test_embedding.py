@@ -46,6 +46,8 @@ SPELLED = {
     "mean of all but the batch": """m = ReduceMean<axes = [1, 2], keepdims = 0>(h)
         u = Reshape(m, box)
         a = Sub(h, u)""",
+    "scaled by row and channel": "a = LayerNormalization(h, rows)",
+    "scaled by row": "a = LayerNormalization(h, column)",
     "after a normalisation": """l = LayerNormalization(h, scale, shift)
         m = ReduceMean<axes = [-1]>(l)
         a = Sub(l, m)""",
@@ -66,6 +68,8 @@ def network(body: str, folder: Path, outputs: str = "") -> ir.Model:
     arrays |= {
         "scale": rng.uniform(1, 2, 8),
         "shift": rng.uniform(1, 2, 8),
+        "rows": rng.uniform(1, 2, (5, 8)),
+        "column": rng.uniform(1, 2, (5, 1)),
         "two": np.array(2),
         "small": np.array(1e-5),
     }
