@@ -163,6 +163,8 @@ def pixel_shuffle(node: ir.Node, labels: Labels) -> None:
     # Channels move alike whatever the height and width, as long as blocks divide them.
     h, w = (d if isinstance(d, int) else block * prime for d, prime in zip(positions, PRIMES[-2:], strict=True))
     if node.op_type == "SpaceToDepth":
+        for axis in labels.of(value)[2:]:
+            labels.pin(axis, f"{named(node)} makes channels of each block of them", hints.POSITIONS)
         inner: list[int | str | None] = [batch, c, h // block, block, w // block, block]
         order, after = [0, 3, 5, 1, 2, 4], [batch, c * block**2, h // block, w // block]
     else:
