@@ -12,7 +12,8 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import TopologicalSortPass
 
-from onnxprune.channels.verification import TOLERANCE, relative_error, run_file, run_model
+from onnxprune.channels.running import run_file, run_model
+from onnxprune.channels.verification import TOLERANCE, relative_error
 from onnxprune.errors import UnsupportedModelError, VerificationError
 from onnxprune.graph.formats import HALVES, element_types, in_float32
 from onnxprune.graph.inputs import output_names, random_inputs, resolve_input_shapes

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxprune.channels.labels import Labels, dims
-from onnxprune.channels.map import ChannelMap
+from onnxprune.channels.map import Axis, ChannelMap
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,10 @@ class Removal:
 
     def kept(self, value: ir.Value | None, axis: int) -> np.ndarray | None:
         """Return which indices of an axis stay, shape (size,), or None when all of them do."""
-        units = self.channels.axis(str(value.name), axis) if value is not None else None
+        return self.staying(self.channels.axis(str(value.name), axis) if value is not None else None)
+
+    def staying(self, units: Axis) -> np.ndarray | None:
+        """Return which of an axis' units stay, shape (size,), or None when all of them do."""
         if units is None:
             return None
         mask = np.ones(len(units), dtype=bool)
