@@ -125,6 +125,18 @@ def test_initializers_that_are_inputs_too_are_weights(tmp_path: Path) -> None:
     remove_some(model, channels)
 
 
+@pytest.mark.parametrize("declared", [[], [5], [2, 5, 4, 4, 1]])
+def test_an_output_of_another_rank_than_is_declared(declared: list[int], tmp_path: Path) -> None:
+    proto = network_proto("a = Relu(h)")
+    proto.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, declared))
+    onnx.save(proto, tmp_path / "net.onnx")
+    model = load(tmp_path / "net.onnx")
+    assert model.graph.outputs[0].shape == (2, 5, 4, 4)
+    channels = analyse(model)
+    assert channels.unit_count == 8 + 8
+    remove_some(model, channels)
+
+
 def test_several_inputs_and_outputs(tmp_path: Path) -> None:
     proto = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["": 17]>
         net (float[2, 3, 4, 4] x, float[2, 3, 4, 4] x2) => (float[2, 5, 4, 4] y, float[2, 8, 4, 4] y2) {
