@@ -137,6 +137,16 @@ def test_an_output_of_another_rank_than_is_declared(declared: list[int], tmp_pat
     remove_some(model, channels)
 
 
+def test_what_no_output_needs_is_left_out(tmp_path: Path) -> None:
+    proto = network_proto("d = Conv(h, unread)\ne = Relu(d)\na = Relu(h)")
+    proto.graph.initializer.append(numpy_helper.from_array(np.ones((64, 8, 1, 1), np.float32), "unread"))
+    onnx.save(proto, tmp_path / "net.onnx")
+    model = load(tmp_path / "net.onnx")
+    assert [node.op_type for node in model.graph] == ["Conv", "Relu", "Conv", "Relu", "Conv"]
+    assert "unread" not in model.graph.initializers
+    assert analyse(model).unit_count == 8 + 8
+
+
 def test_several_inputs_and_outputs(tmp_path: Path) -> None:
     proto = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["": 17]>
         net (float[2, 3, 4, 4] x, float[2, 3, 4, 4] x2) => (float[2, 5, 4, 4] y, float[2, 8, 4, 4] y2) {
