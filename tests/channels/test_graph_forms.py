@@ -137,6 +137,14 @@ def test_an_output_of_another_rank_than_is_declared(declared: list[int], tmp_pat
     remove_some(model, channels)
 
 
+def test_constants_computed_in_half_precision_are_read_rightly(tmp_path: Path) -> None:
+    proto = network_proto("i = Cast<to = 10>(t)\nj = Add(i, i)\nk = Mul(j, i)\nl = Cast<to = 1>(k)\na = Mul(h, l)")
+    onnx.save(proto, tmp_path / "net.onnx")
+    model = load(tmp_path / "net.onnx")
+    assert verify_reading(tmp_path / "net.onnx", model)
+    remove_some(model, analyse(model))
+
+
 def test_what_no_output_needs_is_left_out(tmp_path: Path) -> None:
     proto = network_proto("d = Conv(h, unread)\ne = Relu(d)\na = Relu(h)")
     proto.graph.initializer.append(numpy_helper.from_array(np.ones((64, 8, 1, 1), np.float32), "unread"))
