@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 from onnxprune.errors import ArgumentError, InputShapeError, ModelFileError, UnsupportedModelError, WeightError
 from onnxprune.graph.normalise import normalise
 from onnxprune.graph.quantised import CONTRACTIONS
+from onnxprune.graph.sparse import make_dense
 from onnxprune.graph.wire import read_light
 
 # What onnxruntime 1.31 executes; older opsets than 7 have other broadcasting rules.
@@ -90,6 +91,7 @@ def _read(path: Path) -> ir.Model:
     if not proto.graph.node and not proto.graph.output:
         raise ModelFileError(f"'{path}' is not an ONNX model: it holds no graph")
     try:
+        make_dense(proto.graph)
         model = ir.serde.deserialize_model(proto)
     except Exception as error:
         raise ModelFileError(f"'{path}' is not a valid ONNX model: {_first_cause(error)}") from error

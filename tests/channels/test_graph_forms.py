@@ -137,6 +137,24 @@ def test_an_output_of_another_rank_than_is_declared(declared: list[int], tmp_pat
     remove_some(model, channels)
 
 
+@pytest.mark.parametrize("flat", [True, False])
+def test_a_sparse_weight_is_a_weight(flat: bool, tmp_path: Path) -> None:
+    moved = "p = Transpose<perm = [0, 2, 3, 1]>(h)\nm = MatMul(p, k)\na = Transpose<perm = [0, 3, 1, 2]>(m)"
+    proto = network_proto(moved)
+    weight = np.where(np.random.default_rng(0).random((8, 8)) < 0.4, 1.5, 0).astype(np.float32)
+    where = np.flatnonzero(weight) if flat else np.argwhere(weight)
+    values = numpy_helper.from_array(weight[weight != 0], "k")
+    proto.graph.sparse_initializer.append(
+        onnx.helper.make_sparse_tensor(values, numpy_helper.from_array(where, "k.indices"), [8, 8])
+    )
+    onnx.save(proto, tmp_path / "net.onnx")
+    model = load(tmp_path / "net.onnx")
+    np.testing.assert_array_equal(model.graph.initializers["k"].const_value.numpy(), weight)
+    channels = analyse(model)
+    assert channels.unit_count == 8 + 8 + 8
+    remove_some(model, channels)
+
+
 def test_constants_computed_in_half_precision_are_read_rightly(tmp_path: Path) -> None:
     proto = network_proto("i = Cast<to = 10>(t)\nj = Add(i, i)\nk = Mul(j, i)\nl = Cast<to = 1>(k)\na = Mul(h, l)")
     onnx.save(proto, tmp_path / "net.onnx")
