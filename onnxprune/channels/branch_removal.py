@@ -77,11 +77,14 @@ def _constant(model: ir.Model, node: ir.Node, name: str) -> Spread | ir.Value:
     stored = stored_bias(bias) if bias is not None else None
     array = _folded(node) if node.op_type == "BatchNormalization" else _bias(node)
     if bias is not None and stored is not None and len(bias.uses()) == len(stored.uses()) == 1:
+        # A Gemm's bias may have an axis of one entry more than the shift of the BatchNormalization behind it.
+        array = array.reshape(stored.const_value.shape.numpy()) if stored.const_value is not None else array
         stored.const_value = ir.tensor(array.astype(output.dtype.numpy()), name=stored.name)
         stored.type = ir.TensorType(output.dtype)
         return Spread(stored, tuple(shape))
     size = int(output.shape[axis])  # type: ignore[arg-type]
-    tensor = ir.tensor(np.broadcast_to(array, (size,)).reshape(shape).astype(output.dtype.numpy()), name=name)
+    array = np.broadcast_to(array.reshape(-1), (size,)).reshape(shape)
+    tensor = ir.tensor(array.astype(output.dtype.numpy()), name=name)
     output.name = f"{name}.gone"
     value = ir.Value(
         name=name, shape=ir.Shape(tensor.shape.numpy()), type=ir.TensorType(tensor.dtype), const_value=tensor

@@ -242,8 +242,7 @@ def _follow_node(node: ir.Node, fates: Fates) -> None:
     if not any(is_empty) and not any(is_constant):
         return
     contracts = _contracts(node) and is_empty[0] and not any(is_constant)
-    normalises = node.op_type == "BatchNormalization" and is_constant[0] and _is_bias(node.inputs[0], fates)
-    if contracts or normalises:
+    if contracts or (is_constant[0] and _normalises(node, fates)):
         fates.constant[output] = node
         fates.gone.add(node)
     elif node.op_type in _SUMS and sum(is_constant) == 1 and not any(is_empty) and _others_full(node, is_constant):
@@ -259,8 +258,13 @@ def _follow_node(node: ir.Node, fates: Fates) -> None:
 def _contracts(node: ir.Node) -> bool:
     """Say whether a node gives its bias where there is nothing to sum over."""
     bias = node.inputs[2] if len(node.inputs) > 2 else None
-    stored = bias is None or stored_bias(bias) is not None
-    return node.op_type in _CONTRACTIONS and stored and node.attributes.get_float("beta", 1.0) == 1.0
+    usable = bias is None or _is_one_everywhere(stored_bias(bias))
+    return node.op_type in _CONTRACTIONS and usable and node.attributes.get_float("beta", 1.0) == 1.0
+
+
+def _is_one_everywhere(bias: ir.Value | None) -> bool:
+    """Say whether a stored bias is the same at every position: a Gemm's may have a row for each sample."""
+    return bias is not None and bias.shape is not None and all(size == 1 for size in bias.shape[:-1])
 
 
 def stored_bias(bias: ir.Value) -> ir.Value | None:
@@ -281,6 +285,12 @@ def _of_constants(node: ir.Node, is_constant: list[bool]) -> bool:
         value is None or (value.is_initializer() and value.shape is not None and np.prod(value.shape.numpy()) == 1)
         for value in others
     )
+
+
+def _normalises(node: ir.Node, fates: Fates) -> bool:
+    """Say whether a node scales and shifts a bias by what it holds; in training it takes statistics instead."""
+    trains = node.attributes.get_int("training_mode", 0)
+    return node.op_type == "BatchNormalization" and not trains and _is_bias(node.inputs[0], fates)
 
 
 def _is_bias(value: ir.Value | None, fates: Fates) -> bool:

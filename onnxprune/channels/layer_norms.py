@@ -7,9 +7,13 @@ With m the mask of the K channels that stay, over the last axis,
 and without the mean for an RMSNormalization. Where it is spelled out, each ReduceMean over the C channels x becomes
 
     mean = ReduceMean(m x) C / K
+
+and likewise with two masks where it goes over two axes of channels.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -33,7 +37,7 @@ def normalise_what_stays(model: ir.Model, channels: ChannelMap, keep: np.ndarray
     averaged = {n: str(n.inputs[0].name) for n in nodes if n.op_type == "ReduceMean" and n.inputs[0] is not None}
     for node in nodes:
         if node in averaged:
-            _average_what_stays(model, node, channels.axes.get(averaged[node], ()), channels, keep)
+            _average_what_stays(model, node, channels.axes.get(averaged[node], ()), keep)
         value = node.inputs[0] if node.op_type in _NORMS else None
         axes = channels.axes.get(str(node.outputs[0].name), ()) if value is not None else ()
         units = axes[-1] if axes else None
@@ -49,26 +53,37 @@ def _stays(units: np.ndarray, keep: np.ndarray) -> np.ndarray:
     return mask
 
 
-def _average_what_stays(
-    model: ir.Model, node: ir.Node, axes: tuple[Axis, ...], channels: ChannelMap, keep: np.ndarray
-) -> None:
+def _average_what_stays(model: ir.Model, node: ir.Node, axes: tuple[Axis, ...], keep: np.ndarray) -> None:
     x, y = node.inputs[0], node.outputs[0]
-    passed = channels.axes.get(str(y.name), ())
     dtype = x.dtype.numpy() if x is not None and x.dtype is not None else np.float32
-    for position, units in enumerate(axes):
-        mask = np.ones(1, dtype=bool) if units is None else _stays(units, keep)
-        # An axis that is not reduced is passed on with its units, by identity.
-        if x is None or mask.all() or any(axis is units for axis in passed):
-            continue
-        shape = [-1 if axis == position else 1 for axis in range(len(axes))]
-        masking = add_initializer(model.graph, f"{node.name}.mask", mask.astype(dtype).reshape(shape))
-        masked = _put(model, node, "Mul", [x, masking], f"{node.name}.masked_{position}", before=True)
-        node.replace_input_with(0, masked)
-        factor = add_initializer(model.graph, f"{node.name}.factor", np.asarray(len(mask) / mask.sum(), dtype=dtype))
-        scaled = _put(model, node, "Mul", [y, factor], f"{node.name}.scaled_{position}", before=False)
-        _stand_in_for(y, scaled)
-        scaled.producer().replace_input_with(0, y)  # type: ignore[union-attr]
+    kept = {axis: _stays(units, keep) for axis in _averaged(node, len(axes)) if (units := axes[axis]) is not None}
+    masks = {axis: mask for axis, mask in kept.items() if not mask.all()}
+    if x is None or not masks:
         return
+    factor = 1.0
+    for axis, mask in masks.items():
+        shape = [-1 if other == axis else 1 for other in range(len(axes))]
+        masking = add_initializer(model.graph, f"{node.name}.mask_{axis}", mask.astype(dtype).reshape(shape))
+        x = _put(model, node, "Mul", [x, masking], f"{node.name}.masked_{axis}", before=True)
+        factor *= len(mask) / mask.sum()
+    node.replace_input_with(0, x)
+    constant = add_initializer(model.graph, f"{node.name}.factor", np.asarray(factor, dtype=dtype))
+    scaled = _put(model, node, "Mul", [y, constant], f"{node.name}.scaled", before=False)
+    _stand_in_for(y, scaled)
+    scaled.producer().replace_input_with(0, y)  # type: ignore[union-attr]
+
+
+def _averaged(node: ir.Node, rank: int) -> list[int]:
+    """Return the axes that a ReduceMean goes over; none where they are not known, and so fixed."""
+    given: Sequence[int] | None = node.attributes.get_ints("axes", None)
+    if given is None and len(node.inputs) > 1 and node.inputs[1] is not None:
+        tensor = node.inputs[1].const_value
+        if tensor is None:
+            return []
+        given = [int(axis) for axis in tensor.numpy().flat]
+    if not given:
+        return [] if node.attributes.get_int("noop_with_empty_axes", 0) else list(range(rank))
+    return sorted(axis % rank for axis in given)
 
 
 def _stand_in_for(old: ir.Value, new: ir.Value) -> None:

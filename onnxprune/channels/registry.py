@@ -9,8 +9,8 @@ from typing import TypeVar
 import numpy as np
 import onnx_ir as ir
 
-from onnxprune.channels.labels import Labels
-from onnxprune.channels.map import ChannelMap
+from onnxprune.channels.labels import Labels, dims
+from onnxprune.channels.map import Axis, ChannelMap
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,23 @@ class Removal:
 
     def kept(self, value: ir.Value | None, axis: int) -> np.ndarray | None:
         """Return which indices of an axis stay, shape (size,), or None when all of them do."""
-        units = self.channels.axis(str(value.name), axis) if value is not None else None
+        return self.staying(self.channels.axis(str(value.name), axis) if value is not None else None)
+
+    def staying(self, units: Axis) -> np.ndarray | None:
+        """Return which of an axis' units stay, shape (size,), or None when all of them do."""
         if units is None:
             return None
         mask = np.ones(len(units), dtype=bool)
         labelled = units >= 0
         mask[labelled] = self.keep[units[labelled]]
         return None if mask.all() else mask
+
+    def sizes(self, value: ir.Value | None) -> tuple[int | str | None, ...]:
+        """Return the sizes that a value had before the removal; initializers are cut when rules run, others are not."""
+        if value is None:
+            return ()
+        kept = (self.kept(value, axis) for axis in range(len(dims(value))))
+        return tuple(dim if mask is None else len(mask) for dim, mask in zip(dims(value), kept, strict=True))
 
 
 Rule = TypeVar("Rule")

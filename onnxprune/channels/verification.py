@@ -6,35 +6,38 @@ data and no knowledge of the architecture.
 
 Half-precision models are compared in float32 copies: rounding would hide what is wrong, and onnxruntime's CPU has no
 kernels for bfloat16. Where quantised models do not agree exactly, sums in another order may have been rounded to the
-next step, so copies that do not round are compared.
+next step, so copies that do not round are compared. What draws random numbers is given the same seeds in both.
+
+Where an output says nothing, since it is the same everywhere or nowhere finite, a value before it is compared as well.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
 
+from onnxprune.channels.evidence import Evidence, blind_outputs, evidence_before, saturates
 from onnxprune.channels.layer_norms import normalise_what_stays
 from onnxprune.channels.map import ChannelMap
 from onnxprune.channels.ops.rules import opset
+from onnxprune.channels.registry import Removal
+from onnxprune.channels.running import run_model
 from onnxprune.errors import UnsupportedModelError, VerificationError
-from onnxprune.graph.formats import in_float32
+from onnxprune.graph.draws import draws_repeated
+from onnxprune.graph.formats import HALVES, element_types, in_float32
 from onnxprune.graph.inputs import output_names, random_inputs, resolve_input_shapes
 from onnxprune.graph.quantised import is_quantised
 from onnxprune.graph.rounding import without_rounding
 from onnxprune.graph.shape_values import add_initializer
-from onnxprune.graph.source import session_source
 
 TOLERANCE = 1e-4
 _CHOSEN = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE})
 _WHERE_SINCE = 9
 Compared = Literal["as they are", "in float32", "without rounding"]
-_SATURATING = frozenset({"Sigmoid", "Softmax", "HardSigmoid"})
 
 
 @dataclass(frozen=True)
@@ -43,15 +46,17 @@ class Verification:
 
     Attributes:
         relative_error: Largest absolute difference, over the largest absolute value of that output.
-        output: The output where it occurs, or the value that its last Sigmoid or Softmax reads.
+        output: The output where it occurs, or the value that its last Sigmoid or Softmax reads, or one before.
         tolerance: What was allowed.
         compared: What was run: the models as they are, or copies of both.
+        notes: Which outputs say nothing on random inputs, and what was compared instead.
     """
 
     relative_error: float
     output: str
     tolerance: float
     compared: Compared = "as they are"
+    notes: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -86,16 +91,16 @@ def verify(
     Raises:
         VerificationError: The outputs differ; the analysis of some operator is wrong.
     """
-    whole, small = in_float32(model), in_float32(pruned)
+    whole, small = in_float32(draws_repeated(model)), in_float32(draws_repeated(pruned))
     feeds = random_inputs(whole, resolve_input_shapes(model, input_shapes, batch=2), seed)
     silenced = silence(whole, channels, keep)
-    worst = replace(
-        _worst(silenced, small, feeds, tolerance), compared="as they are" if whole is model else "in float32"
-    )
+    compared: Compared = "in float32" if element_types(model) & HALVES else "as they are"
+    removal = Removal(channels, keep, {})
+    worst = replace(_worst(silenced, small, feeds, tolerance, removal), compared=compared)
     if not worst.passed and is_quantised(model):
         smooth = without_rounding(silenced), without_rounding(small)
         if smooth[0] is not None and smooth[1] is not None:
-            worst = replace(_worst(smooth[0], smooth[1], feeds, tolerance), compared="without rounding")
+            worst = replace(_worst(smooth[0], smooth[1], feeds, tolerance, removal), compared="without rounding")
     if not worst.passed:
         raise VerificationError(
             f"the pruned model differs from the silenced original: output '{worst.output}' by "
@@ -105,8 +110,10 @@ def verify(
     return worst
 
 
-def _worst(silenced: ir.Model, pruned: ir.Model, feeds: Mapping[str, np.ndarray], tolerance: float) -> Verification:
-    """Find the output where two models differ most.
+def _worst(
+    silenced: ir.Model, pruned: ir.Model, feeds: Mapping[str, np.ndarray], tolerance: float, removal: Removal
+) -> Verification:
+    """Find the output, or what stands in for it, where two models differ most.
 
     Raises:
         VerificationError: onnxruntime does not run the pruned model.
@@ -120,21 +127,32 @@ def _worst(silenced: ir.Model, pruned: ir.Model, feeds: Mapping[str, np.ndarray]
             f"onnxruntime runs the original but not the pruned model, which is a defect of onnxprune: nothing was "
             f"written; please report the model's architecture ({reason})"
         ) from reason
+    compared = [Evidence(*each) for each in zip(names, expected, actual, strict=True)]
+    notes = []
+    for output in blind_outputs(silenced, compared):
+        instead = evidence_before(output, silenced, pruned, feeds, removal)
+        compared += [] if instead is None else [instead]
+        notes.append(_note(output, instead))
     worst = Verification(0.0, "", tolerance)
-    for name, want, got in zip(names, expected, actual, strict=True):
-        error = relative_error(want, got, floor=_scale_floor(silenced, name))
+    for one in compared:
+        error = relative_error(one.expected, one.actual, floor=_scale_floor(silenced, one.name))
         if error > worst.relative_error:
-            worst = Verification(error, name, tolerance)
-    return worst
+            worst = Verification(error, one.name, tolerance)
+    return replace(worst, notes=tuple(notes))
+
+
+def _note(output: str, instead: Evidence | None) -> str:
+    found = (
+        "and no value before it was found that does: nothing says that it is right"
+        if instead is None
+        else f"so value '{instead.name}' before it was compared, and what lies between was not"
+    )
+    return f"verification: output '{output}' says nothing on random inputs (all the same, or not finite), {found}"
 
 
 def _before_saturation(model: ir.Model) -> list[str]:
     """Name what outputs that saturate are made of: on random inputs a map of probabilities may be 0 everywhere."""
-    names = []
-    for value in model.graph.outputs:
-        producer = value.producer()
-        if producer is not None and producer.op_type in _SATURATING and producer.inputs[0] is not None:
-            names.append(str(producer.inputs[0].name))
+    names = [name for name in map(saturates, model.graph.outputs) if name is not None]
     outputs = set(output_names(model))
     return [name for name in dict.fromkeys(names) if name not in outputs]
 
@@ -142,8 +160,7 @@ def _before_saturation(model: ir.Model) -> list[str]:
 def _scale_floor(model: ir.Model, output: str) -> float:
     """Probabilities are compared on their own scale, 0 to 1."""
     value = next((v for v in model.graph.outputs if v.name == output), None)
-    producer = value.producer() if value is not None else None
-    return 1.0 if producer is not None and producer.op_type in _SATURATING else 0.0
+    return 1.0 if value is not None and saturates(value) is not None else 0.0
 
 
 def relative_error(expected: np.ndarray, actual: np.ndarray, floor: float = 0.0) -> float:
@@ -217,53 +234,3 @@ def _mask(model: ir.Model, node: ir.Node, index: int, axis: int, mask: np.ndarra
     silencing.outputs[0].shape = value.shape
     model.graph.insert_before(node, silencing)
     node.replace_input_with(index, silencing.outputs[0])
-
-
-def run_model(model: ir.Model, feeds: Mapping[str, np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
-    """Run a model and return the named values, whether they are outputs or not.
-
-    Raises:
-        UnsupportedModelError: onnxruntime does not run it.
-    """
-    with session_source(_with_outputs(model, names)) as source:
-        return run_source(source, feeds, names)
-
-
-def run_source(source: Path | bytes, feeds: Mapping[str, np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
-    """Run a file, or the bytes of one, and return the named outputs.
-
-    Raises:
-        UnsupportedModelError: onnxruntime does not run it.
-    """
-    try:
-        return _run_at(source, feeds, names, "ORT_ENABLE_BASIC")
-    except Exception:
-        # Some of onnxruntime's rewrites break models that it runs as they are.
-        try:
-            return _run_at(source, feeds, names, "ORT_DISABLE_ALL")
-        except Exception as error:
-            raise UnsupportedModelError(f"onnxruntime cannot run the model: {error}") from error
-
-
-def _run_at(
-    source: Path | bytes, feeds: Mapping[str, np.ndarray], names: Sequence[str], level: str
-) -> list[np.ndarray]:
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, level)
-    # Packed copies of the weights would double the memory, for a single run.
-    options.add_session_config_entry("session.disable_prepacking", "1")
-    session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-    return [np.asarray(output) for output in session.run(list(names), dict(feeds))]
-
-
-def _with_outputs(model: ir.Model, names: Sequence[str]) -> ir.Model:
-    if set(names) == set(output_names(model)):
-        return model
-    exposed = model.clone()
-    exposed.graph.outputs.extend(
-        value for node in exposed.graph for value in node.outputs if value.name in names and not value.is_graph_output()
-    )
-    return exposed

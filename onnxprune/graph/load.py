@@ -15,6 +15,7 @@ from onnxprune.errors import ArgumentError, InputShapeError, ModelFileError, Uns
 from onnxprune.graph.normalise import normalise
 from onnxprune.graph.quantised import CONTRACTIONS
 from onnxprune.graph.save import path_kind
+from onnxprune.graph.sparse import make_dense
 from onnxprune.graph.wire import read_light
 
 # What onnxruntime 1.31 executes; older opsets than 7 have other broadcasting rules.
@@ -92,11 +93,21 @@ def _read(path: Path) -> ir.Model:
     if not proto.graph.node and not proto.graph.output:
         raise ModelFileError(f"'{path}' is not an ONNX model: it holds no graph")
     try:
+        make_dense(proto.graph)
         model = ir.serde.deserialize_model(proto)
     except Exception as error:
         raise ModelFileError(f"'{path}' is not a valid ONNX model: {_first_cause(error)}") from error
     ir.external_data.set_base_dir(model.graph, str(path.resolve().parent))
+    _name_default_domain(model)
     return model
+
+
+def _name_default_domain(model: ir.Model) -> None:
+    """Import the default operators under one of their two names, as onnx_ir has it for nodes already."""
+    for imports in (model.opset_imports, *(function.opset_imports for function in model.functions.values())):
+        version = imports.pop("ai.onnx", None)
+        if version is not None:
+            imports.setdefault("", version)
 
 
 def _first_cause(error: BaseException) -> BaseException:

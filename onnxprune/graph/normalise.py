@@ -38,8 +38,9 @@ def normalise(model: ir.Model) -> ir.Model:
     TopologicalSortPass()(model)
     RemoveInitializersFromInputsPass()(model)
     _settle(model)
-    if drop_zero_states(model):
-        RemoveUnusedNodesPass()(model)
+    drop_zero_states(model)
+    # What the file holds beside the network, too; below, only what a rewrite leaves behind.
+    RemoveUnusedNodesPass()(model)
     _share_nothing_with_outputs(model)
     _believe_the_weights(model)
     _forget_meaningless_sizes(model)

@@ -66,16 +66,31 @@ def real_values(value: ir.Value) -> np.ndarray:
 def store_real_values(value: ir.Value, real: np.ndarray) -> None:
     """Set an initializer to real numbers in its own format; scale and zero point stay, what is beyond is clipped."""
     assert value.const_value is not None
-    dtype = value.const_value.dtype.numpy()
+    dtype = value.const_value.dtype
     node = quantised_by(value)
     if node is None:
-        stored = real.astype(dtype)
+        stored = real.astype(dtype.numpy())
     else:
         scale, zero_point = _parameters(node, real.shape)
-        limits = np.iinfo(dtype)
-        scaled = np.rint(real.astype(np.float64) / np.where(scale == 0, 1, scale)) + zero_point
-        stored = np.clip(scaled, limits.min, limits.max).astype(dtype)
-    value.const_value = ir.tensor(stored, dtype=value.const_value.dtype, name=value.name)
+        scaled = real.astype(np.float64) / np.where(scale == 0, 1, scale)
+        # The steps of small floats are not those of integers; the cast rounds to them.
+        scaled = (np.rint(scaled) if dtype.is_integer() else scaled) + zero_point
+        stored = np.clip(scaled, *limits_of(dtype)).astype(dtype.numpy())
+    value.const_value = ir.tensor(stored, dtype=dtype, name=value.name)
+
+
+def quantised_type(node: ir.Node) -> ir.DataType:
+    """Return the type that a QuantizeLinear gives, or that a DequantizeLinear reads."""
+    zero = node.inputs[2] if len(node.inputs) > 2 else None
+    stated = zero if zero is not None or node.op_type == "QuantizeLinear" else node.inputs[0]
+    if stated is not None and stated.dtype is not None:
+        return stated.dtype
+    return ir.DataType(node.attributes.get_int("output_dtype", 0) or ir.DataType.UINT8)
+
+
+def limits_of(dtype: ir.DataType) -> tuple[float, float]:
+    """Return the lowest and the highest number of a type that networks are quantised to: integers, or small floats."""
+    return float(dtype.min), float(dtype.max)
 
 
 def _parameters(node: ir.Node, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:

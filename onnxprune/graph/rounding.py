@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from onnxprune.graph.quantised import origin_of, spread
+from onnxprune.graph.quantised import limits_of, origin_of, quantised_type, spread
 from onnxprune.graph.shape_values import add_initializer
 
 
@@ -52,23 +52,23 @@ def _follow(graph: ir.Graph, node: ir.Node) -> None:
 
 
 def _quantised(graph: ir.Graph, node: ir.Node) -> list[ir.Node]:
-    scale, zero_point, dtype = _parameters(node)
-    limits = np.iinfo(dtype)
+    scale, zero_point = _parameters(node)
+    low, high = limits_of(quantised_type(node))
     return [
         _node(graph, node, "Div", scale),
         _node(graph, node, "Add", zero_point),
-        _node(graph, node, "Max", np.array(limits.min)),
-        _node(graph, node, "Min", np.array(limits.max)),
+        _node(graph, node, "Max", np.array(low)),
+        _node(graph, node, "Min", np.array(high)),
     ]
 
 
 def _dequantised(graph: ir.Graph, node: ir.Node) -> list[ir.Node]:
-    scale, zero_point, _ = _parameters(node)
+    scale, zero_point = _parameters(node)
     return [_node(graph, node, "Sub", zero_point), _node(graph, node, "Mul", scale)]
 
 
-def _parameters(node: ir.Node) -> tuple[np.ndarray, np.ndarray, np.dtype]:
-    """Return the scale and zero point, in shapes that broadcast, and the integer type."""
+def _parameters(node: ir.Node) -> tuple[np.ndarray, np.ndarray]:
+    """Return the scale and zero point, in shapes that broadcast."""
     scale = node.inputs[1]
     zero_point = node.inputs[2] if len(node.inputs) > 2 else None
     shape = node.outputs[0].shape
@@ -76,13 +76,10 @@ def _parameters(node: ir.Node) -> tuple[np.ndarray, np.ndarray, np.dtype]:
     assert scale.const_value is not None
     axis = node.attributes.get_int("axis", 1)
     like = tuple(1 for _ in shape) if shape is not None else (1,)
-    if zero_point is None or zero_point.const_value is None:
-        zero, dtype = np.zeros((), np.float32), np.dtype(np.uint8)
-    else:
-        stored = zero_point.const_value
-        zero, dtype = stored.numpy().astype(np.float32), np.dtype(stored.dtype.numpy())
+    stored = zero_point.const_value if zero_point is not None else None
+    zero = stored.numpy().astype(np.float32) if stored is not None else np.zeros((), np.float32)
     real = scale.const_value.numpy().astype(np.float32)
-    return spread(real, like, axis), spread(zero, like, axis), dtype
+    return spread(real, like, axis), spread(zero, like, axis)
 
 
 def _node(graph: ir.Graph, before: ir.Node, op_type: str, constant: np.ndarray) -> ir.Node:

@@ -30,9 +30,13 @@ def infer_shapes(model: ir.Model) -> None:
             continue
         if elem_type:
             value.type = ir.TensorType(ir.DataType(elem_type))
-        # What the model declares of its outputs stays as it was written.
-        if dims is not None and not (value.is_graph_output() and value.shape is not None):
+        if dims is not None and not _is_declared(value, len(dims)):
             value.shape = ir.Shape(list(dims))
+
+
+def _is_declared(value: ir.Value, rank: int) -> bool:
+    """Say whether a value is an output with a shape: that stays as it was written, unless its rank cannot be."""
+    return value.is_graph_output() and value.shape is not None and len(value.shape) == rank
 
 
 def concrete_shapes(model: ir.Model, input_shapes: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, ...]]:
@@ -125,6 +129,14 @@ def _stand_in(node: ir.Node) -> onnx.NodeProto:
     return proto
 
 
+def _undeclared(output: ir.Value) -> onnx.ValueInfoProto:
+    """Serialise an output without its shape, so that it is inferred; with it where nodes read what is declared, too."""
+    proto = ir.serde.serialize_value(output)
+    if not output.uses() and proto.type.HasField("tensor_type"):
+        proto.type.tensor_type.ClearField("shape")
+    return proto
+
+
 def _light_proto(model: ir.Model) -> onnx.ModelProto:
     """Serialise the model with its large initializers as inputs, and without shapes known before."""
     graph = onnx.GraphProto(name=model.graph.name or "graph")
@@ -141,6 +153,6 @@ def _light_proto(model: ir.Model) -> onnx.ModelProto:
                 onnx.helper.make_tensor_value_info(str(value.name), int(tensor.dtype), list(tensor.shape.numpy()))
             )
     graph.node.extend(_stand_in(node) for node in model.graph)
-    graph.output.extend(ir.serde.serialize_value(value) for value in model.graph.outputs)
+    graph.output.extend(_undeclared(value) for value in model.graph.outputs)
     opsets = [onnx.helper.make_opsetid(domain, version) for domain, version in model.opset_imports.items()]
     return onnx.ModelProto(ir_version=max(model.ir_version, 4), graph=graph, opset_import=opsets)

@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from onnxprune.graph.quantised import reads_quantised, real_values
+from onnxprune.graph.quantised import limits_of, quantised_type, reads_quantised, real_values
 from onnxprune.graph.shape_values import add_initializer
 
 _SIX, _NEAR_SIX = 6.0, 1e-3
@@ -89,8 +89,9 @@ def _limits(node: ir.Node) -> tuple[float, float] | None:
     scale, zero = (value.const_value if value is not None else None for value in (*node.inputs[1:3], None)[:2])
     if scale is None or scale.size != 1 or zero is None or zero.size != 1:
         return None
-    step, point, bounds = float(scale.numpy().item()), int(zero.numpy().item()), np.iinfo(zero.dtype.numpy())
-    return step * (int(bounds.min) - point), step * (int(bounds.max) - point)
+    step, point = float(scale.numpy().item()), float(zero.numpy().item())
+    low, high = limits_of(quantised_type(node))
+    return step * (low - point), step * (high - point)
 
 
 def _bounded(graph: ir.Graph, node: ir.Node, value: ir.Value, low: float, high: float) -> ir.Value:

@@ -20,7 +20,9 @@ from onnxprune.graph import (
     CONTRACTIONS,
     Twin,
     add_initializer,
+    limits_of,
     quantised_by,
+    quantised_type,
     reads_quantised,
     real_values,
     spread,
@@ -171,14 +173,14 @@ def _set_parameters(graph: ir.Graph, nodes: Sequence[ir.Node], span: tuple[np.nd
     scale = _array(nodes[0], 1)
     zero = _array(nodes[0], 2) if len(nodes[0].inputs) > 2 and nodes[0].inputs[2] is not None else None
     low, high = np.minimum(span[0], 0.0), np.maximum(span[1], 0.0)
-    if zero is None or (not zero.any() and np.iinfo(zero.dtype).min < 0):
-        new = np.maximum(-low, high) / _highest(nodes[0], np.iinfo(np.int8 if zero is None else zero.dtype).max)
+    lowest, highest = limits_of(quantised_type(nodes[0]))
+    if zero is None or (not zero.astype(bool).any() and lowest < 0):
+        new = np.maximum(-low, high) / _highest(nodes[0], highest)
         point = zero
     else:
-        bounds = np.iinfo(zero.dtype)
-        new = (high - low) / (int(bounds.max) - int(bounds.min))
-        exact = bounds.min - low / np.where(new > 0, new, 1.0)
-        point = np.broadcast_to(np.clip(np.rint(exact), bounds.min, bounds.max).astype(zero.dtype), zero.shape)
+        new = (high - low) / (highest - lowest)
+        exact = lowest - low / np.where(new > 0, new, 1.0)
+        point = np.broadcast_to(np.clip(np.rint(exact), lowest, highest).astype(zero.dtype), zero.shape)
     # Where nothing was ever seen the old scale is as good as any.
     chosen = np.broadcast_to(np.where(new > 0, new, scale), scale.shape).astype(scale.dtype)
     _set_input(graph, nodes, 1, chosen)
@@ -186,12 +188,15 @@ def _set_parameters(graph: ir.Graph, nodes: Sequence[ir.Node], span: tuple[np.nd
         _set_input(graph, nodes, 2, point)
 
 
-def _highest(node: ir.Node, largest: int) -> int:
-    """Return the integer that the largest weight gets: half the range where the network keeps to 7 bits.
+def _highest(node: ir.Node, largest: float) -> float:
+    """Return the number that the largest weight gets: half the range where the network keeps to 7 bits.
 
     Kernels without VNNI add up pairs of products in 16 bits, which 8-bit weights overflow (onnxruntime: reduce_range).
     """
     stored = node.inputs[0].const_value if node.inputs[0] is not None else None
+    dtype = quantised_type(node)
+    if not dtype.is_integer() or dtype.bitwidth < 8:
+        return largest
     half = (largest + 1) // 2
     return half if stored is not None and np.abs(stored.numpy().astype(np.int64)).max(initial=0) <= half else largest
 

@@ -83,6 +83,8 @@ def _run(model: str | Path, settings: Settings, directory: RunDirectory) -> Comp
     structure, trained = results[-1].structure, results[-1].trained
     if staging.choice.counts is None and len(results) == 1 and structure.plan.keep.all():
         observer.warn(f"{met_already(choice.target, structure.plan.original)}: nothing was removed")
+    for note in structure.verification.notes:
+        observer.warn(note)
     with tempfile.TemporaryDirectory(prefix="onnxprune-") as folder:
         file = Path(folder) / "model.onnx"
         steps = Versions(network, Path(folder), directory)

@@ -73,7 +73,7 @@ class VerificationRecord(Record):
 
     Attributes:
         relative_error: Largest absolute difference over the largest magnitude of that output.
-        output: The output where it occurs; empty where there is no difference.
+        output: The output where it occurs, or a value before it; empty where there is no difference.
         tolerance: What was allowed.
         compared: What was run: both networks "as they are", or copies of both "in float32" (half precision) or "without
             rounding" (int8, where a sum in another order was rounded to the next step).

@@ -119,7 +119,16 @@ ROWS: dict[str, Row] = {
         constants={"g": (8,)},
     ),
     "LayerNormalization of rows": Row("a = LayerNormalization(h, g)", constants={"g": (6,)}),
+    "LayerNormalization of rows, scaled by channel": Row(
+        "a = LayerNormalization(h, g, k)", constants={"g": (8, 1, 6), "k": (8, 6, 1)}
+    ),
+    "LayerNormalization of rows, scaled by computed numbers": Row(
+        "d = Sigmoid(g)\na = LayerNormalization(h, d)", constants={"g": (2, 8, 6, 6)}
+    ),
     "RMSNormalization": Row("a = RMSNormalization(h, g)", constants={"g": (6,)}, opset=23),
+    "RMSNormalization of rows, scaled by channel": Row(
+        "a = RMSNormalization(h, g)", constants={"g": (8, 6, 6)}, opset=23
+    ),
     "BatchNormalization in training, over channels": Row(
         "b = Transpose<perm = [0, 2, 3, 1]>(h)\nd, e, f = BatchNormalization<training_mode = 1>(b, g, k, m, v)\n"
         "a = Transpose<perm = [0, 3, 1, 2]>(d)",
@@ -216,6 +225,12 @@ ROWS: dict[str, Row] = {
         constants={"zero": np.int64(0), "six": np.int64(6), "unit": np.int64(1)},
     ),
     "EyeLike": Row("b = EyeLike(e)\na = Add(h, b)", constants={"e": (6, 6)}),
+    "EyeLike of channels": Row(
+        "p = GlobalMaxPool(h)\nd = Squeeze(p, ax)\nb = EyeLike(d)\ne = Add(b, k)\nf = MatMul(d, w)\ng = MatMul(e, u)\n"
+        "y = Add(f, g)",
+        units=0,
+        constants={"ax": ints(2, 3), "k": (2, 8), "w": (8, 5), "u": (8, 5)},
+    ),
     "RandomNormal": Row(
         "b = RandomNormal<shape = [6, 6]>()\nd = Mul(b, zero)\na = Add(h, d)", constants={"zero": np.float32(0)}
     ),
@@ -288,6 +303,9 @@ ROWS: dict[str, Row] = {
         read=4,
     ),
     "SpaceToDepth": Row("a = SpaceToDepth<blocksize = 2>(h)", read=32),
+    "SpaceToDepth of channels": Row(
+        "t = Transpose<perm = [0, 2, 1, 3]>(h)\na = SpaceToDepth<blocksize = 2>(t)", units=0, read=24
+    ),
     "Attention": Row("a = Attention(h, h, h)", opset=23),
     "Attention among positions": Row(
         "t = Transpose<perm = [0, 2, 1, 3]>(h)\nb = Attention(t, t, t)\na = Transpose<perm = [0, 2, 1, 3]>(b)",

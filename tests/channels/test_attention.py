@@ -205,6 +205,28 @@ def test_the_operator(form: str, attention: Any, tmp_path: Path) -> None:
     verify(network, channels, keep, prune(network, channels, keep))
 
 
+@pytest.mark.parametrize("attention", ["heads", "head-dim"])
+@pytest.mark.parametrize("form", ["three axes", "four axes"])
+def test_queries_that_are_weights(form: str, attention: Any, tmp_path: Path) -> None:
+    body = "\n".join(line for line in OPERATOR[form].splitlines() if "q1" not in line)
+    model = onnx.parser.parse_model(f"""
+        <ir_version: 10, opset_import: ["": 23]>
+        net (float[2, 5, 16] x) => (float[2, 3, 7] y) {{
+            k = MatMul(x, wk)
+            v = MatMul(x, wv)
+            {body}
+        }}""")
+    queries = {"q": (2, 3, 24)} if form == "three axes" else {"q2": (2, 4, 3, 6)}
+    shapes = queries | {"wk": (16, 24), "wv": (16, 32), "wo": (32, 7)}
+    network = filled(model, shapes, {"split": [0, 0, 4, -1], "joined": [0, 0, -1]}, tmp_path)
+    channels = analyse(network, attention)
+    assert {group.kind for group in channels.groups} == {attention}
+    keep = np.ones(channels.unit_count, dtype=bool)
+    for group in channels.groups:
+        keep[group.units[1:3]] = False
+    verify(network, channels, keep, prune(network, channels, keep))
+
+
 def test_entries_go_where_heads_of_queries_share_keys_and_values(tmp_path: Path) -> None:
     model = onnx.parser.parse_model("""
         <ir_version: 10, opset_import: ["": 23]>

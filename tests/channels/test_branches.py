@@ -17,6 +17,10 @@ NORM = "BatchNormalization({}, ng, nb, nm, nv)"
 CASES = {
     "a BatchNormalization behind the branch": (f"c = Conv(b, wb)\nd = {NORM.format('c')}\ns = Add(a, d)", 1),
     "one behind an activation": (f"c = Conv(b, wb, bb)\nr = Relu(c)\nd = {NORM.format('r')}\ns = Add(a, d)", 0),
+    "one in training": (
+        "c = Conv(b, wb)\nd, e, k = BatchNormalization<training_mode = 1>(c, ng, nb, nm, nv)\ns = Add(a, d)",
+        0,
+    ),
     "an activation behind it": ("c = Conv(b, wb, bb)\nr = Sigmoid(c)\ns = Add(r, a)", 1),
     "two branches of one sum": ("c = Conv(b, wb, bb)\nk = Conv(a, wk)\nd = Conv(k, wd, bd)\ns = Add(c, d)", 1),
     "a product instead of a sum": ("c = Conv(b, wb, bb)\ns = Mul(a, c)", 0),
@@ -73,6 +77,37 @@ def test_what_can_go_goes_rightly(name: str, tmp_path: Path) -> None:
             keep[group.units[0]] = True
         for index in branch.groups:
             keep[channels.groups[index].units] = False
+        verify(model, channels, keep, prune(model, channels, keep))
+
+
+@pytest.mark.parametrize("behind", ["d = Identity(c)", "d = BatchNormalization(c, g, h, m, q)"])
+@pytest.mark.parametrize(
+    ("shape", "count"), [((), 1), ((1,), 1), ((8,), 1), ((1, 8), 1), ((1, 1), 1), ((3, 8), 0), ((3, 1), 0)]
+)
+def test_a_bias_may_have_a_row_for_each_sample(shape: tuple[int, ...], count: int, behind: str, tmp_path: Path) -> None:
+    proto = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["": 17]>
+        net (float[3, 4] x) => (float[3, 5] y) {{
+            a = Gemm(x, w)
+            b = Gemm(a, v)
+            r = Relu(b)
+            c = Gemm(r, u, k)
+            {behind}
+            s = Add(a, d)
+            y = Gemm(s, z)
+        }}""")
+    rng = np.random.default_rng(0)
+    sizes = {"w": (4, 8), "v": (8, 6), "u": (6, 8), "z": (8, 5), "k": shape} | dict.fromkeys("ghmq", (8,))
+    for name, size in sizes.items():
+        array = np.asarray(rng.uniform(0.5, 1.5, size), np.float32)
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    onnx.save(proto, tmp_path / "net.onnx")
+    model = load(tmp_path / "net.onnx")
+    channels = analyse(model)
+    branches = find_branches(model, channels)
+    assert len(branches) == count
+    for index in branches:
+        keep = np.arange(channels.unit_count) % 3 > 0
+        keep[channels.groups[index].units] = False
         verify(model, channels, keep, prune(model, channels, keep))
 
 

@@ -46,6 +46,17 @@ SPELLED = {
     "mean of all but the batch": """m = ReduceMean<axes = [1, 2], keepdims = 0>(h)
         u = Reshape(m, box)
         a = Sub(h, u)""",
+    "mean over one axis of a Gram matrix": """t = Transpose<perm = [0, 2, 1]>(h)
+        g = MatMul(t, h)
+        m = ReduceMean<axes = [-1], keepdims = 0>(g)
+        u = Unsqueeze(m, middle)
+        a = Mul(h, u)""",
+    "mean over both axes of a Gram matrix": """t = Transpose<perm = [0, 2, 1]>(h)
+        g = MatMul(t, h)
+        m = ReduceMean<axes = [1, 2]>(g)
+        a = Mul(h, m)""",
+    "scaled by row and channel": "a = LayerNormalization(h, rows)",
+    "scaled by row": "a = LayerNormalization(h, column)",
     "after a normalisation": """l = LayerNormalization(h, scale, shift)
         m = ReduceMean<axes = [-1]>(l)
         a = Sub(l, m)""",
@@ -66,12 +77,15 @@ def network(body: str, folder: Path, outputs: str = "") -> ir.Model:
     arrays |= {
         "scale": rng.uniform(1, 2, 8),
         "shift": rng.uniform(1, 2, 8),
+        "rows": rng.uniform(1, 2, (5, 8)),
+        "column": rng.uniform(1, 2, (5, 1)),
         "two": np.array(2),
         "small": np.array(1e-5),
     }
     for name, array in arrays.items():
         proto.graph.initializer.append(numpy_helper.from_array(array.astype(np.float32), name))
-    proto.graph.initializer.append(numpy_helper.from_array(np.array([2, 1, 1]), "box"))
+    for name, sizes in {"box": [2, 1, 1], "middle": [1]}.items():
+        proto.graph.initializer.append(numpy_helper.from_array(np.array(sizes), name))
     onnx.save(proto, folder / "model.onnx")
     return load(folder / "model.onnx")
 

@@ -49,7 +49,7 @@ FORMS = {
 }
 
 
-def network(body: str, folder: Path, inputs: str = "") -> tuple[ir.Model, ChannelMap]:
+def network_proto(body: str, inputs: str = "") -> onnx.ModelProto:
     proto = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["": 17]>
         net (float[2, 3, 4, 4] x{inputs}) => (float[2, 5, 4, 4] y) {{
             b = Conv(x, w)
@@ -61,7 +61,11 @@ def network(body: str, folder: Path, inputs: str = "") -> tuple[ir.Model, Channe
     rng = np.random.default_rng(0)
     arrays = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in SHAPES.items()} | CONSTANTS
     proto.graph.initializer.extend(numpy_helper.from_array(np.asarray(a), name) for name, a in arrays.items())
-    onnx.save(proto, folder / "net.onnx")
+    return proto
+
+
+def network(body: str, folder: Path, inputs: str = "") -> tuple[ir.Model, ChannelMap]:
+    onnx.save(network_proto(body, inputs), folder / "net.onnx")
     model = load(folder / "net.onnx")
     return model, analyse(model)
 
@@ -83,6 +87,30 @@ def test_what_is_outside_can_go(name: str, tmp_path: Path) -> None:
     remove_some(model, channels)
 
 
+# Operators whose form depends on the opset, from `h` to `a` or `y`.
+BY_OPSET = {
+    "Split": "p, q = Split<axis = 1>(h, few)\na = Concat<axis = 1>(q, p)",
+    "Pad": "n = Softmax<axis = 2>(h)\na = Pad(n, pads)",
+    "Squeeze": "g = GlobalAveragePool(h)\ns = Squeeze(g)\nf = Unsqueeze(s, both)\na = Mul(h, f)",
+}
+
+
+@pytest.mark.parametrize("name", BY_OPSET)
+def test_the_default_domain_has_two_names(name: str, tmp_path: Path) -> None:
+    proto = network_proto(BY_OPSET[name])
+    proto.opset_import[0].domain = "ai.onnx"
+    for node in proto.graph.node:
+        node.domain = "ai.onnx"
+    constants = {"few": [3, 5], "pads": [0, 0, 1, 0, 0, 0, 1, 0], "both": [2, 3]}
+    proto.graph.initializer.extend(numpy_helper.from_array(np.array(v), n) for n, v in constants.items())
+    onnx.save(proto, tmp_path / "net.onnx")
+    model = load(tmp_path / "net.onnx")
+    assert verify_reading(tmp_path / "net.onnx", model)
+    channels = analyse(model)
+    assert channels.unit_count == 8 + 8
+    remove_some(model, channels)
+
+
 def test_what_a_subgraph_reads_says_so(tmp_path: Path) -> None:
     _, channels = network(FORMS["If"][0], tmp_path)
     (fixed,) = (f for f in channels.fixed if f.channels == 8)
@@ -95,6 +123,54 @@ def test_initializers_that_are_inputs_too_are_weights(tmp_path: Path) -> None:
     assert [spec.name for spec in input_specs(model)] == ["x"]
     assert channels.unit_count == 16
     remove_some(model, channels)
+
+
+@pytest.mark.parametrize("declared", [[], [5], [2, 5, 4, 4, 1]])
+def test_an_output_of_another_rank_than_is_declared(declared: list[int], tmp_path: Path) -> None:
+    proto = network_proto("a = Relu(h)")
+    proto.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, declared))
+    onnx.save(proto, tmp_path / "net.onnx")
+    model = load(tmp_path / "net.onnx")
+    assert model.graph.outputs[0].shape == (2, 5, 4, 4)
+    channels = analyse(model)
+    assert channels.unit_count == 8 + 8
+    remove_some(model, channels)
+
+
+@pytest.mark.parametrize("flat", [True, False])
+def test_a_sparse_weight_is_a_weight(flat: bool, tmp_path: Path) -> None:
+    moved = "p = Transpose<perm = [0, 2, 3, 1]>(h)\nm = MatMul(p, k)\na = Transpose<perm = [0, 3, 1, 2]>(m)"
+    proto = network_proto(moved)
+    weight = np.where(np.random.default_rng(0).random((8, 8)) < 0.4, 1.5, 0).astype(np.float32)
+    where = np.flatnonzero(weight) if flat else np.argwhere(weight)
+    values = numpy_helper.from_array(weight[weight != 0], "k")
+    proto.graph.sparse_initializer.append(
+        onnx.helper.make_sparse_tensor(values, numpy_helper.from_array(where, "k.indices"), [8, 8])
+    )
+    onnx.save(proto, tmp_path / "net.onnx")
+    model = load(tmp_path / "net.onnx")
+    np.testing.assert_array_equal(model.graph.initializers["k"].const_value.numpy(), weight)
+    channels = analyse(model)
+    assert channels.unit_count == 8 + 8 + 8
+    remove_some(model, channels)
+
+
+def test_constants_computed_in_half_precision_are_read_rightly(tmp_path: Path) -> None:
+    proto = network_proto("i = Cast<to = 10>(t)\nj = Add(i, i)\nk = Mul(j, i)\nl = Cast<to = 1>(k)\na = Mul(h, l)")
+    onnx.save(proto, tmp_path / "net.onnx")
+    model = load(tmp_path / "net.onnx")
+    assert verify_reading(tmp_path / "net.onnx", model)
+    remove_some(model, analyse(model))
+
+
+def test_what_no_output_needs_is_left_out(tmp_path: Path) -> None:
+    proto = network_proto("d = Conv(h, unread)\ne = Relu(d)\na = Relu(h)")
+    proto.graph.initializer.append(numpy_helper.from_array(np.ones((64, 8, 1, 1), np.float32), "unread"))
+    onnx.save(proto, tmp_path / "net.onnx")
+    model = load(tmp_path / "net.onnx")
+    assert [node.op_type for node in model.graph] == ["Conv", "Relu", "Conv", "Relu", "Conv"]
+    assert "unread" not in model.graph.initializers
+    assert analyse(model).unit_count == 8 + 8
 
 
 def test_several_inputs_and_outputs(tmp_path: Path) -> None:
@@ -247,6 +323,7 @@ def test_parts_of_a_sequence_are_parts_of_the_channels(parts: str, sizes: object
 
 
 SINGLE = {
+    "Squeeze of a weight": "s = Squeeze(large)\nm = ReduceMax(s, two)\nf = Unsqueeze(m, two)\na = Mul(h, f)",
     "Squeeze without axes": "g = GlobalAveragePool(h)\ns = Squeeze(g)\nf = Unsqueeze(s, last_two)\na = Mul(h, f)",
     "Resize of some axes": (
         'a = Resize<axes = [1, 2, 3], mode = "nearest", coordinate_transformation_mode = "asymmetric">(h, , , larger)'
@@ -266,6 +343,7 @@ def test_one_channel_can_be_left(name: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     arrays = {name: rng.standard_normal(SHAPES[name]).astype(np.float32) for name in "wz"}
     arrays |= {"last_two": np.array([2, 3]), "larger": np.array([8, 8, 8])}
+    arrays |= {"two": np.array([2]), "large": rng.standard_normal((2, 8, 40, 1)).astype(np.float32)}
     proto.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in arrays.items())
     onnx.save(proto, tmp_path / "net.onnx")
     model = load(tmp_path / "net.onnx")

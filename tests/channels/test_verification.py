@@ -27,3 +27,84 @@ def test_a_saturated_output_hides_nothing(saturating: str, tmp_path: Path) -> No
     assert verify(model, channels, keep, prune(model, channels, keep)).passed
     with pytest.raises(VerificationError, match="differs from the silenced original"):
         verify(model, channels, keep, prune(model, channels, other))
+
+
+# Noise that is the same for all channels, and the opset in which the operator is.
+NOISE = {
+    "RandomNormal": ("n = RandomNormal<shape = [2, 1, 6, 6]>()", 13),
+    "RandomUniform": ("n = RandomUniform<shape = [2, 1, 6, 6]>()", 13),
+    "RandomNormalLike": ("m = ReduceMax<axes = [1]>(x)\nn = RandomNormalLike(m)", 13),
+    "RandomUniformLike": ("m = ReduceMax<axes = [1]>(x)\nn = RandomUniformLike(m)", 13),
+    "Bernoulli": ("m = ReduceMax<axes = [1]>(x)\np = Sigmoid(m)\nn = Bernoulli(p)", 15),
+    "Multinomial": (
+        "f = Flatten(x)\ni = Multinomial<sample_size = 36>(f)\nj = Cast<to = 1>(i)\nn = Reshape(j, box)",
+        13,
+    ),
+    "Dropout": ("m = ReduceMax<axes = [1]>(x)\nn = Dropout(m, half, yes)", 13),
+}
+
+
+@pytest.mark.parametrize("name", NOISE)
+def test_random_numbers_are_the_same_ones_in_both(name: str, tmp_path: Path) -> None:
+    body, opset = NOISE[name]
+    constants = {"box": np.array([2, 1, 6, 6]), "yes": np.bool_(True), "w": (8, 8, 1, 1)}
+    # onnxruntime's own seeds depend on how many nodes stand before, which a contraction's mask is one of.
+    row = Row(f"b = Conv(h, w)\n{body}\na = Add(b, n)", constants=constants, opset=opset)
+    onnx.save(build(row), tmp_path / "m.onnx")
+    model = load(tmp_path / "m.onnx")
+    channels = analyse(model)
+    assert channels.unit_count == 8 + 8
+    keep = np.arange(16) % 3 > 0
+    pruned = prune(model, channels, keep)
+    assert verify(model, channels, keep, pruned).passed
+    assert not any("seed" in node.attributes for graph in (model, pruned) for node in graph.graph)
+    with pytest.raises(VerificationError, match="differs from the silenced original"):
+        verify(model, channels, keep, prune(model, channels, np.roll(keep, 1)))
+
+
+# From `h`, positive channels, to `y`, which is the same everywhere or nowhere finite; what is compared instead.
+BLIND = {
+    "zeros": ("n = Neg(h)\nz = Conv(n, k)\na = Relu(z)\ny = Conv(a, u)", "z"),
+    "not finite": ("n = Neg(h)\na = Log(n)\ny = Conv(a, u)", "n"),
+    "not finite behind a Sigmoid": ("n = Neg(h)\na = Log(n)\nb = Conv(a, u)\ny = Sigmoid(b)", "n"),
+    "none are found": (
+        "z = Conv(h, k)\nf = Flatten(z)\ng = Mul(f, zero)\ni = NonZero(g)\nj = Transpose(i)\n"
+        "r = GatherND(f, j)\ny = Mul(r, half)",
+        "f",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BLIND)
+def test_what_outputs_do_not_show_is_looked_for_before_them(name: str, tmp_path: Path) -> None:
+    body, instead = BLIND[name]
+    weights = {"k": np.linspace(0.1, 1, 64, dtype=np.float32).reshape(8, 8, 1, 1), "u": (5, 8, 1, 1)}
+    onnx.save(build(Row(body, constants=weights | {"zero": np.float32(0)})), tmp_path / "m.onnx")
+    model = load(tmp_path / "m.onnx")
+    channels = analyse(model)
+    keep, other = np.arange(channels.unit_count) % 8 < 5, np.arange(channels.unit_count) % 8 > 2
+    (note,) = verify(model, channels, keep, prune(model, channels, keep)).notes
+    assert f"value '{instead}' before it was compared" in note
+    with pytest.raises(VerificationError, match=f"output '{instead}'"):
+        verify(model, channels, keep, prune(model, channels, other))
+
+
+def test_sizes_and_constants_among_the_outputs_are_no_matter(tmp_path: Path) -> None:
+    proto = build(Row("sizes = Shape(h)\nk = ConstantOfShape(box)\na = Relu(h)", constants={"box": np.array([2])}))
+    for name, kind in {"sizes": onnx.TensorProto.INT64, "k": onnx.TensorProto.FLOAT}.items():
+        proto.graph.output.append(onnx.helper.make_tensor_value_info(name, kind, None))
+    onnx.save(proto, tmp_path / "m.onnx")
+    model = load(tmp_path / "m.onnx")
+    channels = analyse(model)
+    keep = np.ones(channels.unit_count, dtype=bool)
+    assert verify(model, channels, keep, prune(model, channels, keep)).notes == ()
+
+
+def test_nothing_to_compare_is_said(tmp_path: Path) -> None:
+    constants = {"v": (8, 3, 1, 1), "zero": np.float32(0)}
+    onnx.save(build(Row("n = Mul(x, zero)\nd = Conv(n, v)\na = Relu(d)", constants=constants)), tmp_path / "m.onnx")
+    model = load(tmp_path / "m.onnx")
+    channels = analyse(model)
+    keep = np.arange(channels.unit_count) % 8 < 5
+    (note,) = verify(model, channels, keep, prune(model, channels, keep)).notes
+    assert note.endswith("and no value before it was found that does: nothing says that it is right")

@@ -14,7 +14,7 @@ import pytest
 
 import onnxprune
 from onnxprune.channels import prune, verify
-from onnxprune.channels.verification import run_model
+from onnxprune.channels.running import run_model
 from onnxprune.errors import OutputError
 from onnxprune.graph import random_inputs, session_source, source
 from onnxprune.healing import collect_moments, open_values

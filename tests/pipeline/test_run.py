@@ -157,6 +157,26 @@ def test_labelled_data_trains_and_judges(model: Path) -> None:
     assert graph_cost(load(result.output)).macs == report.after.macs <= 0.6 * report.before.macs
 
 
+def test_outputs_that_prove_nothing_are_warned_of(tmp_path: Path) -> None:
+    proto = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["": 17]>
+        net (float[2, 3, 4, 4] x) => (float[2, 5, 4, 4] y) {
+            a = Conv(x, w)
+            s = Sigmoid(a)
+            n = Neg(s)
+            r = Relu(n)
+            y = Conv(r, v)
+        }""")
+    rng = np.random.default_rng(0)
+    for name, shape in {"w": (8, 3, 1, 1), "v": (5, 8, 1, 1)}.items():
+        weight = rng.standard_normal(shape).astype(np.float32)
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(weight, name))
+    onnx.save(proto, tmp_path / "net.onnx")
+    report = onnxprune.prune(tmp_path / "net.onnx", target_macs="60%", allocation="uniform", round_to=1).report
+    (warning,) = [warning for warning in report.warnings if "says nothing" in warning]
+    assert "output 'y'" in warning
+    assert "value 'n' before it was compared" in warning
+
+
 @pytest.mark.slow
 def test_without_data_it_says_what_the_figures_are_worth(model: Path) -> None:
     observer = Listening()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import onnx_ir as ir
 
@@ -12,6 +13,7 @@ from onnxprune.channels.map import Axis
 from onnxprune.channels.ops.rules import named
 from onnxprune.channels.registry import Removal, flow, resize
 from onnxprune.channels.regroup import regroup
+from onnxprune.channels.stand_ins import Dims
 
 _QUERIES, _KEYS, _VALUES, _MASK = range(4)
 
@@ -20,7 +22,7 @@ _QUERIES, _KEYS, _VALUES, _MASK = range(4)
 def attention(node: ir.Node, labels: Labels) -> None:
     """Tie the heads of queries, keys and values, and the entries of queries and keys; caches are fixed."""
     cached = [*node.inputs[_MASK + 1 :], *node.outputs[1:]]
-    sizes = [_split_sizes(node, index) for index in range(3)]
+    sizes = [_split_sizes(node, index, dims(value) if value is not None else ()) for index, value in _attended(node)]
     if any(value is not None and value.name for value in cached) or any(s is None or len(s) != 4 for s in sizes):
         labels.pin_all(node.inputs, f"{named(node)} keeps keys and values, or has heads that are not known beforehand")
         for output in node.outputs:
@@ -43,12 +45,14 @@ def attention(node: ir.Node, labels: Labels) -> None:
     labels.set(node.outputs[0], out)
 
 
-def _split_sizes(node: ir.Node, index: int) -> list[int | str | None] | None:
+def _attended(node: ir.Node) -> Iterator[tuple[int, ir.Value | None]]:
+    return enumerate(node.inputs[: _VALUES + 1])
+
+
+def _split_sizes(node: ir.Node, index: int, sizes: Dims) -> list[int | str | None] | None:
     """Sizes of queries, keys or values as (batch, heads, length, width); None where they are not known."""
-    value = node.inputs[index]
-    sizes = list(dims(value)) if value is not None else []
     if len(sizes) != 3:
-        return sizes or None
+        return list(sizes) or None
     heads = node.attributes.get_int("q_num_heads" if index == _QUERIES else "kv_num_heads", 0)
     width = sizes[2]
     if not heads or not isinstance(width, int):
@@ -102,7 +106,7 @@ def _product(a: int | str | None, b: int | str | None) -> int | None:
 @resize("Attention")
 def attention_sizes(node: ir.Node, removal: Removal) -> None:
     """State the scale, which follows from the width otherwise, and the heads that are left."""
-    sizes = [_split_sizes(node, index) for index in range(3)]
+    sizes = [_split_sizes(node, index, removal.sizes(value)) for index, value in _attended(node)]
     queries = sizes[_QUERIES]
     if queries is None or len(queries) != 4:
         return

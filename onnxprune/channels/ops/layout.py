@@ -67,7 +67,14 @@ def filled_shape(node: ir.Node, removal: Removal) -> None:
     patch_sizes(node, 0, entries, {axis: int(mask.sum()) for axis, mask in kept.items() if mask is not None})
 
 
-@flow("Range", "RandomNormal", "RandomUniform", "EyeLike", "Constant")
+@flow("EyeLike")
+def eye_like(node: ir.Node, labels: Labels) -> None:
+    """Fix the axes whose sizes are those of the result, which is not cut."""
+    labels.pin_all(node.inputs, f"{named(node)} counts them", hints.SIZES)
+    labels.set(node.outputs[0], (None,) * len(dims(node.outputs[0])))
+
+
+@flow("Range", "RandomNormal", "RandomUniform", "Constant")
 def sizes_only(node: ir.Node, labels: Labels) -> None:
     """Label nothing: the result follows from sizes, which the graph computes anew."""
     for output in node.outputs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from onnxprune.channels import hints
-from onnxprune.channels.labels import Labels
+from onnxprune.channels.labels import Axes, Labels, dims
 from onnxprune.channels.map import Axis
 from onnxprune.channels.ops.rules import grouped_in_rows, named, positive
 from onnxprune.channels.registry import Removal, flow, resize
@@ -37,21 +37,31 @@ def layer_normalization(node: ir.Node, labels: Labels) -> None:
     """Fix the normalised axes: their statistics see all channels; unless the embedding is to become narrower."""
     axes = labels.of(node.inputs[0])
     first = positive(node.attributes.get_int("axis", -1), len(axes))
-    if labels.embedding and first == len(axes) - 1 and axes[first] is not None and len(node.outputs) == 1:
-        tied = axes[first]
-        for value in node.inputs[1:]:
-            if value is not None:
-                tied = labels.tie(tied, labels.of(value)[0], f"{named(node)} scales a fixed axis")
-        if tied is not None:
-            labels.embedded.append(tied)
-        labels.set(node.outputs[0], (*axes[:first], tied))
+    normalised = len(axes) - first
+    if labels.embedding and normalised == 1 and axes[first] is not None and len(node.outputs) == 1:
+        scaled = _scaled(node, labels, axes)
+        embedded = scaled[first]
+        if embedded is not None:
+            labels.embedded.append(embedded)
+        labels.set(node.outputs[0], scaled)
         return
-    hint = hints.EMBEDDING if first == len(axes) - 1 else hints.TOGETHER
-    for axis in axes[first:]:
+    hint = hints.EMBEDDING if normalised == 1 else hints.TOGETHER
+    for axis in [*axes[first:], *(axis for value in node.inputs[1:] for axis in labels.of(value)[-normalised:])]:
         labels.pin(axis, f"{named(node)} takes statistics over all of them", hint)
-    labels.pin_all(node.inputs[1:], f"{named(node)} takes statistics over all of them", hint)
+    scaled = _scaled(node, labels, axes, but_last=normalised)
     for output in node.outputs:
-        labels.set(output, (*axes[:first], *(None for _ in axes[first:])))
+        labels.set(output, (*scaled[:first], *(None for _ in axes[first:])))
+
+
+def _scaled(node: ir.Node, labels: Labels, axes: Axes, but_last: int = 0) -> list[Axis]:
+    """Tie axes with those of scale and bias, which align from the right and may cover more than is normalised."""
+    scaled = list(axes)
+    for value in node.inputs[1:]:
+        sizes = dims(value) if value is not None else ()
+        for back in range(but_last + 1, len(sizes) + 1):
+            if sizes[-back] != 1:
+                scaled[-back] = labels.tie(scaled[-back], labels.of(value)[-back], f"{named(node)} scales a fixed axis")
+    return scaled
 
 
 @flow("GroupNormalization")

@@ -14,7 +14,7 @@ from onnxprune.channels.ops.rules import axes_argument, named, opset, patch_size
 from onnxprune.channels.outlook import fixed_axes
 from onnxprune.channels.registry import Removal, flow, resize
 from onnxprune.channels.regroup import regroup
-from onnxprune.channels.stand_ins import PRIMES
+from onnxprune.channels.stand_ins import PRIMES, Dims
 
 _AXES_AS_INPUT_SINCE = 13
 
@@ -74,7 +74,7 @@ def squeeze(node: ir.Node, labels: Labels) -> None:
     assert value is not None
     axes = labels.of(value)
     dropped = axes_argument(node, labels)
-    gone = {positive(a, len(axes)) for a in dropped} if dropped is not None else set(_single(value))
+    gone = {positive(a, len(axes)) for a in dropped} if dropped is not None else set(_single(dims(value)))
     labels.set(node.outputs[0], [axis for i, axis in enumerate(axes) if i not in gone])
 
 
@@ -83,7 +83,7 @@ def squeezed_axes(node: ir.Node, removal: Removal) -> None:
     """Name the axes of one entry where the node does not: channels of which one is left would count as such."""
     if "axes" in node.attributes or (len(node.inputs) > 1 and node.inputs[1] is not None):
         return
-    single = _single(node.inputs[0])
+    single = _single(removal.sizes(node.inputs[0]))
     if all(removal.kept(node.inputs[0], axis) is None for axis in range(len(dims(node.outputs[0])) + len(single))):
         return
     if opset(node) < _AXES_AS_INPUT_SINCE:
@@ -92,8 +92,8 @@ def squeezed_axes(node: ir.Node, removal: Removal) -> None:
         set_constant(node, 1, np.array(single, dtype=np.int64))
 
 
-def _single(value: ir.Value | None) -> list[int]:
-    return [axis for axis, size in enumerate(dims(value)) if size == 1] if value is not None else []
+def _single(sizes: Dims) -> list[int]:
+    return [axis for axis, size in enumerate(sizes) if size == 1]
 
 
 @flow("Unsqueeze")
@@ -163,6 +163,8 @@ def pixel_shuffle(node: ir.Node, labels: Labels) -> None:
     # Channels move alike whatever the height and width, as long as blocks divide them.
     h, w = (d if isinstance(d, int) else block * prime for d, prime in zip(positions, PRIMES[-2:], strict=True))
     if node.op_type == "SpaceToDepth":
+        for axis in labels.of(value)[2:]:
+            labels.pin(axis, f"{named(node)} makes channels of each block of them", hints.POSITIONS)
         inner: list[int | str | None] = [batch, c, h // block, block, w // block, block]
         order, after = [0, 3, 5, 1, 2, 4], [batch, c * block**2, h // block, w // block]
     else:

@@ -1,0 +1,128 @@
+"""What a comparison on random inputs proves, and where to look if outputs prove nothing.
+
+An output that is the same everywhere, such as a map of zeros behind a Relu, or nowhere finite, is the same whatever was
+cut before it. The last value before it of which that is not so is compared in its place, on the entries that stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxprune.channels.registry import Removal
+from onnxprune.channels.running import run_model
+from onnxprune.errors import UnsupportedModelError
+from onnxprune.graph.shape_values import shape_values
+
+_SATURATING = frozenset({"Sigmoid", "Softmax", "HardSigmoid"})
+# What these give changes wholly where two numbers that are equal but for rounding change places; and a mean over
+# channels is a part of a mean over those that stay, in the silenced original.
+_UNSTEADY = frozenset({"ArgMax", "ArgMin", "Hardmax", "NonMaxSuppression", "NonZero", "ReduceMean", "TopK", "Unique"})
+_MOST_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A value that was compared.
+
+    Attributes:
+        name: Of the value.
+        expected: What the silenced original gives, on the entries that stay.
+        actual: What the pruned network gives.
+    """
+
+    name: str
+    expected: np.ndarray
+    actual: np.ndarray
+
+
+def saturates(output: ir.Value) -> str | None:
+    """Return the name of the value that an output's last Sigmoid or Softmax reads; None where there is no such node."""
+    producer = output.producer()
+    if producer is None or producer.op_type not in _SATURATING or producer.inputs[0] is None:
+        return None
+    return str(producer.inputs[0].name)
+
+
+def blind_outputs(silenced: ir.Model, compared: Sequence[Evidence]) -> list[str]:
+    """Name the outputs that say nothing, and whose value before the last Sigmoid or Softmax does not either."""
+    telling = {one.name for one in compared if _tells(one.expected)}
+    mute = [v for v in silenced.graph.outputs if not telling & {str(v.name), saturates(v)}]
+    # Sizes are meant to be the same for all inputs.
+    known = shape_values(silenced) if mute else {}
+    return [str(v.name) for v in mute if v.name not in known and any(_before(silenced, str(v.name)))]
+
+
+def _tells(array: np.ndarray) -> bool:
+    if array.dtype.kind not in "biuf":
+        return True
+    finite = array[np.isfinite(array)]
+    if array.size == 1:
+        return finite.size == 1 and bool(finite.any())
+    return finite.size > 0 and bool(finite.min() != finite.max())
+
+
+def evidence_before(
+    output: str, silenced: ir.Model, pruned: ir.Model, feeds: Mapping[str, np.ndarray], removal: Removal
+) -> Evidence | None:
+    """Find the last value before an output that differs between its entries.
+
+    Args:
+        output: Name of the output.
+        silenced: The original with the removed units silenced.
+        pruned: The pruned model.
+        feeds: What both are run on.
+        removal: Which entries of each value stay.
+
+    Returns:
+        The value in both; None where there is none.
+    """
+    left = {str(value.name) for node in pruned.graph for value in node.outputs}
+    names = [name for name in _before(silenced, output) if name in left]
+    start, count = 0, 1
+    while start < len(names):
+        several = names[start : start + count]
+        try:
+            runs = run_model(silenced, feeds, several), run_model(pruned, feeds, several)
+        except UnsupportedModelError:
+            # It runs both without these as outputs.
+            return None
+        for name, expected, actual in zip(several, *runs, strict=True):
+            stays = _staying(name, expected, removal)
+            # Of a branch that is gone whole, a row is left of what was as large as the sum.
+            if stays.shape == actual.shape and _tells(stays):
+                return Evidence(name, stays, actual)
+        start, count = start + count, min(2 * count, _MOST_AT_ONCE)
+    return None
+
+
+def _staying(name: str, array: np.ndarray, removal: Removal) -> np.ndarray:
+    for axis in range(array.ndim):
+        units = removal.channels.axis(name, axis)
+        mask = removal.staying(units)
+        if mask is not None:
+            array = np.compress(mask, array, axis=axis)
+    return array
+
+
+def _before(model: ir.Model, output: str) -> Iterator[str]:
+    """Name the values of floats that an output is made of steadily, the last first."""
+    nodes = list(model.graph)
+    unsteady: set[ir.Value] = set()
+    for node in nodes:
+        if node.op_type in _UNSTEADY or any(value in unsteady for value in node.inputs):
+            unsteady.update(node.outputs)
+    needed = {value for node in nodes for value in node.outputs if value.name == output}
+    for node in reversed(nodes):
+        if needed.isdisjoint(node.outputs):
+            continue
+        needed.update(value for value in node.inputs if value is not None)
+        for value in node.outputs:
+            real = value.dtype is not None and value.dtype.is_floating_point()
+            # Vectors may be sizes, which a removal changes.
+            many = value.shape is not None and len(value.shape) > 1
+            if value in needed and real and many and value not in unsteady and value.name != output:
+                yield str(value.name)
