@@ -5,7 +5,8 @@ ensures   functions are inlined; constants are initializers; no Identity of an i
           no graph inputs; per-channel constants that an exporter merged because their values were equal
           are separate again; initial states that are zero are left out; shape arithmetic that is static is folded;
           single entries are repeated by Expand; parts of a sequence are those of a Split; an If whose condition is
-          known is the branch that it takes; transposes of the last two axes are one node; every node and value has a
+          known is the branch that it takes; matrices that are computed of constants are initializers where the file
+          does not grow by that; transposes of the last two axes are one node; every node and value has a
           unique name; shapes are inferred; nothing that no output needs is left
 """
 
@@ -21,6 +22,7 @@ from onnx_ir.passes.common import (
     TopologicalSortPass,
 )
 
+from onnxprune.graph.computed_weights import fold_computed_weights
 from onnxprune.graph.constant_nodes import fold_constant_nodes
 from onnxprune.graph.decided import inline_decided
 from onnxprune.graph.repeats import expand_single_entries
@@ -52,6 +54,8 @@ def normalise(model: ir.Model) -> ir.Model:
     if fold_constant_nodes(model):
         RemoveUnusedNodesPass()(model)
         separate_channel_constants(model)
+    if fold_computed_weights(model):
+        RemoveUnusedNodesPass()(model)
     if join_transposes(model):
         RemoveUnusedNodesPass()(model)
         infer_shapes(model)

@@ -8,7 +8,7 @@ from onnxprune.channels.labels import Labels, dims
 from onnxprune.channels.map import Axis
 from onnxprune.channels.ops.rules import named
 from onnxprune.channels.registry import flow
-from onnxprune.graph.quantised import origin_of
+from onnxprune.graph.quantised import is_computed_weight, origin_of
 
 
 @flow("Gemm")
@@ -51,7 +51,7 @@ def matmul(node: ir.Node, labels: Labels) -> None:
         else:
             leading.append(meeting[0] if meeting else None)
     for value, axis in ((node.inputs[1], len(b) - 1), (node.inputs[0], len(a) - 2)):
-        if value is not None and origin_of(value) is not None:
+        if origin_of(value) is not None or is_computed_weight(value):
             labels.produce(node, value, axis)
     labels.set(node.outputs[0], (*leading, a[-2], b[-1]))
 
