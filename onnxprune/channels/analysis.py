@@ -149,15 +149,17 @@ def _kinds(
     axes_of: dict[bool, list[np.ndarray]] = {True: [], False: []}
     for name, axes in labels.attention.items():
         for axis in axes:
-            # Where whole heads were to go and cannot, entries may; they are what they are.
-            axes_of[name in labels.whole_heads and len(axis) == labels.head_splits[name]].append(axis)
-    heads, entries = (_marked(axes_of[whole], unit_of_label, unit_count) for whole in (True, False))
+            # Where whole heads were to go and cannot, entries may; they are what they are. An axis may repeat its
+            # heads for every sample.
+            heads = labels.head_splits[name]
+            axes_of[name in labels.whole_heads and heads in (len(axis), len(np.unique(axis)))].append(axis)
+    whole_heads, entries = (_marked(axes_of[whole], unit_of_label, unit_count) for whole in (True, False))
     embedded = _marked(labels.embedded, unit_of_label, unit_count)
 
     def kind(producer: str, units: np.ndarray) -> GroupKind:
         if embedded[units].any():
             return "embedding"
-        if heads[units].any():
+        if whole_heads[units].any():
             return "heads"
         if entries[units].any():
             return "head-dim"

@@ -2,7 +2,11 @@
 
 Attention multiplies queries with keys, takes a Softmax, and multiplies with values. The Reshape in front that makes
 axes for heads and their width of one axis of channels is where it is decided what goes: the same entries of every
-head, or whole heads.
+head, or whole heads. Where the products are of three axes, samples and heads share the first:
+
+    (..., E) -> (..., heads, d)                       products of four axes
+    (L, N, E) -> (L, N heads, d)                      of three: PyTorch's MultiheadAttention
+    (N, heads, L, d) -> (N heads, L, d)               of three, behind a split as for four
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ _BETWEEN = frozenset(
     | {"Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Transpose", "Unsqueeze", "Where", "LayerNormalization"}
 )
 _MOST_STEPS = 24
+Sizes = tuple[int | str | None, ...]
 
 
 def head_splits(model: ir.Model) -> dict[str, int]:
@@ -49,12 +54,15 @@ def head_splits(model: ir.Model) -> dict[str, int]:
 
 def _heads(node: ir.Node) -> int | None:
     """Return the heads of an attention, or of the product of queries and keys; None if the node is neither."""
-    value = node.inputs[0] if node.op_type == "Attention" else node.outputs[0]
-    sizes = dims(value) if value is not None else ()
-    heads = sizes[-3] if len(sizes) >= 4 else node.attributes.get_int("q_num_heads", 0)
-    if not isinstance(heads, int) or heads < 2 or not (node.op_type == "Attention" or _multiplies_activations(node)):
+    if node.op_type == "Attention":
+        sizes = dims(node.inputs[0]) if node.inputs[0] is not None else ()
+        heads = sizes[1] if len(sizes) == 4 else node.attributes.get_int("q_num_heads", 0)
+    elif _multiplies_activations(node) and any(_products_behind(node)):
+        sizes = dims(node.outputs[0])
+        heads = sizes[-3] if len(sizes) >= 4 else next(_heads_beside_samples(node.inputs[0]), None)
+    else:
         return None
-    return heads if node.op_type == "Attention" or any(_products_behind(node)) else None
+    return heads if isinstance(heads, int) and heads > 1 else None
 
 
 def _multiplies_activations(node: ir.Node) -> bool:
@@ -75,7 +83,24 @@ def _products_behind(scores: ir.Node) -> Iterator[ir.Node]:
                 queue += [(o, normalised or node.op_type == "Softmax", steps + 1) for o in node.outputs]
 
 
+def _heads_beside_samples(value: ir.Value | None) -> Iterator[int]:
+    """Read the heads off the Reshape that puts them and the samples on one axis."""
+    for node in _reshapes_before(value):
+        before, after = _sizes(node)
+        if len(after) != 3:
+            continue
+        if len(before) == 4 and before[2:] == after[1:] and isinstance(before[1], int):
+            yield before[1]
+        elif (heads := _heads_of_last(before, after)) is not None:
+            yield heads
+
+
 def _splits_before(value: ir.Value | None, heads: int) -> Iterator[str]:
+    return (str(node.name) for node in _reshapes_before(value, heads) if _splits(node, heads))
+
+
+def _reshapes_before(value: ir.Value | None, heads: int = 0) -> Iterator[ir.Node]:
+    """Yield what regroups axes before a product, nearest first; what splits channels into heads ends the way back."""
     seen: set[ir.Node] = set()
     queue = [value]
     while queue:
@@ -84,12 +109,34 @@ def _splits_before(value: ir.Value | None, heads: int) -> Iterator[str]:
         if node is None or node in seen or len(seen) > _MOST_STEPS:
             continue
         seen.add(node)
-        if node.op_type == "Reshape" and _makes(node, heads):
-            yield str(node.name)
-        elif node.op_type in _BETWEEN or node.op_type in {"Reshape", "Expand"}:
+        if node.op_type == "Reshape":
+            yield node
+        found = heads > 0 and _splits(node, heads)
+        if node.op_type in _BETWEEN | {"Reshape", "Expand"} and not found:
             queue += list(node.inputs)
 
 
-def _makes(node: ir.Node, heads: int) -> bool:
-    """Say whether a Reshape has an axis of heads that was not there before."""
-    return dims(node.outputs[0]).count(heads) > (dims(node.inputs[0]).count(heads) if node.inputs[0] is not None else 0)
+def _splits(node: ir.Node, heads: int) -> bool:
+    """Say whether a Reshape takes an axis of channels apart into heads and their width."""
+    if node.op_type != "Reshape":
+        return False
+    before, after = _sizes(node)
+    if len(before) == len(after) == 3 and _heads_of_last(before, after) == heads:
+        return True
+    # Where the width was there before, it is samples that are told from heads.
+    from_samples = len(before) == 3 and len(after) == 4 and before[1:] == after[2:]
+    return after.count(heads) > before.count(heads) and not from_samples
+
+
+def _heads_of_last(before: Sizes, after: Sizes) -> int | None:
+    """Return into how many heads (L, N, E) -> (L, N heads, d) splits the last axis, None if it is no such Reshape."""
+    if len(before) != 3 or before[0] != after[0]:
+        return None
+    channels, width = before[2], after[2]
+    if not isinstance(channels, int) or not isinstance(width, int) or width == 0 or channels % width:
+        return None
+    return channels // width
+
+
+def _sizes(node: ir.Node) -> tuple[Sizes, Sizes]:
+    return dims(node.inputs[0]) if node.inputs[0] is not None else (), dims(node.outputs[0])

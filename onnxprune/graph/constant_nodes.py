@@ -1,4 +1,4 @@
-"""Compute what scatters, masks and statistics make of constants alone.
+"""Compute what scatters, masks and statistics make of constants alone, and where a mask is not zero.
 
 A bias that a part of was set to zero is a bias, and a weight that is standardised in every run is a weight. Moves of
 weights (Transpose, Reshape, Cast) and elementwise arithmetic are left: channels flow through them, and surgery cuts the
@@ -16,7 +16,7 @@ from onnxprune.graph.shape_values import add_initializer
 _STATISTICS = frozenset(
     {"BatchNormalization", "InstanceNormalization", "LayerNormalization", "ReduceL2", "ReduceMean", "ReduceSum"}
 )
-_FOLDED = _STATISTICS | {"CumSum", "EyeLike", "OneHot", "ScatterElements", "ScatterND", "Trilu"}
+_FOLDED = _STATISTICS | {"CumSum", "EyeLike", "NonZero", "OneHot", "ScatterElements", "ScatterND", "Trilu"}
 _READ_THROUGH = frozenset(
     {"Cast", "ConstantOfShape", "Expand", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
     | {"Add", "Div", "Mul", "Pow", "Reciprocal", "Sqrt", "Sub"}

@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator, Mapping
 
 import onnx_ir as ir
 
+from onnxprune.graph.equations import axis_letters
+
 Shapes = Mapping[str, tuple[int, ...]]
 Axes = tuple[tuple[str, int], ...]
 """Axes, as (value name, axis), whose sizes are multiplied."""
@@ -91,7 +93,7 @@ def _recurrence(node: ir.Node, shapes: Shapes) -> Iterator[Axes]:
 
 def _einsum(node: ir.Node, shapes: Shapes) -> Iterator[Axes]:
     names = [_name(value, shapes) for value in node.inputs]
-    *terms, result = _letters(node.attributes.get_string("equation"), [len(shapes[name]) for name in names])
+    *terms, result = axis_letters(node.attributes.get_string("equation"), [len(shapes[name]) for name in names])
     places: dict[str, tuple[str, int]] = {}
     for name, term in zip(names, terms, strict=True):
         for axis, letter in enumerate(term):
@@ -105,25 +107,6 @@ def _einsum(node: ir.Node, shapes: Shapes) -> Iterator[Axes]:
         seen = [letter for letter in met if letter in later]
         if len(seen) < len(met):
             yield tuple(places[letter] for letter in met)
-
-
-def _letters(equation: str, ranks: list[int]) -> list[list[str]]:
-    """Return the letter of each axis of each operand and of the result; an ellipsis counts as so many letters."""
-    left, arrow, right = equation.replace(" ", "").partition("->")
-    operands = left.split(",")
-    hidden = max((rank - len(term) + 3 for term, rank in zip(operands, ranks, strict=True) if "..." in term), default=0)
-
-    def spelled(term: str, rank: int) -> list[str]:
-        before, dots, after = term.partition("...")
-        count = rank - len(before) - len(after) if dots else 0
-        return [*before, *(f"...{i}" for i in range(hidden - count, hidden)), *after]
-
-    terms = [spelled(term, rank) for term, rank in zip(operands, ranks, strict=True)]
-    if arrow:
-        return [*terms, spelled(right, hidden + len(right.replace("...", "")))]
-    everything = [letter for term in terms for letter in term]
-    once = sorted(letter for letter in set(everything) if everything.count(letter) == 1 and "." not in letter)
-    return [*terms, [*(f"...{i}" for i in range(hidden)), *once]]
 
 
 _TERMS: dict[str, Callable[[ir.Node, Shapes], Iterator[Axes]]] = {

@@ -5,8 +5,10 @@ ensures   functions are inlined; constants are initializers; no Identity of an i
           no graph inputs; per-channel constants that an exporter merged because their values were equal
           are separate again; initial states that are zero are left out; shape arithmetic that is static is folded;
           single entries are repeated by Expand; parts of a sequence are those of a Split; an If whose condition is
-          known is the branch that it takes; transposes of the last two axes are one node; every node and value has a
-          unique name; shapes are inferred; nothing that no output needs is left
+          known is the branch that it takes; matrices that are computed of constants are initializers where the file
+          does not grow by that; transposes of the last two axes are one node; heads have an axis of their own where
+          their number could not be said else; every node and value has a unique name; shapes are inferred; nothing
+          that no output needs is left
 """
 
 from __future__ import annotations
@@ -21,8 +23,10 @@ from onnx_ir.passes.common import (
     TopologicalSortPass,
 )
 
+from onnxprune.graph.computed_weights import fold_computed_weights
 from onnxprune.graph.constant_nodes import fold_constant_nodes
 from onnxprune.graph.decided import inline_decided
+from onnxprune.graph.head_axes import separate_heads
 from onnxprune.graph.repeats import expand_single_entries
 from onnxprune.graph.sequences import split_sequences
 from onnxprune.graph.shape_values import fold_shape_values
@@ -53,9 +57,13 @@ def normalise(model: ir.Model) -> ir.Model:
     if fold_constant_nodes(model):
         RemoveUnusedNodesPass()(model)
         separate_channel_constants(model)
+    if fold_computed_weights(model):
+        RemoveUnusedNodesPass()(model)
     if join_transposes(model):
         RemoveUnusedNodesPass()(model)
         infer_shapes(model)
+    if separate_heads(model):
+        RemoveUnusedNodesPass()(model)
     return model
 
 

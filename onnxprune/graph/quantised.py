@@ -10,9 +10,12 @@ import numpy as np
 import onnx_ir as ir
 
 # What moves or rescales a constant without mixing its entries.
-MOVES = frozenset({"Transpose", "Cast", "Identity", "Reshape", "DequantizeLinear"})
+MOVES = frozenset({"Transpose", "Cast", "Identity", "Reshape", "QuantizeLinear", "DequantizeLinear"})
 CONTRACTIONS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 """Operators whose layers are measured on the device."""
+# What gives something else in every run.
+_RANDOM = frozenset({"Bernoulli", "Dropout", "Multinomial"})
+_MOST_STEPS = 64
 
 
 def origin_of(value: ir.Value | None) -> ir.Value | None:
@@ -23,6 +26,36 @@ def origin_of(value: ir.Value | None) -> ir.Value | None:
             return None
         value = producer.inputs[0]
     return value
+
+
+def is_computed_weight(value: ir.Value | None) -> bool:
+    """Say whether a value is made of initializers alone, by arithmetic and moves as weights are; no more than a few.
+
+    A product of constants is no such: the features of learned queries, say, which another network's activations are.
+    """
+    seen: set[ir.Node] = set()
+    queue = [value]
+    while queue:
+        value = queue.pop()
+        if value is None or value.is_initializer():
+            continue
+        node = value.producer()
+        if node is None or len(seen) == _MOST_STEPS:
+            return False
+        if node in seen:
+            continue
+        if not can_be_constant(node) or node.op_type in CONTRACTIONS | {"Einsum"}:
+            return False
+        seen.add(node)
+        queue += node.inputs
+    return bool(seen)
+
+
+def can_be_constant(node: ir.Node) -> bool:
+    """Say whether a node gives the same in every run if what it reads does."""
+    graphs = {ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS}
+    plain = node.domain == "" and not any(attribute.type in graphs for attribute in node.attributes.values())
+    return plain and bool(node.inputs) and node.op_type not in _RANDOM and not node.op_type.startswith("Random")
 
 
 def reads_quantised(node: ir.Node) -> bool:

@@ -135,7 +135,8 @@ def layer_spec(
     if stored is None:
         return None
     x, weight, y = (str(v.name) for v in (node.inputs[0], node.inputs[1], node.outputs[0]) if v is not None)
-    if x not in shapes or y not in shapes:
+    flat = node.inputs[1] is not None and node.inputs[1].shape is not None and len(node.inputs[1].shape) < 2
+    if x not in shapes or y not in shapes or flat:
         return None
     dtype = number_format or _number_format(node, stored)
     if node.op_type in {"Gemm", "MatMul"}:

@@ -70,7 +70,8 @@ def _run_torch(module: OnnxModule, feeds: Mapping[str, np.ndarray]) -> list[np.n
 
 
 def _numpy(tensor: torch.Tensor) -> np.ndarray:
-    tensor = tensor.cpu()
+    # An output may be a weight itself.
+    tensor = tensor.detach().cpu()
     array: np.ndarray = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
     return array
 

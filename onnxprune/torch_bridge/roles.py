@@ -28,6 +28,7 @@ _PARAMETERS = {
     "LayerNormalization": (1, 2),
     "MatMul": (0, 1),
     "PRelu": (1,),
+    "RMSNormalization": (1,),
     "RNN": (1, 2, 3),
 }
 # The rank that a bias has at least when it is added to such an operator's result.

@@ -199,6 +199,19 @@ ROWS: dict[str, Row] = {
         units=20,
         constants={"w": (8, 12), "u": (12, 5)},
     ),
+    "MatMul with a vector": Row(
+        "t = Transpose<perm = [0, 2, 3, 1]>(h)\nd = MatMul(t, w)\ny = MatMul(d, v)",
+        units=20,
+        constants={"w": (8, 12), "v": (12,)},
+    ),
+    "MatMul of a vector": Row(
+        "r = Reshape(h, s1)\nd = MatMul(w, r)\ny = MatMul(v, d)",
+        units=20,
+        constants={"s1": ints(2, 8, 36), "w": (12, 8), "v": (12,)},
+    ),
+    "MatMul of two vectors": Row(
+        "b = ReduceMax<keepdims = 0>(h, ax)\ny = MatMul(b, v)", constants={"ax": ints(0, 2, 3), "v": (8,)}
+    ),
     "MatMul of two activations": Row(
         "b = Flatten<axis = 2>(h)\nr = Reshape(h, s1)\nt = Transpose<perm = [0, 2, 1]>(r)\nz = MatMul(t, r)\n"
         "e = MatMul(r, z)\na = Reshape(e, s2)",
@@ -356,5 +369,11 @@ ROWS: dict[str, Row] = {
         'b = Einsum<equation = "nchw,nkhw->nck">(h, c)\na = Einsum<equation = "nck,nkhw->nchw">(b, h)'
     ),
     "Einsum with a diagonal": Row('a = Einsum<equation = "nchw,cc->nchw">(h, w)', units=0, constants={"w": (8, 8)}),
-    "Einsum with an ellipsis": Row('a = Einsum<equation = "...w,wv->...v">(h, w)', units=0, constants={"w": (6, 6)}),
+    "Einsum with an ellipsis": Row('a = Einsum<equation = "...w,wv->...v">(h, w)', constants={"w": (6, 6)}),
+    "Einsum with an ellipsis of samples": Row(
+        't = Transpose<perm = [0, 2, 3, 1]>(h)\nd = Einsum<equation = "...c,cd->...d">(t, w)\n'
+        'y = Einsum<equation = "...d,d">(d, v)',
+        units=20,
+        constants={"w": (8, 12), "v": (12,)},
+    ),
 }

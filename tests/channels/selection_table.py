@@ -1,4 +1,4 @@
-"""Rows of the operator table for what picks parts of an axis: Slice, Split, Gather, GatherND."""
+"""Rows of the operator table for what picks parts of an axis, Slice, Split and Gathers, and for what writes there."""
 
 from __future__ import annotations
 
@@ -36,6 +36,34 @@ SELECTIONS: dict[str, Row] = {
     ),
     "Slice backwards": Row(
         "a = Slice(h, b, e, ax)", constants={"b": ints(-3), "e": ints(2**62), "ax": ints(-3)}, read=3
+    ),
+    "GatherElements": Row(
+        "a = GatherElements<axis = 2>(h, i)", constants={"i": np.arange(576).reshape(2, 8, 6, 6) % 5}
+    ),
+    "GatherElements by indices that are spread": Row(
+        "m = ReduceMax(x, u)\nq, k = TopK<axis = 3>(m, three)\ne = Expand(k, s1)\na = GatherElements<axis = 3>(h, e)",
+        constants={"u": ints(1), "three": ints(3), "s1": ints(2, 8, 6, 3)},
+    ),
+    "GatherElements of channels": Row(
+        "a = GatherElements<axis = 1>(h, i)", units=0, constants={"i": np.arange(576).reshape(2, 8, 6, 6) % 8}
+    ),
+    "ScatterND of channels": Row(
+        "t = Transpose<perm = [1, 0, 2, 3]>(h)\np = Slice(t, zero_, e, zero_, two_)\nq = Neg(p)\n"
+        "w = ScatterND(t, i, q)\na = Transpose<perm = [1, 0, 2, 3]>(w)",
+        constants={"zero_": ints(0), "e": ints(2**62), "two_": ints(2), "i": ints(0, 2, -4, 6)[:, None]},
+    ),
+    "ScatterND of pixels": Row(
+        "t = Transpose<perm = [2, 0, 3, 1]>(h)\np = Gather<axis = 0>(t, k)\nw = ScatterND(t, i, p)\n"
+        "a = Transpose<perm = [1, 3, 0, 2]>(w)",
+        constants={"k": ints(5, 4), "i": ints(1, 2)[:, None]},
+    ),
+    "ScatterND of entries": Row(
+        "w = ScatterND(h, i, v)\na = Relu(w)", units=0, constants={"i": ints(0, 1, 2, 3)[None], "v": (1,)}
+    ),
+    "NonZero of a constant": Row(
+        "n = NonZero(m)\nq = Reshape(n, k)\na = Gather<axis = 1>(h, q)",
+        constants={"m": np.array([True, False] * 4), "k": ints(-1)},
+        read=4,
     ),
     "Split": Row("p, q = Split<axis = 1>(h, z)\na = Concat<axis = 1>(q, p)", constants={"z": ints(3, 5)}),
     "Split evenly": Row("p, q = Split<axis = 1, num_outputs = 2>(h)\na = Add(p, q)", units=4, read=4),

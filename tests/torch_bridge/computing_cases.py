@@ -30,6 +30,13 @@ def _conv_transpose(opset):
     yield Case([array(1, 4, 7), weights(4, 3, 3)], {"strides": [2], "dilations": [2]})
 
 
+@cases("IsInf")
+def _is_inf(opset):
+    x = np.array([np.inf, -np.inf, 1, np.nan], np.float32)
+    for below, above in ((1, 1), (0, 1), (1, 0), (0, 0)):
+        yield Case([x], {"detect_negative": below, "detect_positive": above})
+
+
 @cases("Gemm")
 def _gemm(opset):
     yield Case([array(3, 5), weights(4, 5), weights(4)], {"transB": 1})

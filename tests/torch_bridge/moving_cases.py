@@ -81,6 +81,8 @@ def _trilu(opset):
 def _one_hot(opset):
     yield Case([np.array([[0, 2], [-1, 1]]), 4, [0.5, 2.0]])
     yield Case([np.array([[0, 2], [3, 1]]), [4], [0.0, 1.0]], {"axis": 1})
+    # Beyond the depth nothing is hot.
+    yield Case([np.array([0, 5, -1, 4, -5]), 4, [0.0, 1.0]])
 
 
 @cases("Slice")
@@ -107,6 +109,23 @@ def _gather(opset):
 @cases("GatherElements")
 def _gather_elements(opset):
     yield Case([array(3, 4), np.array([[0, -1], [2, 1]])], {"axis": 1})
+
+
+@cases("GatherND")
+def _gather_nd(opset):
+    yield Case([X, np.array([[0, 1], [1, -2]])])
+    yield Case([X, np.array([[0, 1, 2, 3]])])
+    yield Case([X, np.zeros((0, 2), np.int64)])
+    if opset >= 12:
+        yield Case([X, np.array([[[0, 1]], [[3, -2]]])], {"batch_dims": 1})
+        yield Case([X, np.array([[[1], [0], [2], [-1]], [[3], [-2], [0], [0]]])], {"batch_dims": 2})
+
+
+@cases("NonZero")
+def _non_zero(opset):
+    yield Case([np.round(X)])
+    yield Case([X > 0])
+    yield Case([np.float32(3) * np.ones((), np.float32)])
 
 
 @cases("ScatterElements")

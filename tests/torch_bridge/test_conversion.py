@@ -43,6 +43,25 @@ def test_an_input_or_a_weight_can_be_an_output():
     torch.testing.assert_close(outputs, (x, torch.from_numpy(weight), x + torch.from_numpy(weight)))
 
 
+def test_outputs_that_are_weights_are_compared():
+    body = "agraph (float[3] x, float[3] w) => (float[3] w, float[3] y) { y = Add (x, w) }"
+    model = parse(body, w=array(3))
+    assert compare(to_torch(model), model, {"x": array(3, seed=1)}).relative == 0
+
+
+def test_entries_are_picked_by_a_mask():
+    model = parse(
+        """agraph (float[2, 5] x) => (float[n] y) {
+            m = Greater (x, z)
+            i = NonZero (m)
+            t = Transpose <perm = [1, 0]> (i)
+            y = GatherND (x, t)
+        }""",
+        z=np.float32(0),
+    )
+    assert compare(to_torch(model), model, {"x": array(2, 5)}).relative == 0
+
+
 def test_inputs_keep_their_order():
     module = to_torch(parse("agraph (float[2] b, float[2] a) => (float[2] y) { y = Sub (a, b) }"))
     assert module.input_names == ("b", "a")

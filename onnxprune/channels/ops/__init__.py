@@ -16,6 +16,7 @@ from onnxprune.channels.ops import (
     recurrent,
     reduction,
     reshaping,
+    scatter,
     selection,
     spatial,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "recurrent",
     "reduction",
     "reshaping",
+    "scatter",
     "selection",
     "spatial",
 ]

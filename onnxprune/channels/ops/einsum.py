@@ -1,8 +1,6 @@
-"""Einsum: every letter is an axis; what no output letter names is summed over."""
+"""Einsum: every letter is an axis, an ellipsis several; what no output letter names is summed over."""
 
 from __future__ import annotations
-
-from collections import Counter
 
 import onnx_ir as ir
 
@@ -10,24 +8,25 @@ from onnxprune.channels.labels import Labels, dims
 from onnxprune.channels.map import Axis
 from onnxprune.channels.ops.rules import named
 from onnxprune.channels.registry import flow
-from onnxprune.graph.quantised import origin_of
+from onnxprune.graph.equations import axis_letters
+from onnxprune.graph.quantised import is_computed_weight, origin_of
 
 
 @flow("Einsum")
 def einsum(node: ir.Node, labels: Labels) -> None:
     """Tie the axes of each letter; a weight's letters that only the output has beside it are produced."""
-    terms = _terms(node.attributes.get_string("equation"))
     values = [value for value in node.inputs if value is not None]
-    if terms is None or [len(term) for term in terms[:-1]] != [len(dims(value)) for value in values]:
-        labels.pin_all(node.inputs, f"{named(node)} has an equation with an ellipsis or a diagonal")
+    ranks = [len(dims(value)) for value in values]
+    *operands, result = axis_letters(node.attributes.get_string("equation"), ranks)
+    if [len(term) for term in operands] != ranks or any(len(set(term)) < len(term) for term in operands):
+        labels.pin_all(node.inputs, f"{named(node)} has an equation with a diagonal")
         labels.set(node.outputs[0], (None,) * len(dims(node.outputs[0])))
         return
-    *operands, result = terms
     joint: dict[str, Axis] = {}
-    for letter in dict.fromkeys("".join(operands)):
+    for letter in dict.fromkeys(letter for term in operands for letter in term):
         places = [(i, term.index(letter)) for i, term in enumerate(operands) if letter in term]
         joint[letter] = _joined(node, labels, values, places)
-        constant = [origin_of(values[i]) is not None for i, _ in places]
+        constant = [origin_of(values[i]) is not None or is_computed_weight(values[i]) for i, _ in places]
         if letter not in result:
             # Of an activation, if one has it: a weight is no place where values could be corrected.
             index, axis = places[constant.index(False) if False in constant else 0]
@@ -35,18 +34,6 @@ def einsum(node: ir.Node, labels: Labels) -> None:
         elif len(places) == 1 and constant[0] and len(values) > 1:
             labels.produce(node, values[places[0][0]], places[0][1])
     labels.set(node.outputs[0], [joint[letter] for letter in result])
-
-
-def _terms(equation: str) -> list[str] | None:
-    """Split an equation into the letters of each operand and of the result; None where it is not that simple."""
-    left, arrow, right = equation.replace(" ", "").partition("->")
-    operands = left.split(",")
-    if not arrow:
-        counts = Counter(left.replace(",", ""))
-        right = "".join(sorted(letter for letter, count in counts.items() if count == 1))
-    terms = [*operands, right]
-    simple = all(not term or (term.isalpha() and len(set(term)) == len(term)) for term in terms)
-    return terms if simple else None
 
 
 def _joined(node: ir.Node, labels: Labels, values: list[ir.Value], places: list[tuple[int, int]]) -> Axis:

@@ -8,7 +8,7 @@ from onnxprune.channels.labels import Labels, dims
 from onnxprune.channels.map import Axis
 from onnxprune.channels.ops.rules import named
 from onnxprune.channels.registry import flow
-from onnxprune.graph.quantised import origin_of
+from onnxprune.graph.quantised import is_computed_weight, origin_of
 
 
 @flow("Gemm")
@@ -32,14 +32,14 @@ def gemm(node: ir.Node, labels: Labels) -> None:
 
 @flow("MatMul")
 def matmul(node: ir.Node, labels: Labels) -> None:
-    """NumPy's matmul: (..., M, K) x (..., K, N); leading axes broadcast."""
+    """NumPy's matmul: (..., M, K) x (..., K, N); leading axes broadcast, and of a vector (K) M or N is left out."""
     a, b = labels.of(node.inputs[0]), labels.of(node.inputs[1])
-    if len(a) < 2 or len(b) < 2:
-        labels.pin_all(node.inputs, f"{named(node)} multiplies vectors")
-        labels.set(node.outputs[0], (None,) * max(len(a) + len(b) - 2, 0))
+    if not a or not b:
+        labels.pin_all(node.inputs, f"{named(node)} multiplies numbers")
+        labels.set(node.outputs[0], (None,) * len(dims(node.outputs[0])))
         return
     reason = f"{named(node)} reads them from a fixed axis"
-    _contract(node, labels, len(a) - 1, len(b) - 2, reason)
+    _contract(node, labels, len(a) - 1, max(len(b) - 2, 0), reason)
     a_sizes, b_sizes = dims(node.inputs[0]), dims(node.inputs[1])  # type: ignore[arg-type]
     leading: list[Axis] = []
     for back in range(max(len(a), len(b)), 2, -1):
@@ -50,10 +50,10 @@ def matmul(node: ir.Node, labels: Labels) -> None:
             leading.append(labels.tie(meeting[0], meeting[1], reason))
         else:
             leading.append(meeting[0] if meeting else None)
-    for value, axis in ((node.inputs[1], len(b) - 1), (node.inputs[0], len(a) - 2)):
-        if value is not None and origin_of(value) is not None:
+    for value, axes, axis in ((node.inputs[1], b, len(b) - 1), (node.inputs[0], a, len(a) - 2)):
+        if len(axes) > 1 and (origin_of(value) is not None or is_computed_weight(value)):
             labels.produce(node, value, axis)
-    labels.set(node.outputs[0], (*leading, a[-2], b[-1]))
+    labels.set(node.outputs[0], (*leading, *a[-2:-1], *(b[-1:] if len(b) > 1 else ())))
 
 
 def _contract(node: ir.Node, labels: Labels, a_inner: int, b_inner: int, reason: str) -> None:

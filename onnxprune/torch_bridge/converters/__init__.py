@@ -2,6 +2,7 @@
 
 from onnxprune.torch_bridge.converters import (
     activation,
+    attention,
     convolution,
     elementwise,
     linear,
@@ -19,6 +20,7 @@ from onnxprune.torch_bridge.converters import (
 
 __all__ = [
     "activation",
+    "attention",
     "convolution",
     "elementwise",
     "linear",

@@ -44,6 +44,21 @@ _DTYPES = {
 }
 
 
+@converter("IsInf", since=10)
+def _is_inf(node: OnnxNode, graph: OnnxGraph) -> OperationConverterResult:
+    negative, positive = (bool(node.attributes.get(f"detect_{sign}", 1)) for sign in ("negative", "positive"))
+    return apply(node, graph, partial(is_infinite, negative=negative, positive=positive))
+
+
+def is_infinite(x: torch.Tensor, *, negative: bool, positive: bool) -> torch.Tensor:
+    """Say which entries are infinite, of the signs that are asked for."""
+    if negative and positive:
+        return torch.isinf(x)
+    if not negative and not positive:
+        return torch.zeros_like(x, dtype=torch.bool)
+    return torch.isneginf(x) if negative else torch.isposinf(x)
+
+
 @converter("Sum", "Max", "Min", "Mean")
 def _n_ary(node: OnnxNode, graph: OnnxGraph) -> OperationConverterResult:
     count = len(node.input_values) if node.operation_type == "Mean" else 1

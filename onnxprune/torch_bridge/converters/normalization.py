@@ -1,4 +1,4 @@
-"""Normalisations: batch, instance, group, layer, local response, p-norm and mean-variance."""
+"""Normalisations: batch, instance, group, layer, local response, p-norm, root mean square and mean-variance."""
 
 from __future__ import annotations
 
@@ -140,6 +140,20 @@ def layer_norm(
         return F.layer_norm(x, shape, scale, bias, eps)
     normalised = F.layer_norm(x, shape, None, None, eps) * scale
     return normalised if bias is None else normalised + bias
+
+
+@converter("RMSNormalization", since=23)
+def _rms_norm(node: OnnxNode, graph: OnnxGraph) -> OperationConverterResult:
+    axis, eps = node.attributes.get("axis", -1), node.attributes.get("epsilon", 1e-5)
+    return apply(node, graph, partial(rms_norm, axis=axis, eps=eps))
+
+
+def rms_norm(x: torch.Tensor, scale: torch.Tensor, *, axis: int, eps: float) -> torch.Tensor:
+    """Divide by the root of the mean square over the axes from `axis` on."""
+    shape = x.shape[axis:]
+    if scale.shape == shape:
+        return F.rms_norm(x, shape, scale, eps)
+    return F.rms_norm(x, shape, None, eps) * scale
 
 
 @converter("LRN")

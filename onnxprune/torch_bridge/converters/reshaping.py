@@ -162,9 +162,10 @@ def _one_hot(node: OnnxNode, graph: OnnxGraph) -> OperationConverterResult:
 
 
 def one_hot(indices: torch.Tensor, depth: object, values: torch.Tensor, *, axis: int) -> torch.Tensor:
-    """Write `values[1]` where an index points along a new axis of `depth`, `values[0]` elsewhere."""
+    """Write `values[1]` where an index points along a new axis of `depth`, `values[0]` elsewhere and beyond."""
     size = as_ints(depth)[0]
     axis = axis % (indices.ndim + 1)
-    wanted = torch.remainder(indices.to(torch.int64), size).unsqueeze(axis)
+    wanted = indices.to(torch.int64).unsqueeze(axis)
+    wanted = torch.where(wanted < 0, wanted + size, wanted)
     positions = torch.arange(size, device=indices.device).reshape([-1] + [1] * (indices.ndim - axis))
     return torch.where(wanted == positions, values[1], values[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import torch
@@ -69,6 +70,31 @@ def _gather_elements(node: OnnxNode, graph: OnnxGraph) -> OperationConverterResu
 def gather_elements(x: torch.Tensor, indices: torch.Tensor, *, axis: int) -> torch.Tensor:
     """Pick, for each entry of `indices`, the entry of `x` at that index along an axis."""
     return torch.gather(x, axis, torch.remainder(indices.to(torch.int64), x.shape[axis]))
+
+
+@converter("GatherND", since=11)
+def _gather_nd(node: OnnxNode, graph: OnnxGraph) -> OperationConverterResult:
+    return apply(node, graph, partial(gather_nd, batch_dims=node.attributes.get("batch_dims", 0)))
+
+
+def gather_nd(x: torch.Tensor, indices: torch.Tensor, *, batch_dims: int) -> torch.Tensor:
+    """Pick by the index tuples on the last axis of `indices`, in each entry of the first `batch_dims` axes."""
+    depth = indices.shape[-1]
+    entries = x.reshape(math.prod(x.shape[:batch_dims]), *x.shape[batch_dims:])
+    tuples = indices.to(torch.int64).reshape(len(entries), -1, depth)
+    batch = torch.arange(len(entries), device=x.device).unsqueeze(1)
+    picked = entries[(batch, *tuples.unbind(-1))]
+    return picked.reshape(*indices.shape[:-1], *x.shape[batch_dims + depth :])
+
+
+@converter("NonZero", since=9)
+def _non_zero(node: OnnxNode, graph: OnnxGraph) -> OperationConverterResult:
+    return apply(node, graph, non_zero)
+
+
+def non_zero(x: torch.Tensor) -> torch.Tensor:
+    """Return the indices of what is not zero, shape (rank, count); a single number counts as one of rank 1."""
+    return torch.nonzero(x if x.ndim else x.reshape(1)).T
 
 
 @converter("Split")

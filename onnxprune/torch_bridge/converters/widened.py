@@ -18,8 +18,6 @@ WIDENED: dict[str, tuple[tuple[int, int], ...]] = {
     "EyeLike": ((9, 22),),
     "GreaterOrEqual": ((12, 16),),
     "LessOrEqual": ((12, 16),),
-    "IsInf": ((10, 20),),
-    "NonZero": ((13, 9),),
     "RoiAlign": ((16, 22),),
     "Round": ((11, 22),),
     "ScatterND": ((16, 18),),

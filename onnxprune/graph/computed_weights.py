@@ -1,0 +1,149 @@
+"""Weights that the graph computes of constants in every run: normalised, scaled, merged, or cut out of a larger one.
+
+requires  a normalised model with inferred shapes
+ensures   where a MatMul or an Einsum multiplies with a matrix that depends on initializers alone, the matrix is an
+          initializer itself, if the file does not grow by that: what it was computed of must go with it. So a part of
+          a weight that is read elsewhere stays a part, an integer weight that is scaled stays integer, and moves
+          (Transpose, Cast, DequantizeLinear) stay in front of the matrix.
+
+Channels flow through such computations as well; but scores, healing and layer costs need the weight itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+import numpy as np
+import onnx_ir as ir
+from onnx.reference import ReferenceEvaluator
+
+from onnxprune.graph.quantised import MOVES, can_be_constant, origin_of
+from onnxprune.graph.shape_values import add_initializer
+
+_READERS = frozenset({"MatMul", "Einsum"})
+# What is mapped from a file may be larger than the memory.
+_LARGEST_BYTES = 256 << 20
+_MOST_NODES = 64
+
+
+def fold_computed_weights(model: ir.Model) -> bool:
+    """Compute, in place, what such matrices are; tell whether there were any."""
+    cones = {value: cone for value in _matrices(model) if (cone := _cone(value))}
+    folded = False
+    for values in _connected(cones):
+        nodes = [node for node in model.graph if any(node in cones[value] for value in values)]
+        if _grows(values) or (arrays := _computed(nodes, values)) is None:
+            continue
+        for value, array in zip(values, arrays, strict=True):
+            value.replace_all_uses_with(add_initializer(model.graph, f"{value.name}.folded", array))
+        folded = True
+    return folded
+
+
+def _matrices(model: ir.Model) -> Iterator[ir.Value]:
+    """Yield what is multiplied with and neither stored nor moved from what is, behind the moves in front of it."""
+    found = set()
+    for node in model.graph:
+        for value in node.inputs if node.op_type in _READERS and node.domain == "" else ():
+            if value is None or origin_of(value) is not None or not _is_matrix(value):
+                continue
+            matrix = _before_moves(value)
+            if matrix not in found and not matrix.is_graph_output():
+                found.add(matrix)
+                yield matrix
+
+
+def _before_moves(value: ir.Value) -> ir.Value:
+    producer = value.producer()
+    source = producer.inputs[0] if producer is not None and producer.op_type in MOVES else None
+    return value if source is None else _before_moves(source)
+
+
+def _is_matrix(value: ir.Value) -> bool:
+    """Say whether a value has no more than two axes: what has more is no weight but, say, queries that are learned."""
+    return value.shape is not None and sum(dim != 1 for dim in value.shape) <= 2
+
+
+def _cone(value: ir.Value) -> frozenset[ir.Node]:
+    """Return the nodes that compute a value of initializers alone, none where anything else takes part."""
+    cone: set[ir.Node] = set()
+    queue = [value]
+    while queue:
+        value = queue.pop()
+        node = value.producer()
+        if value.is_initializer() or node in cone:
+            continue
+        if node is None or not can_be_constant(node) or len(cone) == _MOST_NODES:
+            return frozenset()
+        cone.add(node)
+        queue += [source for source in node.inputs if source is not None]
+    return frozenset(cone)
+
+
+def _connected(cones: dict[ir.Value, frozenset[ir.Node]]) -> Iterator[list[ir.Value]]:
+    """Sort matrices by what they are made of: those that have some of it in common stand or fall together."""
+    groups: list[tuple[list[ir.Value], set[ir.Value]]] = []
+    for value, cone in cones.items():
+        made_of = {source for node in cone for source in node.inputs if source is not None and _bytes(source) > 8}
+        joined = [group for group in groups if group[1] & made_of]
+        groups = [group for group in groups if group not in joined]
+        values = [other for group in joined for other in group[0]]
+        groups.append(([*values, value], made_of.union(*(group[1] for group in joined))))
+    return (values for values, _ in groups)
+
+
+def _bytes(value: ir.Value) -> int:
+    return value.const_value.nbytes if value.is_initializer() and value.const_value is not None else 0
+
+
+def _grows(values: list[ir.Value]) -> bool:
+    """Say whether matrices take more bytes than what nothing reads any more once they are stored."""
+    needed = 0
+    for value in values:
+        sizes = [dim for dim in value.shape or () if isinstance(dim, int)]
+        if value.shape is None or value.dtype is None or len(sizes) < len(value.shape):
+            return True
+        needed += int(np.prod(sizes)) * value.dtype.bitwidth // 8
+    return needed > min(sum(map(_bytes, _freed(values))), _LARGEST_BYTES)
+
+
+def _freed(values: Collection[ir.Value]) -> set[ir.Value]:
+    """Find the initializers that nothing reads once nothing reads `values`."""
+    dead: set[ir.Node] = set()
+    freed: set[ir.Value] = set()
+    queue = [node for value in values if (node := value.producer()) is not None]
+    while queue:
+        node = queue.pop()
+        outputs = [output for output in node.outputs if output not in values]
+        if node in dead or any(o.is_graph_output() or {use.node for use in o.uses()} - dead for o in outputs):
+            continue
+        dead.add(node)
+        for source in node.inputs:
+            if source is None:
+                continue
+            if (producer := source.producer()) is not None:
+                queue.append(producer)
+            elif not {use.node for use in source.uses()} - dead:
+                freed.add(source)
+    return freed
+
+
+def _computed(nodes: list[ir.Node], values: list[ir.Value]) -> list[np.ndarray] | None:
+    """Compute values by their nodes, in order; None where ONNX's own evaluator cannot."""
+    arrays: dict[str, np.ndarray] = {}
+    try:
+        for node in nodes:
+            read = [source for source in node.inputs if source is not None]
+            feeds = {str(source.name): _stored_or(arrays, source) for source in read}
+            opset = node.graph.opset_imports.get("", 1) if node.graph is not None else 1
+            results = ReferenceEvaluator(ir.serde.serialize_node(node), opsets={"": opset}).run(None, feeds)
+            named = (output.name for output in node.outputs if output.name)
+            arrays.update((str(name), np.asarray(result)) for name, result in zip(named, results, strict=True))
+    except Exception:
+        return None
+    found = [arrays[str(value.name)] for value in values]
+    return found if all(np.isfinite(array).all() for array in found) else None
+
+
+def _stored_or(arrays: dict[str, np.ndarray], value: ir.Value) -> np.ndarray:
+    return value.const_value.numpy() if value.const_value is not None else arrays[str(value.name)]
