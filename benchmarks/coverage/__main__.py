@@ -121,6 +121,13 @@ def main() -> None:
                     record_missing(subject.name, exporter, what, options.limit)
 
 
+def commit() -> str | None:
+    """Return the commit that is measured; None outside of a repository."""
+    asked = ["git", "describe", "--always", "--dirty"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
+    return done.stdout.strip() or None
+
+
 def record_missing(name: str, exporter: str, what: str, limit_s: int, given: str | None = None) -> None:
     """Run one network, `given` where it is a file, unless its result is there."""
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
@@ -131,7 +138,7 @@ def record_missing(name: str, exporter: str, what: str, limit_s: int, given: str
     if what == "peers":
         results[key] = {tool: in_a_process(given or name, exporter, tool, limit_s) for tool in TOOLS}
     else:
-        results[key] = in_a_process(given or name, exporter, what, limit_s)
+        results[key] = in_a_process(given or name, exporter, what, limit_s) | {"commit": commit()}
     print(key, results[key], flush=True)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 
