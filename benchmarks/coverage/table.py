@@ -21,10 +21,11 @@ gradient. The other tools remove 30 % too (benchmarks/coverage/peers.py), and no
 share of the latency that is left, or why there is no result. That theirs is right is not checked beyond the outputs'
 shapes. Where a cell or a network is missing, it was not run yet. What "took more than" its time limit (600 s, for
 vit_h_14 3,000 s, on a core that was shared with other work) counts as failed, and so does what was killed for memory
-("exit code -9": 24 GB, shared too) or found no more ("MemoryError": 12 to 16 GB): ten cells, none of them ours. Rows
-were made over several commits, as the tool grew. The other sizes of torchvision's families were given to ours only (by
-the dynamo exporter all but three so far). What is *shipped* is PP-OCR's detector, recogniser and classifier, with their
-own weights and sizes that were fixed for the other tools; Torch-Pruning needs PyTorch code, which they have none of.
+("exit code -9": 24 GB, shared too) or found no more ("MemoryError": 12 to 16 GB): ten cells, none of them ours. Two
+networks were measured at a time, on two cores that also did other work, so single latencies are off by some tenths. The
+other sizes of torchvision's families were given to ours only (by the dynamo exporter all but three so far). What is
+*shipped* is PP-OCR's detector, recogniser and classifier, with their own weights and sizes that were fixed for the
+other tools; Torch-Pruning needs PyTorch code, which they have none of.
 """
 
 
@@ -32,8 +33,26 @@ def write(results: dict[str, Any], path: Path) -> None:
     """Write the page."""
     ours = {key.removesuffix(" ours"): row for key, row in results.items() if key.endswith(" ours")}
     peers = {key.removesuffix(" peers"): row for key, row in results.items() if key.endswith(" peers")}
-    lines = [_HEADER, *summary(ours, peers), grouping(results), "", *rows(ours, peers), "", *reasons(ours), ""]
+    lines = [
+        _HEADER,
+        provenance(ours),
+        *summary(ours, peers),
+        grouping(results),
+        "",
+        *rows(ours, peers),
+        "",
+        *reasons(ours),
+        "",
+    ]
     path.write_text("\n".join(lines))
+
+
+def provenance(ours: dict[str, Any]) -> str:
+    """Say which commits our rows are of."""
+    counts = Counter(row.get("commit") for row in ours.values())
+    older = counts.pop(None, 0)
+    listed = [f"{count} of commit {commit}" for commit, count in counts.most_common()]
+    return f"Rows of onnxprune: {', '.join([*listed, *([f'{older} of several commits before'] if older else [])])}."
 
 
 def summary(ours: dict[str, Any], peers: dict[str, Any]) -> list[str]:
