@@ -118,6 +118,8 @@ def test_told_to_stop(model: Path, data: Path, tmp_path: Path, number: signal.Si
         env={**ENVIRONMENT, "TMPDIR": str(temporary)},
         stderr=subprocess.PIPE,
         text=True,
+        # What starts the tests may have told them to ignore it (nohup).
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # noqa: PLW1509
     )
     end = time.monotonic() + 60
     while not (folder / "history.jsonl").exists() and time.monotonic() < end:
