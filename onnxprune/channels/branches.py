@@ -108,6 +108,10 @@ class Emptiness:
         gone = frozenset(groups)
         return {name for group in gone for name, axis in self._axes.get(group, ()) if axis <= gone}
 
+    def shared_axes(self) -> set[frozenset[int]]:
+        """Return the groups of each axis that consists of several."""
+        return {axis for axes in self._axes.values() for _, axis in axes if len(axis) > 1}
+
 
 def find_branches(model: ir.Model, channels: ChannelMap) -> dict[int, Branch]:
     """Find the groups that can go whole, such that any set of them can go together.
@@ -136,16 +140,25 @@ def find_branches(model: ir.Model, channels: ChannelMap) -> dict[int, Branch]:
 
 
 def _together(graph: _Graph, emptiness: Emptiness, found: dict[int, Branch]) -> dict[int, Branch]:
-    """Leave out what cannot go with all the others."""
-    if _fates(graph, emptiness.of({g for branch in found.values() for g in branch.groups})) is not None:
-        return found
-    accepted: dict[int, Branch] = {}
-    groups: set[int] = set()
-    for index, branch in found.items():
-        if _fates(graph, emptiness.of(groups | set(branch.groups))) is not None:
-            accepted[index] = branch
-            groups |= set(branch.groups)
+    """Leave out what cannot go with the others: with all of them, or with those that share an axis with it."""
+    accepted = dict(found)
+    if not _can_go(graph, emptiness, accepted.values()):
+        accepted = {}
+        for index, branch in found.items():
+            if _can_go(graph, emptiness, [*accepted.values(), branch]):
+                accepted[index] = branch
+    for axis in sorted(emptiness.shared_axes(), key=sorted):
+        # Each of these groups leaves something of the axis; without all of them nothing is left.
+        sharing = {index: branch for index, branch in accepted.items() if not axis.isdisjoint(branch.groups)}
+        gone = {group for branch in sharing.values() for group in branch.groups}
+        if axis <= gone and not _can_go(graph, emptiness, sharing.values()):
+            del accepted[max(sharing)]
     return accepted
+
+
+def _can_go(graph: _Graph, emptiness: Emptiness, branches: Collection[Branch]) -> bool:
+    groups = {group for branch in branches for group in branch.groups}
+    return _fates(graph, emptiness.of(groups)) is not None
 
 
 def _branch(
