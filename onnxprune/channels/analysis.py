@@ -151,7 +151,7 @@ def _kinds(
         for axis in axes:
             # Where whole heads were to go and cannot, entries may; they are what they are. An axis may repeat its
             # heads for every sample.
-            heads = labels.head_splits[name]
+            heads = labels.head_splits.get(name)
             axes_of[name in labels.whole_heads and heads in (len(axis), len(np.unique(axis)))].append(axis)
     whole_heads, entries = (_marked(axes_of[whole], unit_of_label, unit_count) for whole in (True, False))
     embedded = _marked(labels.embedded, unit_of_label, unit_count)
