@@ -150,9 +150,11 @@ def _together(graph: _Graph, emptiness: Emptiness, found: dict[int, Branch]) -> 
     for axis in sorted(emptiness.shared_axes(), key=sorted):
         # Each of these groups leaves something of the axis; without all of them nothing is left.
         sharing = {index: branch for index, branch in accepted.items() if not axis.isdisjoint(branch.groups)}
-        gone = {group for branch in sharing.values() for group in branch.groups}
-        if axis <= gone and not _can_go(graph, emptiness, sharing.values()):
-            del accepted[max(sharing)]
+        while axis <= {g for branch in sharing.values() for g in branch.groups}:
+            if _can_go(graph, emptiness, sharing.values()):
+                break
+            last = max(sharing)
+            del sharing[last], accepted[last]
     return accepted
 
 

@@ -130,3 +130,32 @@ def test_a_value_that_a_subgraph_reads_keeps_its_branch(tmp_path: Path) -> None:
     onnx.save(proto, tmp_path / "net.onnx")
     model = load(tmp_path / "net.onnx")
     assert find_branches(model, analyse(model)) == {}
+
+
+def test_parts_that_several_groups_make_go_in_any_combination(tmp_path: Path) -> None:
+    proto = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["": 17]>
+        net (float[n, 3, 4, 4] x) => (float[n, 5] y)
+            <int64[5] at = {0, 1, 0, 0, 2}, int64[2] parts = {2, 3}> {
+            a = Conv(x, w)
+            g = Gather<axis = 1>(a, at)
+            p, q = Split<axis = 1>(g, parts)
+            r = Conv(q, v)
+            s = Concat<axis = 1>(r, p)
+            t = Concat<axis = 1>(s, x)
+            m = GlobalAveragePool(t)
+            f = Flatten(m)
+            y = Gemm(f, z)
+        }""")
+    rng = np.random.default_rng(0)
+    for name, size in {"w": (5, 3, 1, 1), "v": (3, 3, 1, 1), "z": (8, 5)}.items():
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(rng.standard_normal(size).astype("f"), name))
+    onnx.save(proto, tmp_path / "net.onnx")
+    model = load(tmp_path / "net.onnx")
+    channels = analyse(model)
+    branches = list(find_branches(model, channels).values())
+    for chosen in range(1, 2 ** len(branches)):
+        keep = np.ones(channels.unit_count, dtype=bool)
+        for number, branch in enumerate(branches):
+            if chosen >> number & 1:
+                keep[np.concatenate([channels.groups[index].units for index in branch.groups])] = False
+        verify(model, channels, keep, prune(model, channels, keep))
