@@ -15,8 +15,8 @@ from collections.abc import Collection, Iterator
 
 import numpy as np
 import onnx_ir as ir
-from onnx.reference import ReferenceEvaluator
 
+from onnxprune.graph.constant_nodes import evaluated
 from onnxprune.graph.quantised import MOVES, can_be_constant, origin_of
 from onnxprune.graph.shape_values import add_initializer
 
@@ -131,16 +131,12 @@ def _freed(values: Collection[ir.Value]) -> set[ir.Value]:
 def _computed(nodes: list[ir.Node], values: list[ir.Value]) -> list[np.ndarray] | None:
     """Compute values by their nodes, in order; None where ONNX's own evaluator cannot."""
     arrays: dict[str, np.ndarray] = {}
-    try:
-        for node in nodes:
-            read = [source for source in node.inputs if source is not None]
-            feeds = {str(source.name): _stored_or(arrays, source) for source in read}
-            opset = node.graph.opset_imports.get("", 1) if node.graph is not None else 1
-            results = ReferenceEvaluator(ir.serde.serialize_node(node), opsets={"": opset}).run(None, feeds)
-            named = (output.name for output in node.outputs if output.name)
-            arrays.update((str(name), np.asarray(result)) for name, result in zip(named, results, strict=True))
-    except Exception:
-        return None
+    for node in nodes:
+        feeds = {str(source.name): _stored_or(arrays, source) for source in node.inputs if source is not None}
+        results, names = evaluated(node, feeds), [str(output.name) for output in node.outputs if output.name]
+        if results is None or len(names) != len(results):
+            return None
+        arrays.update(zip(names, results, strict=True))
     found = [arrays[str(value.name)] for value in values]
     return found if all(np.isfinite(array).all() for array in found) else None
 

@@ -7,6 +7,8 @@ weight itself. They are computed only where one of those reads them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
@@ -34,7 +36,7 @@ def fold_constant_nodes(model: ir.Model) -> bool:
         read = [output for output in node.outputs if output.uses() or output.is_graph_output()]
         if node.op_type not in _FOLDED or node.domain or read != [node.outputs[0]] or read[0].is_graph_output():
             continue
-        array = _evaluated(node)
+        array = _constant(node)
         if array is None:
             continue
         name = node.outputs[0].name
@@ -45,20 +47,26 @@ def fold_constant_nodes(model: ir.Model) -> bool:
     return folded
 
 
-def _evaluated(node: ir.Node) -> np.ndarray | None:
+def _constant(node: ir.Node) -> np.ndarray | None:
     """Compute a node's output, None where it is no constant."""
     values = [value for value in node.inputs if value is not None]
     arrays = [_array(value) for value in values]
     feeds = {str(value.name): array for value, array in zip(values, arrays, strict=True) if array is not None}
     if not values or any(array is None for array in arrays):
         return None
+    results = evaluated(node, feeds)
+    return None if results is None else results[0]
+
+
+def evaluated(node: ir.Node, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray] | None:
+    """Compute a node's outputs from its inputs by name; None where ONNX's own evaluator cannot."""
     opset = node.graph.opset_imports.get("", 1) if node.graph is not None else 1
     try:
-        first, *_ = ReferenceEvaluator(ir.serde.serialize_node(node), opsets={"": opset}).run(None, feeds)
+        results = ReferenceEvaluator(ir.serde.serialize_node(node), opsets={"": opset}).run(None, dict(feeds))
     except Exception:
-        # What ONNX's own evaluator cannot compute stays in the graph, for onnxruntime.
+        # It stays in the graph, for onnxruntime.
         return None
-    return np.asarray(first)
+    return [np.asarray(result) for result in results]
 
 
 def _array(value: ir.Value) -> np.ndarray | None:
@@ -66,4 +74,4 @@ def _array(value: ir.Value) -> np.ndarray | None:
         return value.const_value.numpy()
     producer = value.producer()
     readable = producer is not None and producer.op_type in _READ_THROUGH and not producer.domain
-    return _evaluated(producer) if producer is not None and readable else None
+    return _constant(producer) if producer is not None and readable else None
