@@ -4,8 +4,9 @@ Allocations are paths of ever smaller structures; costs on paper are closed form
 is predicted from measured layers and confirmed by measuring. The search reaches devices only through `Evaluator`.
 """
 
+from onnxprune.search.admissible import Problem
 from onnxprune.search.agents import Agent, RandomAgent, RlAgent, RlConfig
-from onnxprune.search.allocation import Problem, global_path, growth
+from onnxprune.search.allocation import global_path, growth
 from onnxprune.search.calibration import calibrated, drawn_structures, network_key, with_kept
 from onnxprune.search.candidates import Candidate, Judge, Judgement, Verdict
 from onnxprune.search.environment import Environment

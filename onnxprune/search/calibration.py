@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxprune.channels import ChannelMap
-from onnxprune.search.allocation import Admissible, Problem
+from onnxprune.search.admissible import Admissible, Problem
 from onnxprune.search.costs import LatencyCost
 from onnxprune.search.environment import Environment
 from onnxprune.search.plan import Evaluator

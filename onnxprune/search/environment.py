@@ -15,7 +15,8 @@ from functools import cached_property
 
 import numpy as np
 
-from onnxprune.search.allocation import CostModel, Problem, fill, global_path, thinned, uniform_path
+from onnxprune.search.admissible import CostModel, Problem, thinned
+from onnxprune.search.allocation import fill, global_path, uniform_path
 
 _LEVELS = 16
 

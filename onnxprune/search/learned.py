@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from onnxprune.search.admissible import Problem
 from onnxprune.search.agents import Agent, RandomAgent, RlAgent
-from onnxprune.search.allocation import Problem, fill
+from onnxprune.search.allocation import fill
 from onnxprune.search.candidates import Candidate, Judge, Judgement, Verdict
 from onnxprune.search.costs import ChannelShareCost, ShareCost
 from onnxprune.search.environment import Environment

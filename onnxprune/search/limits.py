@@ -8,7 +8,7 @@ import numpy as np
 
 from onnxprune.channels import ChannelMap
 from onnxprune.errors import TargetError
-from onnxprune.search.allocation import Problem
+from onnxprune.search.admissible import Problem
 
 # Shares are typed in decimals: of 10 units 0.7 leaves 3, although 10 * (1 - 0.7) is a little above.
 _ROUNDING = 1e-9

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from onnxprune.latency import LayerSpec
-from onnxprune.search.allocation import Admissible
+from onnxprune.search.admissible import Admissible
 from onnxprune.search.costs import LayerTerm
 
 # Two measurements of one layer differ by about this share.

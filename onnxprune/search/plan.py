@@ -11,7 +11,8 @@ import numpy as np
 
 from onnxprune.channels import ChannelMap
 from onnxprune.errors import TargetOutOfReachError
-from onnxprune.search.allocation import CostModel, Problem, fill, global_path, multiples, uniform_path
+from onnxprune.search.admissible import CostModel, Problem, multiples
+from onnxprune.search.allocation import fill, global_path, uniform_path
 from onnxprune.search.costs import ShareCost, bytes_cost, macs_cost, parameters_cost
 from onnxprune.search.reach import Probe, reach
 from onnxprune.search.sizes import full_counts, keep_mask

@@ -12,7 +12,7 @@ import onnx_ir as ir
 from onnxprune.channels import ChannelMap
 from onnxprune.graph import CONTRACTIONS, origin_of, overhead_bytes, quantised_by
 from onnxprune.latency import LayerSpec, NumberFormat
-from onnxprune.search.allocation import Problem, multiples
+from onnxprune.search.admissible import Problem, multiples
 from onnxprune.search.costs import LatencyCost, LayerTerm, macs_cost
 from onnxprune.search.narrow import without_slower
 from onnxprune.search.sizes import AxisSizes, full_counts, paper_cost

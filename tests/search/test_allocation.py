@@ -17,7 +17,8 @@ from onnxprune.errors import TargetOutOfReachError
 from onnxprune.graph import concrete_shapes, graph_cost, load, resolve_input_shapes
 from onnxprune.latency import LayerSpec
 from onnxprune.search import Subject, find_plan, full_counts, in_reach, keep_mask, latency_problem, paper_problem
-from onnxprune.search.allocation import global_path, multiples, uniform_path
+from onnxprune.search.admissible import multiples
+from onnxprune.search.allocation import global_path, uniform_path
 from onnxprune.search.costs import ProductCost, macs_cost
 from onnxprune.search.reach import reach
 from onnxprune.search.sizes import paper_cost

@@ -14,7 +14,8 @@ from onnxprune.channels import ChannelMap, analyse, restrict
 from onnxprune.errors import PatternError, TargetError
 from onnxprune.graph import concrete_shapes, load, resolve_input_shapes
 from onnxprune.search import Limits, Problem, Subject, paper_problem, read_ratios
-from onnxprune.search.allocation import Admissible, global_path, uniform_path
+from onnxprune.search.admissible import Admissible
+from onnxprune.search.allocation import global_path, uniform_path
 from tests.residual import residual_cnn
 
 

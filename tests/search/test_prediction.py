@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from onnxprune.channels import ChannelMap, analyse
 from onnxprune.graph import concrete_shapes, load, resolve_input_shapes
 from onnxprune.search import drawn_structures, full_counts, network_key
-from onnxprune.search.allocation import multiples
+from onnxprune.search.admissible import multiples
 from onnxprune.search.costs import LatencyCost, LayerTerm
 from onnxprune.search.sizes import AxisSizes, PaperCost, paper_cost
 
