@@ -98,6 +98,18 @@ def test_recovers_a_damaged_network(splits, teacher, labelled):
     assert history.best.val.primary_name == ("top-1" if labelled else "top-1 agreement")
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("amp", [True, False])
+def test_recovers_a_damaged_network_on_a_gpu_and_leaves_it_on_the_cpu(splits, teacher, amp):
+    student = damaged(teacher, 2.0)
+    before = evaluate(module_predict(student), splits.test, module_predict(teacher))
+    config = DistillConfig(epochs=6, batch_size=16, learning_rate=0.01, device="cuda", amp=amp)
+    distil(student, teacher, splits.train, splits.val, config)
+    assert {p.device.type for network in (student, teacher) for p in network.parameters()} == {"cpu"}
+    after = evaluate(module_predict(student), splits.test, module_predict(teacher))
+    assert after.kl < before.kl / 4
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_same_seed_same_weights(splits, teacher, optimizer):
     config = DistillConfig(epochs=2, batch_size=16, optimizer=optimizer, augment=("flip", "shift"), seed=3)
@@ -139,7 +151,7 @@ def test_cached_and_recomputed_outputs_of_the_teacher_agree(splits, teacher):
             teacher,
             splits.train,
             splits.val,
-            DistillConfig(epochs=2, batch_size=16, cache_bytes=room),
+            DistillConfig(epochs=2, batch_size=16, cache_bytes=room, device="cpu"),
         )
     assert close(*map(weights, students))
 
