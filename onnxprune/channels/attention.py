@@ -24,14 +24,15 @@ AttentionUnit = Literal["head-dim", "heads", "either"]
 # What lies between the products and the Softmax, and between the split into heads and the products.
 _BETWEEN = frozenset(
     {"Add", "Cast", "Clip", "Concat", "Div", "Gather", "Identity", "LpNormalization", "Mul", "Neg", "Pow", "Slice"}
-    | {"Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Transpose", "Unsqueeze", "Where", "LayerNormalization"}
+    | {"RotaryEmbedding", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Transpose", "Unsqueeze", "Where"}
+    | {"LayerNormalization"}
 )
 _MOST_STEPS = 24
 Sizes = tuple[int | str | None, ...]
 
 
 def head_splits(model: ir.Model) -> dict[str, int]:
-    """Find the nodes that split channels into heads: a Reshape, or an Attention that does it itself.
+    """Find the nodes that split channels into heads: a Reshape, or an operator that does it itself.
 
     Args:
         model: A normalised model.
@@ -85,9 +86,9 @@ def _products_behind(scores: ir.Node) -> Iterator[ir.Node]:
 
 def _heads_beside_samples(value: ir.Value | None) -> Iterator[int]:
     """Read the heads off the Reshape that puts them and the samples on one axis."""
-    for node in _reshapes_before(value):
+    for node in _regroupings_before(value):
         before, after = _sizes(node)
-        if len(after) != 3:
+        if node.op_type != "Reshape" or len(after) != 3:
             continue
         if len(before) == 4 and before[2:] == after[1:] and isinstance(before[1], int):
             yield before[1]
@@ -96,10 +97,10 @@ def _heads_beside_samples(value: ir.Value | None) -> Iterator[int]:
 
 
 def _splits_before(value: ir.Value | None, heads: int) -> Iterator[str]:
-    return (str(node.name) for node in _reshapes_before(value, heads) if _splits(node, heads))
+    return (str(node.name) for node in _regroupings_before(value, heads) if _splits(node, heads))
 
 
-def _reshapes_before(value: ir.Value | None, heads: int = 0) -> Iterator[ir.Node]:
+def _regroupings_before(value: ir.Value | None, heads: int = 0) -> Iterator[ir.Node]:
     """Yield what regroups axes before a product, nearest first; what splits channels into heads ends the way back."""
     seen: set[ir.Node] = set()
     queue = [value]
@@ -109,7 +110,7 @@ def _reshapes_before(value: ir.Value | None, heads: int = 0) -> Iterator[ir.Node
         if node is None or node in seen or len(seen) > _MOST_STEPS:
             continue
         seen.add(node)
-        if node.op_type == "Reshape":
+        if node.op_type in {"Reshape", "RotaryEmbedding"}:
             yield node
         found = heads > 0 and _splits(node, heads)
         if node.op_type in _BETWEEN | {"Reshape", "Expand"} and not found:
@@ -117,10 +118,12 @@ def _reshapes_before(value: ir.Value | None, heads: int = 0) -> Iterator[ir.Node
 
 
 def _splits(node: ir.Node, heads: int) -> bool:
-    """Say whether a Reshape takes an axis of channels apart into heads and their width."""
+    """Say whether a node takes an axis of channels apart into heads and their width."""
+    before, after = _sizes(node)
+    if node.op_type == "RotaryEmbedding":
+        return len(before) == 3 and node.attributes.get_int("num_heads", 0) == heads
     if node.op_type != "Reshape":
         return False
-    before, after = _sizes(node)
     if len(before) == len(after) == 3 and _heads_of_last(before, after) == heads:
         return True
     # Where the width was there before, it is samples that are told from heads.

@@ -343,6 +343,16 @@ ROWS: dict[str, Row] = {
         constants={"k": (2, 6, 5, 6), "m": (8, 5)},
         opset=23,
     ),
+    "RotaryEmbedding": Row(
+        "a = RotaryEmbedding(h, cos, sin)", constants={"cos": (2, 6, 3), "sin": (2, 6, 3)}, opset=23
+    ),
+    "RotaryEmbedding of positions": Row(
+        "t = Transpose<perm = [0, 2, 1, 3]>(h)\nb = RotaryEmbedding(t, cos, sin)\n"
+        "a = Transpose<perm = [0, 2, 1, 3]>(b)",
+        units=0,
+        constants={"cos": (2, 8, 3), "sin": (2, 8, 3)},
+        opset=23,
+    ),
     "Einsum": Row('b = Einsum<equation = "nchw->nc">(h)\ny = MatMul(b, w)', constants={"w": (8, 5)}),
     "Einsum that sums over channels": Row(
         'b = Einsum<equation = "nchw->nhw">(h)\na = Unsqueeze(b, u)', constants={"u": ints(1)}, read=1

@@ -249,6 +249,45 @@ def test_entries_go_where_heads_of_queries_share_keys_and_values(tmp_path: Path)
     assert (operator.attributes.get_int("q_num_heads"), operator.attributes.get_int("kv_num_heads")) == (4, 2)
 
 
+ROTATED = {
+    "three axes": """
+        q1 = RotaryEmbedding<num_heads = 4>(q, cos, sin)
+        k1 = RotaryEmbedding<num_heads = 4>(k, cos, sin)
+        a = Attention<q_num_heads = 4, kv_num_heads = 4>(q1, k1, v)
+        y = MatMul(a, wo)""",
+    "four axes": """
+        q1 = Reshape(q, split)
+        k1 = Reshape(k, split)
+        v1 = Reshape(v, split)
+        q2 = Transpose<perm = [0, 2, 1, 3]>(q1)
+        k2 = Transpose<perm = [0, 2, 1, 3]>(k1)
+        v2 = Transpose<perm = [0, 2, 1, 3]>(v1)
+        q3 = RotaryEmbedding(q2, cos, sin)
+        k3 = RotaryEmbedding(k2, cos, sin)
+        a = Attention(q3, k3, v2)
+        a1 = Transpose<perm = [0, 2, 1, 3]>(a)
+        a2 = Reshape(a1, joined)
+        y = MatMul(a2, wo)""",
+}
+
+
+@pytest.mark.parametrize("form", ROTATED)
+def test_heads_go_and_pairs_of_entries_stay_where_queries_and_keys_are_rotated(form: str, tmp_path: Path) -> None:
+    projections = "q = MatMul(x, wq)\n k = MatMul(x, wk)\n v = MatMul(x, wv)"
+    model = onnx.parser.parse_model(f"""
+        <ir_version: 10, opset_import: ["": 23]>
+        net (float[2, 5, 16] x) => (float[2, 5, 7] y) {{ {projections} {ROTATED[form]} }}""")
+    shapes = {"wq": (16, 24), "wk": (16, 24), "wv": (16, 24), "wo": (24, 7), "cos": (2, 5, 3), "sin": (2, 5, 3)}
+    network = filled(model, shapes, {"split": [0, 0, 4, 6], "joined": [0, 0, -1]}, tmp_path)
+    assert [(group.kind, group.size) for group in analyse(network, "heads").groups] == [("heads", 4)]
+    assert [(group.kind, group.size) for group in analyse(network, "head-dim").groups] == [("head-dim", 6)]
+    channels = analyse(network, "heads")
+    keep = np.array([True, False, True, False])
+    pruned = prune(network, channels, keep)
+    verify(network, channels, keep, pruned)
+    assert pruned.graph.initializers["wq"].shape == (16, 12)
+
+
 def test_entries_are_no_heads_where_whole_heads_cannot_go(tmp_path: Path) -> None:
     model = onnx.parser.parse_model("""
         <ir_version: 10, opset_import: ["": 17]>

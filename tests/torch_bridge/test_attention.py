@@ -1,4 +1,4 @@
-"""Attention and RMSNormalization, of opset 23, against onnxruntime; what PyTorch has not is refused by name."""
+"""Attention, RMSNormalization and RotaryEmbedding, of opset 23, against onnxruntime; what is refused is named."""
 
 from __future__ import annotations
 
@@ -37,6 +37,14 @@ NORMS = {
     "several axes": Case([Q, array(4, 7, 6).tolist()], {"axis": 1, "epsilon": 0.1}),
     "one scale for rows": Case([Q, array(7, 1).tolist()], {"axis": -2}),
 }
+POSITIONS = np.array([[3, 1, 4, 1, 5, 0, 2], [0, 1, 2, 3, 4, 5, 6]])
+ROTATIONS = {
+    "four axes": Case([Q, array(2, 7, 3), array(2, 7, 3, seed=1)]),
+    "three axes": Case([Q3, array(2, 7, 3), array(2, 7, 3, seed=1)], {"num_heads": 4}),
+    "named positions": Case([Q, array(8, 3), array(8, 3, seed=1), POSITIONS]),
+    "neighbours": Case([Q3, array(8, 3), array(8, 3, seed=1), POSITIONS], {"num_heads": 4, "interleaved": 1}),
+    "some entries": Case([Q, array(2, 7, 2), array(2, 7, 2, seed=1)], {"rotary_embedding_dim": 4}),
+}
 REFUSED = {
     "a softcap": Case([Q, K, V], {"softcap": 2.0}),
     "past or present keys and values": Case([Q, K, V, None, array(2, 4, 3, 6), array(2, 4, 3, 5)], outputs=3),
@@ -52,6 +60,11 @@ def test_attention_equals_onnxruntime(name: str) -> None:
 @pytest.mark.parametrize("name", NORMS)
 def test_rms_normalisation_equals_onnxruntime(name: str) -> None:
     assert relative_difference(*single("RMSNormalization", 23, NORMS[name])) <= 1e-5
+
+
+@pytest.mark.parametrize("name", ROTATIONS)
+def test_rotation_equals_onnxruntime(name: str) -> None:
+    assert relative_difference(*single("RotaryEmbedding", 23, ROTATIONS[name])) <= 1e-5
 
 
 @pytest.mark.parametrize("name", REFUSED)

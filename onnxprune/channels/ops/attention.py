@@ -1,4 +1,4 @@
-"""Attention as one operator: queries and keys are summed over, values go through."""
+"""Attention as one operator (queries and keys are summed over, values go through), and rotary embeddings before it."""
 
 from __future__ import annotations
 
@@ -35,14 +35,34 @@ def attention(node: ir.Node, labels: Labels) -> None:
     heads = _tied_heads(node, labels, [queries[1], keys[1], values[1]], sizes)
     labels.attention[str(node.name)] = [axis for axis in (heads, entries, values[3]) if axis is not None]
     out: Axes = (queries[0], heads, positions, values[3])
-    if len(dims(node.outputs[0])) == 3:
-        batch, head_count, length, _ = sizes[_QUERIES] or [None] * 4
-        width = (sizes[_VALUES] or [None] * 4)[3]
-        moved = (out[0], out[2], out[1], out[3])
-        out = regroup(
-            labels, moved, [batch, length, head_count, width], [batch, length, _product(head_count, width)], named(node)
-        )
-    labels.set(node.outputs[0], out)
+    joined = [*(sizes[_QUERIES] or [None] * 3)[:3], (sizes[_VALUES] or [None] * 4)[3]]
+    labels.set(node.outputs[0], _as_output(node, labels, out, joined))
+
+
+@flow("RotaryEmbedding")
+def rotary_embedding(node: ir.Node, labels: Labels) -> None:
+    """Let whole heads through: entries are rotated in pairs, and each position by an angle of its own."""
+    sizes = _with_heads(dims(node.inputs[0]), node.attributes.get_int("num_heads", 0))  # type: ignore[arg-type]
+    what = f"{named(node)} rotates pairs of them by angles of each position"
+    labels.pin_all(node.inputs[1:], what)
+    if sizes is None or len(sizes) != 4:
+        labels.pin_all(node.inputs[:1], f"{named(node)} has heads that are not known beforehand")
+        labels.set(node.outputs[0], (None,) * len(dims(node.outputs[0])))
+        return
+    batch, heads, positions, entries = _split(node, labels, 0, sizes)
+    for axis in (batch, positions, entries):
+        labels.pin(axis, what)
+    labels.attention[str(node.name)] = [axis for axis in (heads, entries) if axis is not None]
+    labels.set(node.outputs[0], _as_output(node, labels, (None, heads, None, None), sizes))
+
+
+def _as_output(node: ir.Node, labels: Labels, axes: Axes, sizes: list[int | str | None]) -> Axes:
+    """Join the heads with their entries again where the node's output has them on one axis."""
+    if len(dims(node.outputs[0])) != 3:
+        return axes
+    batch, heads, length, width = sizes
+    moved = (axes[0], axes[2], axes[1], axes[3])
+    return regroup(labels, moved, [batch, length, heads, width], [batch, length, _product(heads, width)], named(node))
 
 
 def _attended(node: ir.Node) -> Iterator[tuple[int, ir.Value | None]]:
@@ -51,9 +71,12 @@ def _attended(node: ir.Node) -> Iterator[tuple[int, ir.Value | None]]:
 
 def _split_sizes(node: ir.Node, index: int, sizes: Dims) -> list[int | str | None] | None:
     """Sizes of queries, keys or values as (batch, heads, length, width); None where they are not known."""
+    return _with_heads(sizes, node.attributes.get_int("q_num_heads" if index == _QUERIES else "kv_num_heads", 0))
+
+
+def _with_heads(sizes: Dims, heads: int) -> list[int | str | None] | None:
     if len(sizes) != 3:
         return list(sizes) or None
-    heads = node.attributes.get_int("q_num_heads" if index == _QUERIES else "kv_num_heads", 0)
     width = sizes[2]
     if not heads or not isinstance(width, int):
         return None
@@ -118,3 +141,12 @@ def attention_sizes(node: ir.Node, removal: Removal) -> None:
         if name in node.attributes and size is not None and isinstance(size[1], int) and kept is not None:
             left = int(kept.reshape(size[1], -1).any(axis=1).sum())
             node.attributes[name] = ir.AttrInt64(name, left)
+
+
+@resize("RotaryEmbedding")
+def rotary_sizes(node: ir.Node, removal: Removal) -> None:
+    """State the heads that are left."""
+    heads, kept = node.attributes.get_int("num_heads", 0), removal.kept(node.inputs[0], 2)
+    if heads and kept is not None and len(removal.sizes(node.inputs[0])) == 3:
+        left = int(kept.reshape(heads, -1).any(axis=1).sum())
+        node.attributes["num_heads"] = ir.AttrInt64("num_heads", left)
