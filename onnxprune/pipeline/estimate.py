@@ -21,7 +21,7 @@ from onnxprune.pipeline.judging import (
 )
 from onnxprune.pipeline.measuring import Bench, measure_beside
 from onnxprune.pipeline.modules import module_of
-from onnxprune.pipeline.run import Prepared
+from onnxprune.pipeline.prepared import Prepared
 from onnxprune.pipeline.settings import Settings
 from onnxprune.pipeline.stages import stage_trainings
 from onnxprune.pipeline.staging import CALIBRATION_SAMPLES, criterion_name, score

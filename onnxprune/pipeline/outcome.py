@@ -44,7 +44,6 @@ class Outcome:
         trained: The training; None without one.
         latency: Of the original's file and the result's.
         metrics: Of the original and the result on the test part; None without data.
-        warnings: What to keep in mind.
         stages: What every stage made; `structure` and `trained` are the last one's.
         layers: What each layer costs by itself; empty where layers were not measured.
         quantised: How the result became int8, and what each step before was worth; None where it is float.
@@ -58,7 +57,6 @@ class Outcome:
     trained: Trained | None
     latency: tuple[LatencyStats, LatencyStats]
     metrics: tuple[Metrics, Metrics] | None
-    warnings: tuple[str, ...]
     stages: tuple[StageResult, ...] = ()
     layers: tuple[LayerRecord, ...] = ()
     quantised: QuantisationRecord | None = None

@@ -15,9 +15,9 @@ from onnxprune.pipeline.directory import check_free
 from onnxprune.pipeline.estimate import Trial, estimates
 from onnxprune.pipeline.measuring import Bench, LatencyEvaluator
 from onnxprune.pipeline.planning import beginning_of, is_missed, smallest_cost
+from onnxprune.pipeline.prepared import Prepared, prepare
 from onnxprune.pipeline.quantising import measured_start
 from onnxprune.pipeline.reachable import explained
-from onnxprune.pipeline.run import Prepared, prepare
 from onnxprune.pipeline.settings import Settings
 from onnxprune.pipeline.stages import stage_count, stage_trainings
 from onnxprune.pipeline.staging import branches_may_go, calibration_batches, criterion_name, score, with_batch

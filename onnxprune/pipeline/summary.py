@@ -6,6 +6,7 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 from onnxprune.graph import graph_cost, load
+from onnxprune.pipeline.collecting import Collecting
 from onnxprune.pipeline.outcome import Outcome
 from onnxprune.pipeline.prepare import Network
 from onnxprune.pipeline.stages import StageResult
@@ -15,7 +16,6 @@ from onnxprune.report import (
     LearningRecord,
     Report,
     StageRecord,
-    StepTime,
     TargetRecord,
     coverage,
     environment,
@@ -41,14 +41,14 @@ if TYPE_CHECKING:
     from onnxprune.pipeline.settings import Settings
 
 
-def make_report(outcome: Outcome, settings: Settings, started: dt.datetime, steps: tuple[StepTime, ...] = ()) -> Report:
+def make_report(outcome: Outcome, settings: Settings, started: dt.datetime, observer: Collecting) -> Report:
     """Put a run's record together.
 
     Args:
         outcome: What the run found out.
         settings: What it was told.
         started: When it began.
-        steps: Where the time went.
+        observer: Knows the warnings and where the time went.
     """
     network, plan = outcome.network, outcome.structure.plan
     trained = outcome.trained
@@ -76,7 +76,7 @@ def make_report(outcome: Outcome, settings: Settings, started: dt.datetime, step
         started_at=started,
         finished_at=finished,
         duration_s=round((finished - started).total_seconds(), 3),
-        steps=steps,
+        steps=observer.steps(),
         environment=env,
         settings=_settings(outcome, settings),
         model=model_file(network.path, network.model),
@@ -98,7 +98,7 @@ def make_report(outcome: Outcome, settings: Settings, started: dt.datetime, step
         learning=_learning(outcome.structure, network),
         stages=tuple(_stage(result, network) for result in outcome.stages) if len(outcome.stages) > 1 else (),
         quantisation=outcome.quantised,
-        warnings=outcome.warnings,
+        warnings=tuple(observer.warnings),
     )
 
 
