@@ -46,7 +46,9 @@ if TYPE_CHECKING:
     help="How much slower than there a model may be; the exit code is 5 where it is slower than that, with statistical "
     "significance.",
 )
-@option("Baseline", "--force", is_flag=True, help="Compare with a report of another device too.")
+@option(
+    "Baseline", "--force", is_flag=True, help="Compare with a report of another device or of other input sizes too."
+)
 @option(
     "Output",
     "--report",

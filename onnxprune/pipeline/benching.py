@@ -36,9 +36,11 @@ from onnxprune.report import (
     BenchedModel,
     BenchResult,
     CopyFigures,
+    DeviceFigures,
     LayersRecord,
     LayerTimeRecord,
     MemoryFigures,
+    RegressionRecord,
     environment,
     read_baseline,
     write_report,
@@ -96,26 +98,13 @@ def bench(
         BaselineError: The baseline is of another device or of other input sizes, or has no latency of a model.
         OnnxPruneError: A model or the baseline cannot be read, or a model cannot be run.
     """
-    models = [models] if isinstance(models, str | Path) else list(models)
-    if not models:
-        raise ArgumentError("there is no model to measure: give the path of an .onnx file, or several")
-    if not max_regression >= 0:
-        raise TargetError(f"max_regression must be a share of at least 0, not {max_regression}")
-    check_files({"models": models, "compare": compare, "report": report})
-    if report is not None:
-        check_writable(Path(report))
+    files = _checked(models, max_regression, compare, report)
     observer = Collecting(observer or SilentObserver())
-    for twice in (model for model, times in Counter(map(str, models)).items() if times > 1):
-        observer.warn(f"model '{twice}' is given more than once, and measured once")
     spec, options = choose(device, provider, threads, batch)
-    options = replace(options, sessions=sessions, io_binding=io_binding)
-    baseline = None if compare is None else read_baseline(compare)
-    networks = _read([Path(path) for path in models], input_shapes, batch, seed)
-    for network in networks.values():
-        for note in batch_note(network.path, network.shapes, batch):
-            observer.warn(note)
+    networks = _read(files, input_shapes, batch, seed, observer)
     sizes = next(iter(networks.values())).shapes
-    options = replace(options, batch=samples_of(sizes))
+    options = replace(options, sessions=sessions, io_binding=io_binding, batch=samples_of(sizes))
+    baseline = None if compare is None else read_baseline(compare)
     pairs = None if baseline is None else baseline.pairs(list(networks))
     for _, latency in pairs or ():
         check_sessions(len(latency.samples_ms), sessions)
@@ -135,10 +124,40 @@ def bench(
     first = next(iter(stats.values()))
     benched = tuple(_benched(name, networks[name], stats[name], inside[name], first) for name in networks)
     compared = () if pairs is None else regressions(benched, str(compare), pairs, max_regression)
+    result = _result(figures, benched, compared, observer)
+    if report is not None:
+        write_report(result, report)
+    return result
+
+
+def _checked(
+    models: Sequence[str | Path] | str | Path,
+    max_regression: float,
+    compare: str | Path | None,
+    report: str | Path | None,
+) -> list[Path]:
+    """Return the models' files, once it is known that nothing stands in the way of what is asked for."""
+    files = [Path(models)] if isinstance(models, str | Path) else [Path(model) for model in models]
+    if not files:
+        raise ArgumentError("there is no model to measure: give the path of an .onnx file, or several")
+    if not max_regression >= 0:
+        raise TargetError(f"max_regression must be a share of at least 0, not {max_regression}")
+    check_files({"models": files, "compare": compare, "report": report})
+    if report is not None:
+        check_writable(Path(report))
+    return files
+
+
+def _result(
+    figures: DeviceFigures,
+    benched: tuple[BenchedModel, ...],
+    compared: tuple[RegressionRecord, ...],
+    observer: Collecting,
+) -> BenchResult:
     for warning in unclear(compared):
         observer.warn(warning)
     env = environment()
-    result = BenchResult(
+    return BenchResult(
         onnxprune_version=env.packages.get("onnxprune", "unknown"),
         environment=env,
         device=figures,
@@ -146,9 +165,6 @@ def bench(
         regressions=compared,
         warnings=tuple(observer.warnings),
     )
-    if report is not None:
-        write_report(result, report)
-    return result
 
 
 @dataclass(frozen=True)
@@ -173,12 +189,19 @@ class _Network:
         return samples_of(self.shapes)
 
 
-def _read(paths: Sequence[Path], input_shapes: InputShapes | None, batch: int, seed: int) -> dict[str, _Network]:
+def _read(
+    files: Sequence[Path], input_shapes: InputShapes | None, batch: int, seed: int, observer: Observer
+) -> dict[str, _Network]:
     """Load the models, each by the name that it is measured under."""
+    for twice in (file for file, times in Counter(map(str, files)).items() if times > 1):
+        observer.warn(f"model '{twice}' is given more than once, and measured once")
     networks = {}
-    for path, model in zip(paths, load_models(paths, input_shapes), strict=True):
+    for path, model in zip(files, load_models(files, input_shapes), strict=True):
         shapes = resolve_input_shapes(model, input_shapes, batch)
         networks[str(path)] = _Network(path, model, shapes, random_inputs(model, shapes, seed))
+    for network in networks.values():
+        for note in batch_note(network.path, network.shapes, batch):
+            observer.warn(note)
     return networks
 
 
