@@ -11,6 +11,7 @@ from onnxprune.cli.bench import bench
 from onnxprune.cli.compare import compare
 from onnxprune.cli.compress import compress
 from onnxprune.cli.configuration import configurable
+from onnxprune.cli.cores import heed_quota
 from onnxprune.cli.demo import demo
 from onnxprune.cli.ending import Stopped, stoppable
 from onnxprune.cli.inspect import inspect
@@ -36,6 +37,7 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
+        heed_quota()
         try:
             with stoppable():
                 return super().invoke(ctx)

@@ -13,6 +13,7 @@ from onnxprune.graph import release_weights
 from onnxprune.importance import criterion, score_units
 from onnxprune.latency import predictor
 from onnxprune.pipeline.branches import with_branches
+from onnxprune.pipeline.crowding import crowding_note
 from onnxprune.pipeline.directory import RunDirectory, keep_scores, kept_scores
 from onnxprune.pipeline.judging import HealedJudge, Subjects, batch_size, candidate_healer, evaluation_samples
 from onnxprune.pipeline.measuring import Bench, LatencyEvaluator
@@ -133,6 +134,10 @@ class Staging:
         start = measured_start(self._network, self.settings, self.choice, self._bench, batches)
         self.original_ms, self.start_ms, self.quantiser = start.original_ms, start.start_ms, start.quantiser
         self._bench, self.choice, self.settings = start.bench, start.choice, start.settings
+        if self.settings.training is not None or self.settings.heal:
+            note = crowding_note(self._bench.device.name, self._bench.device.conditions)
+            if note is not None:
+                self.observer.warn(note)
 
     def _limited(self, problem: Problem, limit: float) -> Problem:
         """Keep to the user's limits, and let more go where efficient counts alone do not reach the target."""
