@@ -30,9 +30,7 @@ def system(root: Path, files: dict[str, str]) -> str:
         ({}, None),
     ],
 )
-def test_a_quota_bounds_the_threads(
-    tmp_path: Path, files: dict[str, str], threads: str | None
-) -> None:
+def test_a_quota_bounds_the_threads(tmp_path: Path, files: dict[str, str], threads: str | None) -> None:
     environ: dict[str, str] = {}
     heed_quota(environ, system(tmp_path, files), cores=16)
     assert environ.get("OMP_NUM_THREADS") == threads
