@@ -73,6 +73,8 @@ def _unpublished(settings: Settings) -> Iterator[str]:
             "--stages has no effect: the allocation rl-pruner takes as many as the target asks for, each of a share of "
             f"the filters, {settings.rl_pruner.share:g} here (--rl-pruner share=...)"
         )
+    if settings.round_to not in (None, 1):
+        yield f"--round-to {settings.round_to} has no effect: the allocation rl-pruner removes single filters"
     if settings.optimizer not in (None, PUBLISHED_OPTIMIZER):
         own = PUBLISHED_OPTIMIZER
         yield f"--optimizer {settings.optimizer} has no effect: the allocation rl-pruner trains by {own}"

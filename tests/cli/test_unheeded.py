@@ -63,6 +63,7 @@ def test_compress_without_data_says_it_in_the_dry_run_too(
     ("options", "said"),
     [
         (("--stages", "2"), "--stages has no effect: the allocation rl-pruner takes as many as the target asks for"),
+        (("--round-to", "8"), "--round-to 8 has no effect: the allocation rl-pruner removes single filters"),
         (("--optimizer", "adamw"), "--optimizer adamw has no effect: the allocation rl-pruner trains by sgd"),
         (("--optimizer", "sgd"), None),
         ((), None),
@@ -72,7 +73,8 @@ def test_what_the_published_algorithm_has_its_own_of(
     run: Run, model: Path, tmp_path: Path, options: tuple[str, ...], said: str | None
 ) -> None:
     published = ("--allocation", "rl-pruner", "--data", pictures(tmp_path))
-    result = run("compress", model, *PRUNE, *published, *options, "--dry-run", "--json")
+    target = ("--target-macs", "60%", *(() if "--round-to" in options else ("--round-to", "1")))
+    result = run("compress", model, *target, *published, *options, "--dry-run", "--json")
     assert result.exit_code == 0, result.output
     found = [text for text in Preview.model_validate_json(result.stdout).warnings if "no effect" in text]
     assert [text[: len(said or "")] for text in found] == [said] * (said is not None)
