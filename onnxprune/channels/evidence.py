@@ -1,5 +1,8 @@
 """What a comparison on random inputs proves, and where to look if outputs prove nothing.
 
+Parts of an output may be larger than others by orders of magnitude, such as what masks it, or boxes beside scores: what
+an output is put together of is compared too, each on its own scale.
+
 An output that is the same everywhere, such as a map of zeros behind a Relu, or nowhere finite, is the same whatever was
 cut before it. The last value before it of which that is not so is compared in its place, on the entries that stay.
 """
@@ -22,6 +25,14 @@ _SATURATING = frozenset({"Sigmoid", "Softmax", "HardSigmoid"})
 # channels is a part of a mean over those that stay, in the silenced original.
 _UNSTEADY = frozenset({"ArgMax", "ArgMin", "Hardmax", "NonMaxSuppression", "NonZero", "ReduceMean", "TopK", "Unique"})
 _MOST_AT_ONCE = 64
+# What puts values together or moves them, and which inputs hold them.
+_PUT_TOGETHER: dict[str, slice] = {
+    "Concat": slice(None),
+    "Where": slice(1, 3),
+    **dict.fromkeys(("Cast", "Expand", "Flatten", "Gather", "Identity", "Pad", "Reshape", "Slice", "Split"), slice(1)),
+    **dict.fromkeys(("Squeeze", "Transpose", "Unsqueeze", *_SATURATING), slice(1)),
+}
+_WITH_CONSTANT = frozenset({"Add", "Div", "Mul", "Sub"})
 
 
 @dataclass(frozen=True)
@@ -47,10 +58,65 @@ def saturates(output: ir.Value) -> str | None:
     return str(producer.inputs[0].name)
 
 
-def blind_outputs(silenced: ir.Model, compared: Sequence[Evidence]) -> list[str]:
-    """Name the outputs that say nothing, and whose value before the last Sigmoid or Softmax does not either."""
+def parts(model: ir.Model) -> dict[str, list[str]]:
+    """Name what each output is put together of: values of floats that concatenations, masks and moves only pass on."""
+    unsteady = _unsteady(model)
+    found: dict[str, list[str]] = {}
+    for output in model.graph.outputs:
+        leaves = dict.fromkeys(_leaves(output))
+        found[str(output.name)] = [
+            str(value.name) for value in leaves if value is not output and _is_real(value) and value not in unsteady
+        ]
+    return found
+
+
+def _leaves(value: ir.Value) -> Iterator[ir.Value]:
+    queue, seen = [value], {value}
+    while queue:
+        value = queue.pop()
+        node = value.producer()
+        held = None if node is None else _held(node)
+        if held is None:
+            yield value
+            continue
+        fresh = [each for each in held if each is not None and each not in seen and each.producer() is not None]
+        seen.update(fresh)
+        queue += fresh
+
+
+def _held(node: ir.Node) -> Sequence[ir.Value | None] | None:
+    """Return the inputs whose values a node passes on; None where it computes others."""
+    if node.op_type in _WITH_CONSTANT:
+        varying = [value for value in node.inputs if value is not None and not value.is_initializer()]
+        return varying if len(varying) == 1 else None
+    where = _PUT_TOGETHER.get(node.op_type) if not node.domain else None
+    return None if where is None else node.inputs[where]
+
+
+def _is_real(value: ir.Value) -> bool:
+    return value.dtype is not None and value.dtype.is_floating_point()
+
+
+def parts_compared(
+    output_parts: Mapping[str, Sequence[str]],
+    silenced: Mapping[str, np.ndarray],
+    pruned: Mapping[str, np.ndarray],
+    removal: Removal,
+) -> Iterator[Evidence]:
+    """Yield the parts of outputs that both models have, on the entries that stay."""
+    for name in dict.fromkeys(name for names in output_parts.values() for name in names):
+        if name in silenced and name in pruned:
+            stays = _staying(name, silenced[name], removal)
+            if stays.shape == pruned[name].shape:
+                yield Evidence(name, stays, pruned[name])
+
+
+def blind_outputs(
+    silenced: ir.Model, compared: Sequence[Evidence], output_parts: Mapping[str, Sequence[str]]
+) -> list[str]:
+    """Name the outputs that say nothing, and of whose parts none does either."""
     telling = {one.name for one in compared if _tells(one.expected)}
-    mute = [v for v in silenced.graph.outputs if not telling & {str(v.name), saturates(v)}]
+    mute = [v for v in silenced.graph.outputs if not telling & {str(v.name), *output_parts[str(v.name)]}]
     # Sizes are meant to be the same for all inputs.
     known = shape_values(silenced) if mute else {}
     return [str(v.name) for v in mute if v.name not in known and any(_before(silenced, str(v.name)))]
@@ -110,19 +176,24 @@ def _staying(name: str, array: np.ndarray, removal: Removal) -> np.ndarray:
 
 def _before(model: ir.Model, output: str) -> Iterator[str]:
     """Name the values of floats that an output is made of steadily, the last first."""
-    nodes = list(model.graph)
-    unsteady: set[ir.Value] = set()
-    for node in nodes:
-        if node.op_type in _UNSTEADY or any(value in unsteady for value in node.inputs):
-            unsteady.update(node.outputs)
+    nodes, unsteady = list(model.graph), _unsteady(model)
     needed = {value for node in nodes for value in node.outputs if value.name == output}
     for node in reversed(nodes):
         if needed.isdisjoint(node.outputs):
             continue
         needed.update(value for value in node.inputs if value is not None)
         for value in node.outputs:
-            real = value.dtype is not None and value.dtype.is_floating_point()
+            real = _is_real(value)
             # Vectors may be sizes, which a removal changes.
             many = value.shape is not None and len(value.shape) > 1
             if value in needed and real and many and value not in unsteady and value.name != output:
                 yield str(value.name)
+
+
+def _unsteady(model: ir.Model) -> set[ir.Value]:
+    """Collect the values that follow from what is not compared."""
+    unsteady: set[ir.Value] = set()
+    for node in model.graph:
+        if node.op_type in _UNSTEADY or any(value in unsteady for value in node.inputs):
+            unsteady.update(node.outputs)
+    return unsteady

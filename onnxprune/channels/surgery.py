@@ -17,6 +17,7 @@ from onnxprune.channels.branch_removal import Spread, drop_branches, spread_out
 from onnxprune.channels.branches import BranchNeededError, Emptiness, follow
 from onnxprune.channels.map import ChannelMap, Group
 from onnxprune.channels.registry import Removal, resize_of
+from onnxprune.channels.size_targets import settle_sizes
 from onnxprune.graph.shape_values import shape_values
 from onnxprune.graph.shapes import infer_shapes
 
@@ -48,11 +49,10 @@ def prune(model: ir.Model, channels: ChannelMap, keep: np.ndarray) -> ir.Model:
         if rule is not None:
             rule(node, removal)
     spread_out(biases)
-    for node in pruned.graph:
-        for output in node.outputs:
-            if not output.is_graph_output():
-                output.shape = None
+    _resize_values(pruned, removal, told=not empty)
     infer_shapes(pruned)
+    if settle_sizes(pruned, removal):
+        infer_shapes(pruned)
     return pruned
 
 
@@ -111,6 +111,20 @@ def _without(model: ir.Model, channels: ChannelMap, groups: list[Group]) -> list
         names = ", ".join(f"'{group.name}'" for group in groups)
         raise ValueError(f"nothing would be left of group {names}, which cannot go whole: {error}") from error
     return drop_branches(model, fates)
+
+
+def _resize_values(model: ir.Model, removal: Removal, *, told: bool) -> None:
+    """Give values the shapes that they have now: by what stays of their axes, or none where that does not tell.
+
+    Inference does not see through operators of other domains, and values behind them keep what is said here.
+    """
+    for node in model.graph:
+        for output in node.outputs:
+            if output.is_graph_output() or output.shape is None:
+                continue
+            kept = [removal.kept(output, axis) if told else None for axis in range(len(output.shape))]
+            sizes = [dim if mask is None else int(mask.sum()) for dim, mask in zip(output.shape, kept, strict=True)]
+            output.shape = ir.Shape(sizes) if told else None
 
 
 def _check(channels: ChannelMap, keep: np.ndarray) -> list[Group]:

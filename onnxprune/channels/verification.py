@@ -8,7 +8,8 @@ Half-precision models are compared in float32 copies: rounding would hide what i
 kernels for bfloat16. Where quantised models do not agree exactly, sums in another order may have been rounded to the
 next step, so copies that do not round are compared. What draws random numbers is given the same seeds in both.
 
-Where an output says nothing, since it is the same everywhere or nowhere finite, a value before it is compared as well.
+What an output is put together of is compared too, each on its own scale. Where an output says nothing, since it is the
+same everywhere or nowhere finite, a value before it is compared as well.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Literal
 import numpy as np
 import onnx_ir as ir
 
-from onnxprune.channels.evidence import Evidence, blind_outputs, evidence_before, saturates
+from onnxprune.channels.evidence import Evidence, blind_outputs, evidence_before, parts, parts_compared, saturates
 from onnxprune.channels.layer_norms import normalise_what_stays
 from onnxprune.channels.map import ChannelMap
 from onnxprune.channels.ops.rules import opset
@@ -46,7 +47,7 @@ class Verification:
 
     Attributes:
         relative_error: Largest absolute difference, over the largest absolute value of that output.
-        output: The output where it occurs, or the value that its last Sigmoid or Softmax reads, or one before.
+        output: The output where it occurs, or a value that it is put together of, or one before.
         tolerance: What was allowed.
         compared: What was run: the models as they are, or copies of both.
         notes: Which outputs say nothing on random inputs, and what was compared instead.
@@ -118,18 +119,22 @@ def _worst(
     Raises:
         VerificationError: onnxruntime does not run the pruned model.
     """
-    names = [*output_names(silenced), *_before_saturation(silenced)]
-    expected = run_model(silenced, feeds, names)
+    outputs = output_names(silenced)
+    made = {str(value.name) for node in pruned.graph for value in node.outputs} - set(outputs)
+    made_of = {output: [part for part in found if part in made] for output, found in parts(silenced).items()}
+    names = list(dict.fromkeys([*outputs, *(part for found in made_of.values() for part in found)]))
+    expected = dict(zip(names, run_model(silenced, feeds, names), strict=True))
     try:
-        actual = run_model(pruned, feeds, names)
+        actual = dict(zip(names, run_model(pruned, feeds, names), strict=True))
     except UnsupportedModelError as reason:
         raise VerificationError(
             f"onnxruntime runs the original but not the pruned model, which is a defect of onnxprune: nothing was "
             f"written; please report the model's architecture ({reason})"
         ) from reason
-    compared = [Evidence(*each) for each in zip(names, expected, actual, strict=True)]
+    compared = [Evidence(name, expected[name], actual[name]) for name in outputs]
+    compared += parts_compared(made_of, expected, actual, removal)
     notes = []
-    for output in blind_outputs(silenced, compared):
+    for output in blind_outputs(silenced, compared, made_of):
         instead = evidence_before(output, silenced, pruned, feeds, removal)
         compared += [] if instead is None else [instead]
         notes.append(_note(output, instead))
@@ -148,13 +153,6 @@ def _note(output: str, instead: Evidence | None) -> str:
         else f"so value '{instead.name}' before it was compared, and what lies between was not"
     )
     return f"verification: output '{output}' says nothing on random inputs (all the same, or not finite), {found}"
-
-
-def _before_saturation(model: ir.Model) -> list[str]:
-    """Name what outputs that saturate are made of: on random inputs a map of probabilities may be 0 everywhere."""
-    names = [name for name in map(saturates, model.graph.outputs) if name is not None]
-    outputs = set(output_names(model))
-    return [name for name in dict.fromkeys(names) if name not in outputs]
 
 
 def _scale_floor(model: ir.Model, output: str) -> float:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 
 from onnxprune.errors import InputShapeError, UnsupportedModelError
+
+_RECURRENT, _LENGTHS = frozenset({"GRU", "LSTM", "RNN"}), 4
 
 
 @dataclass(frozen=True)
@@ -109,18 +111,47 @@ def shown_sizes(input_shapes: Mapping[str, Sequence[int]]) -> str:
 def random_inputs(model: ir.Model, input_shapes: Mapping[str, Sequence[int]], seed: int) -> dict[str, np.ndarray]:
     """Draw standard normal floats (integers: 0 and 1, booleans: either) for every input.
 
+    Lengths of the sequences of a recurrence lie between one step and all, and the first has all.
+
     Args:
         model: A loaded model.
         input_shapes: The concrete shape of each input.
         seed: Seed of the draw.
     """
     rng = np.random.default_rng(seed)
+    steps = dict(_steps(model, input_shapes))
     feeds: dict[str, np.ndarray] = {}
     for spec in input_specs(model):
         shape = tuple(input_shapes[spec.name])
         # bfloat16 is no floating type to NumPy.
         if np.issubdtype(spec.dtype, np.floating) or spec.dtype == ir.DataType.BFLOAT16.numpy():
             feeds[spec.name] = rng.standard_normal(shape).astype(spec.dtype)
+        elif spec.name in steps:
+            feeds[spec.name] = rng.integers(1, steps[spec.name] + 1, shape).astype(spec.dtype)
+            feeds[spec.name].flat[:1] = steps[spec.name]
         else:
             feeds[spec.name] = rng.integers(0, 2, shape).astype(spec.dtype)
     return feeds
+
+
+def _steps(model: ir.Model, input_shapes: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, int]]:
+    """Yield the inputs that are lengths of sequences, and how many steps those have."""
+    sizes = {
+        dim: size
+        for spec in input_specs(model)
+        for dim, size in zip(spec.shape, input_shapes[spec.name], strict=True)
+        if isinstance(dim, str)
+    }
+    for node in model.graph:
+        if node.op_type not in _RECURRENT or len(node.inputs) <= _LENGTHS or node.inputs[0] is None:
+            continue
+        lengths = node.inputs[_LENGTHS]
+        while lengths is not None and (made_by := lengths.producer()) is not None:
+            lengths = made_by.inputs[0] if made_by.op_type in {"Cast", "Identity"} else None
+        shape = node.inputs[0].shape
+        if lengths is None or not lengths.is_graph_input() or shape is None:
+            continue
+        dim = shape[node.attributes.get_int("layout", 0)]
+        steps = dim if isinstance(dim, int) else sizes.get(str(dim.value))
+        if steps is not None:
+            yield str(lengths.name), steps

@@ -138,7 +138,10 @@ def _undeclared(output: ir.Value) -> onnx.ValueInfoProto:
 
 
 def _light_proto(model: ir.Model) -> onnx.ModelProto:
-    """Serialise the model with its large initializers as inputs, and without shapes known before."""
+    """Serialise the model with its large initializers as inputs, and without shapes known before.
+
+    Only what operators of other domains give keeps what is known of it: nothing is inferred of them.
+    """
     graph = onnx.GraphProto(name=model.graph.name or "graph")
     for value in model.graph.inputs:
         if not value.is_initializer():
@@ -154,5 +157,12 @@ def _light_proto(model: ir.Model) -> onnx.ModelProto:
             )
     graph.node.extend(_stand_in(node) for node in model.graph)
     graph.output.extend(_undeclared(value) for value in model.graph.outputs)
+    graph.value_info.extend(
+        ir.serde.serialize_value(value)
+        for node in model.graph
+        if node.domain
+        for value in node.outputs
+        if value.shape is not None and not value.is_graph_output()
+    )
     opsets = [onnx.helper.make_opsetid(domain, version) for domain, version in model.opset_imports.items()]
     return onnx.ModelProto(ir_version=max(model.ir_version, 4), graph=graph, opset_import=opsets)

@@ -343,6 +343,22 @@ ROWS: dict[str, Row] = {
         constants={"k": (2, 6, 5, 6), "m": (8, 5)},
         opset=23,
     ),
+    "ReduceL2 of weights": Row(
+        "t = Tanh(v)\nn = ReduceL2<axes = [1, 2, 3]>(t)\nu = Div(t, n)\na = Conv(h, u)",
+        units=4,
+        constants={"v": (4, 8, 1, 1)},
+        read=4,
+        opset=17,
+    ),
+    "LpNormalization of weights": Row(
+        "t = Tanh(v)\nu = LpNormalization<axis = 1>(t)\na = Conv(h, u)", units=4, constants={"v": (4, 8, 1, 1)}, read=4
+    ),
+    "Einsum of weights": Row(
+        'e = Einsum<equation = "ochw,ochw->o">(v, v)\nn = Reshape(e, t)\nu = Div(v, n)\na = Conv(h, u)',
+        units=4,
+        constants={"v": (4, 8, 1, 1), "t": ints(4, 1, 1, 1)},
+        read=4,
+    ),
     "RotaryEmbedding": Row(
         "a = RotaryEmbedding(h, cos, sin)", constants={"cos": (2, 6, 3), "sin": (2, 6, 3)}, opset=23
     ),

@@ -108,3 +108,25 @@ def test_nothing_to_compare_is_said(tmp_path: Path) -> None:
     keep = np.arange(channels.unit_count) % 8 < 5
     (note,) = verify(model, channels, keep, prune(model, channels, keep)).notes
     assert note.endswith("and no value before it was found that does: nothing says that it is right")
+
+
+# What is large beside what was cut: masked scores, scores with a constant added, boxes beside scores.
+BESIDE_LARGE = {
+    "Where": "z = Conv(h, w)\ny = Where(mask, z, low)",
+    "Add": "z = Conv(h, w)\ny = Add(z, masks)",
+    "Concat": "e = Conv(x, v)\nd = Mul(e, large)\nz = Conv(h, w)\np = Sigmoid(z)\ny = Concat<axis = 1>(d, p)",
+}
+
+
+@pytest.mark.parametrize("name", BESIDE_LARGE)
+def test_large_entries_hide_no_small_ones(name: str, tmp_path: Path) -> None:
+    mask = np.array([True, False, True, True, True]).reshape(5, 1, 1)
+    constants = {"w": (5, 8, 1, 1), "v": (4, 3, 1, 1), "mask": mask, "low": np.float32(-3e38), "large": np.float32(1e5)}
+    constants["masks"] = np.where(mask, 0, -1e9).astype(np.float32)
+    onnx.save(build(Row(BESIDE_LARGE[name], constants=constants)), tmp_path / "m.onnx")
+    model = load(tmp_path / "m.onnx")
+    channels = analyse(model)
+    keep, other = np.arange(channels.unit_count) % 8 < 5, np.arange(channels.unit_count) % 8 > 2
+    assert verify(model, channels, keep, prune(model, channels, keep)).relative_error < 1e-5
+    with pytest.raises(VerificationError, match="output 'z'"):
+        verify(model, channels, keep, prune(model, channels, other))

@@ -217,6 +217,25 @@ def test_random_inputs_follow_the_seed(path: Path) -> None:
     assert not np.array_equal(first, other)
 
 
+@pytest.mark.parametrize("steps", ["6", "steps"])
+def test_lengths_of_sequences_are_lengths(tmp_path: Path, steps: str) -> None:
+    proto = onnx.parser.parse_model(f"""
+        <ir_version: 8, opset_import: ["": 17]>
+        net (float[{steps}, 40, 4] x, int64[40] long, int64[40] ids) => (float[] y, int64[40] same) {{
+            lengths = Cast<to = 6>(long)
+            y = GRU<hidden_size = 3>(x, w, r, , lengths)
+            same = Identity(ids)
+        }}""")
+    for name, shape in {"w": (1, 9, 4), "r": (1, 9, 3)}.items():
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(shape, np.float32), name))
+    onnx.save(proto, tmp_path / "m.onnx")
+    model = load(tmp_path / "m.onnx")
+    feeds = random_inputs(model, resolve_input_shapes(model, {"x": (6, 40, 4)}), 0)
+    assert set(feeds["long"].tolist()) == {1, 2, 3, 4, 5, 6}
+    assert feeds["long"][0] == 6
+    assert set(feeds["ids"].tolist()) == {0, 1}
+
+
 def test_a_full_disk_leaves_nothing(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(self: Path, target: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

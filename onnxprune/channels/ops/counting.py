@@ -14,22 +14,7 @@ from onnxprune.channels import hints
 from onnxprune.channels.labels import Labels, dims
 from onnxprune.channels.ops.rules import axes_argument, named, positive
 from onnxprune.channels.registry import flow
-
-# Inputs that say how large or where something is.
-_TARGETS = {
-    "ConstantOfShape": {0},
-    "Expand": {1},
-    "OneHot": {1},
-    "Pad": {1, 3},
-    "Range": {0, 1, 2},
-    "Reshape": {1},
-    "Resize": {2, 3},
-    "Slice": {1, 2, 3, 4},
-    "Split": {1},
-    "Tile": {1},
-    "TopK": {1},
-    "Upsample": {1},
-}
+from onnxprune.channels.size_targets import TARGETS
 
 
 @flow("Shape", "Size")
@@ -50,7 +35,7 @@ def _computed_with(node: ir.Node, labels: Labels, rank: int) -> Iterator[int]:
     if node.outputs[0].is_graph_output():
         yield from everything
     for user, index in node.outputs[0].uses():
-        if _reaches_data(user, index, labels):
+        if user.graph is not node.graph or _reaches_data(user, index, labels):
             picked = _picked(user, labels, len(everything)) if node.op_type == "Shape" else None
             yield from everything if picked is None else (everything[entry] for entry in picked)
 
@@ -70,10 +55,12 @@ def _picked(node: ir.Node, labels: Labels, count: int) -> list[int] | None:
 
 
 def _reaches_data(node: ir.Node, index: int, labels: Labels) -> bool:
-    """Tell whether what a node reads is computed with, by this node or what follows."""
-    if node.domain == "" and index in _TARGETS.get(node.op_type, ()):
+    """Tell whether what a node reads is computed with, by this node or what follows; all is fixed in a subgraph."""
+    if node.domain == "" and index in TARGETS.get(node.op_type, ()):
         return False
     if len(node.outputs) != 1 or str(node.outputs[0].name) not in labels.size_values:
         return True
     output = node.outputs[0]
-    return output.is_graph_output() or any(_reaches_data(user, place, labels) for user, place in output.uses())
+    return output.is_graph_output() or any(
+        user.graph is not node.graph or _reaches_data(user, place, labels) for user, place in output.uses()
+    )

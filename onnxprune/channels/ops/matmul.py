@@ -8,7 +8,7 @@ from onnxprune.channels.labels import Labels, dims
 from onnxprune.channels.map import Axis
 from onnxprune.channels.ops.rules import named
 from onnxprune.channels.registry import flow
-from onnxprune.graph.quantised import is_computed_weight, origin_of
+from onnxprune.graph.quantised import is_weight
 
 
 @flow("Gemm")
@@ -51,7 +51,7 @@ def matmul(node: ir.Node, labels: Labels) -> None:
         else:
             leading.append(meeting[0] if meeting else None)
     for value, axes, axis in ((node.inputs[1], b, len(b) - 1), (node.inputs[0], a, len(a) - 2)):
-        if len(axes) > 1 and (origin_of(value) is not None or is_computed_weight(value)):
+        if len(axes) > 1 and is_weight(value):
             labels.produce(node, value, axis)
     labels.set(node.outputs[0], (*leading, *a[-2:-1], *(b[-1:] if len(b) > 1 else ())))
 

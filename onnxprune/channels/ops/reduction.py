@@ -12,7 +12,7 @@ from onnxprune.channels.labels import Labels, dims
 from onnxprune.channels.map import Axis
 from onnxprune.channels.ops.rules import axes_argument, named, opset, positive
 from onnxprune.channels.registry import flow
-from onnxprune.graph.quantised import origin_of
+from onnxprune.graph.quantised import is_weight
 
 REDUCTIONS = (
     "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceLogSum",
@@ -68,10 +68,10 @@ def lp_normalization(node: ir.Node, labels: Labels) -> None:
 
 def _sum(node: ir.Node, labels: Labels, axis: int) -> None:
     """Contract an axis of an activation; a norm of weights is the same whatever channels are silenced."""
-    if origin_of(node.inputs[0]) is None:
-        labels.contract(node, 0, axis)
-    else:
+    if is_weight(node.inputs[0]):
         labels.pin(labels.of(node.inputs[0])[axis], f"{named(node)} sums weights over them")
+    else:
+        labels.contract(node, 0, axis)
 
 
 @flow("ArgMax", "ArgMin")
