@@ -127,7 +127,7 @@ restriction_options = together(
         "units",
         type=click.Choice(UNITS),
         multiple=True,
-        show_default="channels, mlp, head-dim",
+        show_default="channels, mlp, head-dim; heads where their entries cannot go",
         help="What may go: channels of convolutions, hidden units (mlp), of attention the same entries of every head "
         "(head-dim) or whole heads (heads), and the width that LayerNormalizations see (embedding: approximate, it "
         "has to be trained); may be repeated.",
@@ -236,8 +236,9 @@ data_options = together(
         "Data",
         "--preprocess",
         metavar="SPEC",
-        show_default="none",
-        help="A preset (imagenet, tf, unit, none) or a JSON file with scale, mean, std, size, layout, color.",
+        show_default="unit for pixels, else none",
+        help="A preset (imagenet, tf, unit, none) or a JSON file with preset, scale, mean, std, size, crop, layout, "
+        "color.",
     ),
     option(
         "Data",
@@ -265,7 +266,7 @@ pruning_options = together(
         "Pruning",
         "--importance",
         type=click.Choice(CRITERIA),
-        show_default="reconstruction with --data, reader_l1 without",
+        show_default="reconstruction with --data, reader_l1 without; taylor for rl-pruner",
         help="What a channel is judged by: the error that is left once others have made up for it (reconstruction), "
         "the loss's change (taylor), both by --data; the weights that read it (reader_l1), those and its own (l1, l2), "
         "BatchNormalization's scale (bn_scale), the distance to the other filters (fpgm). docs/importance.md compares.",

@@ -85,8 +85,8 @@ class MetricFigures(Record):
     """How good a model is.
 
     Attributes:
-        name: The metric: "top-1", "top-1 agreement" or "normalised agreement", in percent.
-        value: Its value, in percent.
+        name: The metric: "top-1", "top-1 agreement", "normalised agreement", or the user's own.
+        value: Its value, in percent; the user's own metric in its points.
         part: Which part of the data it was measured on: "train", "validation", "test".
         samples: How many samples that part has.
         synthetic: Whether they were random numbers, in which case the value says little.
