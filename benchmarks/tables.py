@@ -218,7 +218,7 @@ def main() -> None:
             "other` compares with the best of the first five methods that was run; an empty cell was not run yet. A "
             "method that fails cannot reach the target. Each method is fine-tuned by SGD at 0.02 or AdamW at 5e-4, "
             "whichever gave more of what was run: what was healed wants small steps, what was not wants large ones. "
-            "Other runs were on the second core. Where plain allocations have two seeds, seed 0 was of older code, which "
+            "Other runs were on the second core. Where plain allocations have two seeds, seed 0 was of older code that "
             "spent less of the budget, and is left out; those of ResNet-56 still are of it. AdamW was run for vgg, for "
             "`rl`, and for Torch-Pruning on ResNet-56. ResNet-56 has seen all training images: it is validated on half "
             "of the test images and tested on the other half (`--unseen` in models/benchmark_networks.py), but for "
