@@ -112,6 +112,10 @@ ROWS: dict[str, Row] = {
         "a = BatchNormalization(h, g, b, m, v)",
         constants={"g": (8,), "b": (8,), "m": (8,), "v": np.linspace(0.5, 2, 8, dtype=np.float32)},
     ),
+    "BatchNormalization of one channel": Row(
+        "p = ReduceMax<keepdims = 0>(h, ax)\nd = BatchNormalization(p, g, b, m, v)\ny = MatMul(d, w)",
+        constants={"ax": ints(0, 2, 3), "w": (8, 5)} | {n: np.array([0.7], np.float32) for n in "gbmv"},
+    ),
     "InstanceNormalization": Row("a = InstanceNormalization(h, g, b)", constants={"g": (8,), "b": (8,)}),
     "LayerNormalization": Row(
         "b = Transpose<perm = [0, 2, 3, 1]>(h)\nd = LayerNormalization(b, g)\na = Transpose<perm = [0, 3, 1, 2]>(d)",
