@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -123,3 +124,19 @@ def test_what_indices_are_made_of_goes_with_them(tmp_path: Path) -> None:
     model = load(path)
     assert verify_reading(path, model)
     assert [node.op_type for node in model.graph] == ["ReduceMax", "Cast", "Add"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["m = Expand(one, size)", "m = ConstantOfShape(size)", "k = Range(zero, far, step)\nm = Cast<to = 1>(k)"],
+)
+def test_what_is_too_large_for_sizes_is_not_computed(body: str, tmp_path: Path) -> None:
+    constants = {"one": FLOAT(1), "size": np.array([1, 1000, 1000]), "zero": INT(0), "far": INT(10**6), "step": INT(1)}
+    path = write(f"{body}\no = ReduceMax(m)", constants, tmp_path / "model.onnx")
+    load(path)
+    tracemalloc.start()
+    model = load(path)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 4e6
+    assert {node.op_type for node in model.graph} >= {"ReduceMax"}
