@@ -6,10 +6,9 @@ import onnx_ir as ir
 
 from onnxprune.channels.labels import Labels, dims
 from onnxprune.channels.map import Axis
-from onnxprune.channels.ops.rules import named
+from onnxprune.channels.ops.rules import is_weight, named
 from onnxprune.channels.registry import flow
 from onnxprune.graph.equations import axis_letters
-from onnxprune.graph.quantised import is_computed_weight, origin_of
 
 
 @flow("Einsum")
@@ -26,7 +25,7 @@ def einsum(node: ir.Node, labels: Labels) -> None:
     for letter in dict.fromkeys(letter for term in operands for letter in term):
         places = [(i, term.index(letter)) for i, term in enumerate(operands) if letter in term]
         joint[letter] = _joined(node, labels, values, places)
-        constant = [origin_of(values[i]) is not None or is_computed_weight(values[i]) for i, _ in places]
+        constant = [is_weight(values[i]) for i, _ in places]
         if letter not in result:
             # Of an activation, if one has it: a weight is no place where values could be corrected.
             index, axis = places[constant.index(False) if False in constant else 0]
