@@ -26,6 +26,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxprune.channels.map import ChannelMap
+from onnxprune.channels.ops.rules import is_weight
 
 _CONTRACTIONS = frozenset({"Conv", "ConvTranspose", "Gemm"})
 _SUMS = frozenset({"Add", "Sub"})
@@ -274,6 +275,9 @@ def _contracts(node: ir.Node) -> bool:
     """Say whether a node gives its bias where there is nothing to sum over."""
     bias = node.inputs[2] if len(node.inputs) > 2 else None
     usable = bias is None or _is_one_everywhere(stored_bias(bias))
+    if node.op_type == "Gemm" and is_weight(node.inputs[0]):
+        # Its channels are the rows of what it gives, where a bias that is spread has its axis of one entry.
+        return False
     return node.op_type in _CONTRACTIONS and usable and node.attributes.get_float("beta", 1.0) == 1.0
 
 

@@ -77,7 +77,7 @@ def _casts_to_half(path: Path) -> bool:
 
 
 def _file_in_float32(path: Path) -> ir.Model:
-    model = ir.load(path)
+    model = read_unchanged(path)
     # Converters to half precision put their casts anywhere.
     TopologicalSortPass()(model)
     return in_float32(model)

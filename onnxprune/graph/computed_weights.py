@@ -11,18 +11,17 @@ Channels flow through such computations as well; but scores, healing and layer c
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import onnx_ir as ir
 
 from onnxprune.graph.constant_nodes import evaluated
+from onnxprune.graph.growth import LARGEST_BYTES, freed_bytes, needed_bytes, stored_bytes
 from onnxprune.graph.quantised import MOVES, can_be_constant, origin_of
 from onnxprune.graph.shape_values import add_initializer
 
 _READERS = frozenset({"MatMul", "Einsum"})
-# What is mapped from a file may be larger than the memory.
-_LARGEST_BYTES = 256 << 20
 _MOST_NODES = 64
 
 
@@ -84,7 +83,7 @@ def _connected(cones: dict[ir.Value, frozenset[ir.Node]]) -> Iterator[list[ir.Va
     """Sort matrices by what they are made of: those that have some of it in common stand or fall together."""
     groups: list[tuple[list[ir.Value], set[ir.Value]]] = []
     for value, cone in cones.items():
-        made_of = {source for node in cone for source in node.inputs if source is not None and _bytes(source) > 8}
+        made_of = {source for node in cone for source in node.inputs if source is not None and stored_bytes(source) > 8}
         joined = [group for group in groups if group[1] & made_of]
         groups = [group for group in groups if group not in joined]
         values = [other for group in joined for other in group[0]]
@@ -92,40 +91,11 @@ def _connected(cones: dict[ir.Value, frozenset[ir.Node]]) -> Iterator[list[ir.Va
     return (values for values, _ in groups)
 
 
-def _bytes(value: ir.Value) -> int:
-    return value.const_value.nbytes if value.is_initializer() and value.const_value is not None else 0
-
-
 def _grows(values: list[ir.Value]) -> bool:
     """Say whether matrices take more bytes than what nothing reads any more once they are stored."""
-    needed = 0
-    for value in values:
-        sizes = [dim for dim in value.shape or () if isinstance(dim, int)]
-        if value.shape is None or value.dtype is None or len(sizes) < len(value.shape):
-            return True
-        needed += int(np.prod(sizes)) * value.dtype.bitwidth // 8
-    return needed > min(sum(map(_bytes, _freed(values))), _LARGEST_BYTES)
-
-
-def _freed(values: Collection[ir.Value]) -> set[ir.Value]:
-    """Find the initializers that nothing reads once nothing reads `values`."""
-    dead: set[ir.Node] = set()
-    freed: set[ir.Value] = set()
-    queue = [node for value in values if (node := value.producer()) is not None]
-    while queue:
-        node = queue.pop()
-        outputs = [output for output in node.outputs if output not in values]
-        if node in dead or any(o.is_graph_output() or {use.node for use in o.uses()} - dead for o in outputs):
-            continue
-        dead.add(node)
-        for source in node.inputs:
-            if source is None:
-                continue
-            if (producer := source.producer()) is not None:
-                queue.append(producer)
-            elif not {use.node for use in source.uses()} - dead:
-                freed.add(source)
-    return freed
+    needed = [needed_bytes(value) for value in values]
+    total = sum(one for one in needed if one is not None)
+    return None in needed or total > min(freed_bytes(values), LARGEST_BYTES)
 
 
 def _computed(nodes: list[ir.Node], values: list[ir.Value]) -> list[np.ndarray] | None:

@@ -43,7 +43,7 @@ class GraphCost:
 
     Attributes:
         macs: Multiply-accumulates of one run.
-        parameters: Entries of all initializers that are weights, shared ones once; scales and zero points are none.
+        parameters: Entries of all initializers that are weights, shared ones once; no scales, zero points or texts.
         weight_bytes: Bytes of all initializers.
         peak_activation_bytes: Most bytes of activations alive at once when nodes run in graph order.
         nodes: The nodes in graph order.
@@ -79,6 +79,8 @@ def graph_cost(model: ir.Model, input_shapes: Mapping[str, Sequence[int]] | None
 
 
 def _is_parameter(value: ir.Value, tensor: ir.TensorProtocol) -> bool:
+    if tensor.dtype == ir.DataType.STRING:
+        return False
     uses = value.uses()
     if uses and all(use.node.op_type in _QUANTISING and use.idx > 0 for use in uses):
         return False

@@ -12,6 +12,7 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from onnxprune.errors import ArgumentError, InputShapeError, ModelFileError, UnsupportedModelError, WeightError
+from onnxprune.graph.maps import refuse_maps
 from onnxprune.graph.normalise import normalise
 from onnxprune.graph.quantised import CONTRACTIONS
 from onnxprune.graph.save import path_kind
@@ -40,7 +41,7 @@ def load(path: str | Path, *, input_shapes: Mapping[str, Sequence[int]] | None =
         ArgumentError: `path` is no path, or `input_shapes` is no mapping.
         ModelFileError: The file is missing, a directory, unreadable, no ONNX model, or its external data is
             missing, too short or outside the model's folder.
-        UnsupportedModelError: The opset or IR version is not supported.
+        UnsupportedModelError: The opset or IR version is not supported, or something is a map and no tensor.
         InputShapeError: `input_shapes` names no input, or does not fit its declared shape.
         WeightError: A weight is NaN or infinite.
     """
@@ -62,6 +63,7 @@ def read_unchanged(path: str | Path) -> ir.Model:
 
     Raises:
         ModelFileError: It cannot be read.
+        UnsupportedModelError: Something in it is a map.
     """
     return _read(Path(path))
 
@@ -71,6 +73,7 @@ def external_files(path: str | Path) -> tuple[Path, ...]:
 
     Raises:
         ModelFileError: The model cannot be read.
+        UnsupportedModelError: Something in it is a map.
     """
     path = Path(path)
     tensors = (value.const_value for graph in _read(path).graphs() for value in graph.initializers.values())
@@ -92,8 +95,9 @@ def _read(path: Path) -> ir.Model:
         raise ModelFileError(f"'{path}' cannot be read: {error.strerror or error}") from error
     if not proto.graph.node and not proto.graph.output:
         raise ModelFileError(f"'{path}' is not an ONNX model: it holds no graph")
+    refuse_maps(proto, str(path))
     try:
-        make_dense(proto.graph)
+        make_dense(proto)
         model = ir.serde.deserialize_model(proto)
     except Exception as error:
         raise ModelFileError(f"'{path}' is not a valid ONNX model: {_first_cause(error)}") from error

@@ -1,14 +1,14 @@
 """Bring a model into the one form that the analysis, the surgery and the PyTorch bridge work on.
 
 requires  a model as read from a file
-ensures   functions are inlined; constants are initializers; no Identity of an initializer is left; initializers are
-          no graph inputs; per-channel constants that an exporter merged because their values were equal
-          are separate again; initial states that are zero are left out; shape arithmetic that is static is folded;
-          single entries are repeated by Expand; parts of a sequence are those of a Split; an If whose condition is
-          known is the branch that it takes; matrices that are computed of constants are initializers where the file
-          does not grow by that; transposes of the last two axes are one node; heads have an axis of their own where
-          their number could not be said else; every node and value has a unique name; shapes are inferred; nothing
-          that no output needs is left
+ensures   functions are inlined; constants are initializers; no Identity of an initializer is left; initializers are no
+          graph inputs; optional outputs without a name are left out; per-channel constants that an exporter merged
+          because their values were equal are separate again; initial states that are zero are left out; shape
+          arithmetic that is static is folded; single entries are repeated by Expand; parts of a sequence are those of a
+          Split; an If whose condition is known is the branch that it takes; matrices that are computed of constants are
+          initializers where the file does not grow by that; transposes of the last two axes are one node; heads have an
+          axis of their own where their number could not be said else; every node and value has a unique name; shapes
+          are inferred; nothing that no output needs is left
 """
 
 from __future__ import annotations
@@ -32,11 +32,13 @@ from onnxprune.graph.sequences import split_sequences
 from onnxprune.graph.shape_values import fold_shape_values
 from onnxprune.graph.shapes import infer_shapes
 from onnxprune.graph.transposes import join_transposes
+from onnxprune.graph.unnamed_outputs import drop_unnamed_outputs
 from onnxprune.graph.zero_states import drop_zero_states
 
 
 def normalise(model: ir.Model) -> ir.Model:
     """Normalise `model` in place and return it; see the module's text for what holds afterwards."""
+    drop_unnamed_outputs(model)
     if model.functions:
         InlinePass()(model)
     TopologicalSortPass()(model)

@@ -28,11 +28,6 @@ def origin_of(value: ir.Value | None) -> ir.Value | None:
     return value
 
 
-def is_weight(value: ir.Value | None) -> bool:
-    """Say whether a value is an initializer, or made of initializers as weights are."""
-    return origin_of(value) is not None or is_computed_weight(value)
-
-
 def is_computed_weight(value: ir.Value | None) -> bool:
     """Say whether a value is made of initializers alone, by arithmetic and moves as weights are; no more than a few.
 

@@ -76,8 +76,11 @@ def shape_values(model: ir.Model, *, products: bool = False) -> dict[str, Values
         except (ValueError, IndexError, TypeError, ZeroDivisionError, OverflowError):
             # A chain that cannot be evaluated stays in the graph as it is.
             continue
-        typed = None if result is None else _typed(np.asarray(result, dtype=object), node.outputs[0].dtype)
-        if typed is not None and typed.size <= _MAX_ENTRIES:
+        entries = None if result is None else np.asarray(result, dtype=object)
+        if entries is None or entries.size > _MAX_ENTRIES:
+            continue
+        typed = _typed(entries, node.outputs[0].dtype)
+        if typed is not None:
             known[str(node.outputs[0].name)] = typed
     return known
 
@@ -280,10 +283,13 @@ def _cast(node: ir.Node, inputs: list[Values]) -> Values | None:
     return _elementwise(convert)(node, inputs[:1])
 
 
-def _constant_of_shape(node: ir.Node, inputs: list[Values]) -> Values:
+def _constant_of_shape(node: ir.Node, inputs: list[Values]) -> Values | None:
+    sizes = [int(v) for v in inputs[0].flat]
+    if math.prod(sizes) > _MAX_ENTRIES:
+        return None
     tensor = node.attributes.get_tensor("value", None)
     fill = tensor.numpy().flat[0].item() if tensor is not None else 0.0
-    return np.full([int(v) for v in inputs[0].flat], fill, dtype=object)
+    return np.full(sizes, fill, dtype=object)
 
 
 def _reduce_prod(node: ir.Node, inputs: list[Values]) -> Values | None:
@@ -303,7 +309,8 @@ def _range(node: ir.Node, inputs: list[Values]) -> Values | None:
     start, limit, delta = (a.item() for a in inputs)
     if not all(isinstance(entry, int) for entry in (start, limit, delta)):
         return None
-    return np.arange(start, limit, delta).astype(object)
+    numbers = range(start, limit, delta)
+    return np.array(numbers, dtype=object) if len(numbers) <= _MAX_ENTRIES else None
 
 
 def _modulo(node: ir.Node, inputs: list[Values]) -> Values | None:

@@ -159,3 +159,24 @@ def test_parts_that_several_groups_make_go_in_any_combination(tmp_path: Path) ->
             if chosen >> number & 1:
                 keep[np.concatenate([channels.groups[index].units for index in branch.groups])] = False
         verify(model, channels, keep, prune(model, channels, keep))
+
+
+@pytest.mark.parametrize("bias", ["", ", k"])
+def test_a_gemm_of_a_weight_on_the_left_keeps_its_branch(bias: str, tmp_path: Path) -> None:
+    proto = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["": 17]>
+        net (float[4, 3] x) => (float[5, 3] y) {{
+            a = Gemm(w, x)
+            b = Gemm(v, a)
+            r = Relu(b)
+            c = Gemm(u, r{bias})
+            s = Add(a, c)
+            y = Gemm(z, s)
+        }}""")
+    for name, size in {"w": (8, 4), "v": (6, 8), "u": (8, 6), "z": (5, 8), "k": (1, 3)}.items():
+        array = np.random.default_rng(0).standard_normal(size).astype(np.float32)
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    onnx.save(proto, tmp_path / "net.onnx")
+    model = load(tmp_path / "net.onnx")
+    channels = analyse(model)
+    assert channels.unit_count == 8 + 6
+    assert find_branches(model, channels) == {}

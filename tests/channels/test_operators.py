@@ -14,11 +14,12 @@ from onnxprune.channels.registry import known_operators
 from onnxprune.graph import load
 from tests.channels.operator_table import ROWS as OPERATORS
 from tests.channels.operator_table import build
+from tests.channels.product_table import PRODUCTS
 from tests.channels.recurrence_table import RECURRENCES
 from tests.channels.reduction_table import REDUCTIONS
 from tests.channels.selection_table import SELECTIONS
 
-ROWS = OPERATORS | RECURRENCES | REDUCTIONS | SELECTIONS
+ROWS = OPERATORS | PRODUCTS | RECURRENCES | REDUCTIONS | SELECTIONS
 
 # What this onnxruntime has no kernel for: analysed, but not verified.
 NOT_RUN = {"Swish", "RMSNormalization", "RNN by batches"}

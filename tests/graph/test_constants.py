@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from onnx import numpy_helper
 
 from onnxprune.channels import verify_reading
 from onnxprune.errors import VerificationError
-from onnxprune.graph import load
+from onnxprune.graph import load, save
 
 INT, FLOAT, HALF = np.int64, np.float32, np.float16
 # Expressions of the constants a, b and c, and their values.
@@ -82,3 +83,60 @@ def test_what_onnxruntime_does_not_run_is_not_compared(tmp_path: Path) -> None:
     proto.graph.node[0].op_type = "Nonexistent"
     onnx.save(proto, path)
     assert not verify_reading(path, model)
+
+
+# Made of a few numbers, 600 x 600 at least.
+LARGE = {
+    "Trilu": "m = ConstantOfShape(size)\nn = Trilu(m, zero)",
+    "Trilu of what is spread": "m = Expand(one, size)\nn = Trilu<upper = 0>(m, zero)",
+    "EyeLike": "m = ConstantOfShape(size)\nn = EyeLike(m)",
+    "CumSum": "m = Expand(one, size)\nn = CumSum(m, zero)",
+    "OneHot": "m = ConstantOfShape<value = int64[1] {3}>(width)\nn = OneHot(m, width, ends)",
+    "NonZero": "m = Expand(one, size)\nk = NonZero(m)\nn = Cast<to = 1>(k)",
+    "ScatterND": "m = ConstantOfShape(size)\nn = ScatterND(m, at, row)",
+    "one mask, cut twice": "n1 = Trilu(mask, zero)\nn2 = Trilu<upper = 0>(mask, zero)\nn = Sub(n1, n2)",
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_the_file_does_not_grow_by_what_a_few_numbers_make(name: str, tmp_path: Path) -> None:
+    constants = {"size": np.array([600, 600]), "width": np.array([600]), "zero": INT(0), "one": np.ones((1, 1), FLOAT)}
+    constants |= {"ends": np.array([0, 1], FLOAT), "at": np.array([[3]]), "row": np.ones((1, 600), FLOAT)}
+    constants |= {"mask": np.ones((600, 600), FLOAT)} if "mask" in LARGE[name] else {}
+    path = write(f"{LARGE[name]}\no = ReduceMax(n)", constants, tmp_path / "model.onnx")
+    model = load(path)
+    assert verify_reading(path, model)
+    save(model, tmp_path / "saved.onnx")
+    assert (tmp_path / "saved.onnx").stat().st_size < path.stat().st_size + 1000
+
+
+def test_what_indices_are_made_of_goes_with_them(tmp_path: Path) -> None:
+    """Alone, the indices would make the file larger; the bias that is set to zero there does not."""
+    indices = "m = Expand(yes, size)\nk = NonZero(m)\nt = Transpose(k)"
+    body = f"{indices}\nz = Expand(zero, size)\nb = ScatterND(a, t, z)\no = ReduceMax(b)"
+    constants = {
+        "yes": np.ones(1, bool),
+        "size": np.array([9000]),
+        "zero": np.zeros(1, FLOAT),
+        "a": np.ones(9100, FLOAT),
+    }
+    path = write(body, constants, tmp_path / "model.onnx")
+    model = load(path)
+    assert verify_reading(path, model)
+    assert [node.op_type for node in model.graph] == ["ReduceMax", "Cast", "Add"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["m = Expand(one, size)", "m = ConstantOfShape(size)", "k = Range(zero, far, step)\nm = Cast<to = 1>(k)"],
+)
+def test_what_is_too_large_for_sizes_is_not_computed(body: str, tmp_path: Path) -> None:
+    constants = {"one": FLOAT(1), "size": np.array([1, 1000, 1000]), "zero": INT(0), "far": INT(10**6), "step": INT(1)}
+    path = write(f"{body}\no = ReduceMax(m)", constants, tmp_path / "model.onnx")
+    load(path)
+    tracemalloc.start()
+    model = load(path)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 4e6
+    assert {node.op_type for node in model.graph} >= {"ReduceMax"}

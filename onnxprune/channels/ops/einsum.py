@@ -6,10 +6,9 @@ import onnx_ir as ir
 
 from onnxprune.channels.labels import Labels, dims
 from onnxprune.channels.map import Axis
-from onnxprune.channels.ops.rules import named
+from onnxprune.channels.ops.rules import is_weight, named
 from onnxprune.channels.registry import flow
 from onnxprune.graph.equations import axis_letters
-from onnxprune.graph.quantised import is_weight
 
 
 @flow("Einsum")

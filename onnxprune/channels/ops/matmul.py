@@ -6,9 +6,8 @@ import onnx_ir as ir
 
 from onnxprune.channels.labels import Labels, dims
 from onnxprune.channels.map import Axis
-from onnxprune.channels.ops.rules import named
+from onnxprune.channels.ops.rules import is_weight, named
 from onnxprune.channels.registry import flow
-from onnxprune.graph.quantised import is_weight
 
 
 @flow("Gemm")
@@ -26,7 +25,9 @@ def gemm(node: ir.Node, labels: Labels) -> None:
         for back in range(1, len(sizes) + 1):
             if sizes[-back] != 1:
                 out[-back] = labels.tie(out[-back], bias_axes[-back], reason)
-    labels.produce(node, node.inputs[1], 1 - b_inner)
+    for value, axis in ((node.inputs[1], 1 - b_inner), (node.inputs[0], 1 - a_inner)):
+        if is_weight(value):
+            labels.produce(node, value, axis)
     labels.set(node.outputs[0], out)
 
 
@@ -58,7 +59,7 @@ def matmul(node: ir.Node, labels: Labels) -> None:
 
 def _contract(node: ir.Node, labels: Labels, a_inner: int, b_inner: int, reason: str) -> None:
     labels.tie(labels.of(node.inputs[0])[a_inner], labels.of(node.inputs[1])[b_inner], reason)
-    if node.inputs[0] is not None and not node.inputs[0].is_initializer():
-        labels.contract(node, 0, a_inner)
-    else:
+    if is_weight(node.inputs[0]):
         labels.contract(node, 1, b_inner)
+    else:
+        labels.contract(node, 0, a_inner)

@@ -16,9 +16,10 @@ def channel_normalization(node: ir.Node, labels: Labels) -> None:
     """Tie scale, bias, mean and variance with the channel axis; every channel has its own statistics.
 
     InstanceNormalization, and BatchNormalization in training, take them over the other axes, which are so fixed.
+    Without a second axis there is one channel.
     """
     axes = labels.of(node.inputs[0])
-    channel = axes[1]
+    channel = axes[1] if len(axes) > 1 else None
     for value in node.inputs[1:]:
         channel = labels.tie(channel, labels.of(value)[0], f"{named(node)} scales a fixed axis")
     others: list[Axis] = [axes[0], *axes[2:]]
@@ -27,7 +28,7 @@ def channel_normalization(node: ir.Node, labels: Labels) -> None:
         for axis in others if trains else others[1:]:
             labels.pin(axis, f"{named(node)} takes statistics over this axis", hints.POSITIONS)
         others = [None if trains else axes[0], *(None for _ in axes[2:])]
-    labels.set(node.outputs[0], (others[0], channel, *others[1:]))
+    labels.set(node.outputs[0], (others[0], channel, *others[1:])[: len(axes)])
     for output in node.outputs[1:]:
         labels.set(output, (channel,))
 

@@ -10,9 +10,8 @@ import onnx_ir as ir
 from onnxprune.channels import hints
 from onnxprune.channels.labels import Labels, dims
 from onnxprune.channels.map import Axis
-from onnxprune.channels.ops.rules import axes_argument, named, opset, positive
+from onnxprune.channels.ops.rules import axes_argument, is_weight, named, opset, positive
 from onnxprune.channels.registry import flow
-from onnxprune.graph.quantised import is_weight
 
 REDUCTIONS = (
     "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceLogSum",

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from onnxprune.channels.labels import FIXED, Axes, Labels, dims
 from onnxprune.channels.map import Axis
+from onnxprune.graph.quantised import is_computed_weight, origin_of
 from onnxprune.graph.shape_values import add_initializer
 
 
@@ -36,6 +37,11 @@ def axes_argument(node: ir.Node, labels: Labels, position: int = 1) -> list[int]
         return labels.known_ints(node.inputs[position])
     axes = node.attributes.get_ints("axes", None)
     return None if axes is None else list(axes)
+
+
+def is_weight(value: ir.Value | None) -> bool:
+    """Say whether a value is stored, or made of what is stored as weights are: moved, dequantised or scaled."""
+    return origin_of(value) is not None or is_computed_weight(value)
 
 
 def size_of(axis: Axis, dim: int | str | None) -> int | None:
