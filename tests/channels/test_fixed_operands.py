@@ -48,3 +48,27 @@ def test_scales_of_each_channel_that_the_caller_gives(size: int, units: int, tmp
         assert channels.fixed[0].channels == 8
         assert channels.fixed[0].reason.startswith("QuantizeLinear")
     check_removal(model, channels)
+
+
+BODIES = {
+    "Conv": "d = Conv<group = 3>(x, grouped, c)",
+    "ConvTranspose": "d = ConvTranspose<group = 3>(x, transposed, c)",
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_a_bias_is_fixed_where_the_channels_are_that_it_is_added_to(name: str, tmp_path: Path) -> None:
+    text = f"""net (float[1, 3, 4, 4] x) => (float[1, 5, 4, 4] y) {{
+            c = Neg(bias)
+            a = Conv(x, w, c)
+            {BODIES[name]}
+            e = Conv(a, v)
+            f = Conv(d, u)
+            s = Add(e, f)
+            y = Conv(s, last)
+        }}"""
+    weights = {"w": (6, 3, 1, 1), "bias": (6,), "v": (4, 6, 1, 1), "u": (4, 6, 1, 1), "last": (5, 4, 1, 1)}
+    model = loaded(text, weights | {"grouped": (6, 1, 1, 1), "transposed": (3, 2, 1, 1)}, tmp_path)
+    channels = analyse(model)
+    assert [group.size for group in channels.groups] == [4]
+    check_removal(model, channels)

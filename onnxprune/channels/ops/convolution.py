@@ -43,14 +43,15 @@ def _convolve(node: ir.Node, labels: Labels, out_axis: int, in_axis: int) -> Non
     elif out_axis == 0:
         width = sizes[1]
         if not isinstance(width, int):
-            labels.pin_all([x, weight], f"{named(node)} reads a kernel of a size not known beforehand", hints.SIZES)
+            labels.pin_all(node.inputs, f"{named(node)} reads a kernel of a size not known beforehand", hints.SIZES)
             labels.set(node.outputs[0], (x_axes[0], None, *(None for _ in x_axes[2:])))
             return
         out = _grouped(node, labels, x_axes[1], groups, width)
     else:
         out = _grouped_transpose(node, labels, x_axes[1], groups)
-    if len(node.inputs) > 2 and node.inputs[2] is not None and out is not None:
-        labels.tie(out, labels.of(node.inputs[2])[0], reason)
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    if bias is not None and dims(bias)[0] != 1:
+        labels.tie(out, labels.of(bias)[0], reason)
     labels.produce(node, weight, out_axis)
     if out_axis == 0:
         _learn_sizes(node, labels, dims(x), sizes)
