@@ -8,7 +8,7 @@ import onnx_ir as ir
 from onnxprune.channels import hints
 from onnxprune.channels.labels import Labels, dims
 from onnxprune.channels.map import Axis
-from onnxprune.channels.ops.rules import named, tie_rows
+from onnxprune.channels.ops.rules import in_rows, named, tie_rows
 from onnxprune.channels.registry import Removal, flow, resize
 from onnxprune.channels.stand_ins import Dims
 from onnxprune.graph.sizes import named as named_size
@@ -82,7 +82,7 @@ def _grouped(node: ir.Node, labels: Labels, x: Axis, groups: int, width: int) ->
         for axis in (x, out, inner):
             labels.pin(axis, reason, hints.TIED)
         return None
-    in_boxes, out_boxes = x.reshape(groups, -1), out.reshape(groups, -1)
+    in_boxes, out_boxes = in_rows(x, groups), in_rows(out, groups)
     if whole_groups(groups, width):
         tie_rows(labels, in_boxes, reason)
         tie_rows(labels, out_boxes, reason)
@@ -106,7 +106,7 @@ def _grouped_transpose(node: ir.Node, labels: Labels, x: Axis, groups: int) -> A
     labels.pin(w_out, f"{named(node)} keeps the width of its groups", hints.WIDTH)
     if x is None:
         return None
-    boxes = x.reshape(groups, -1)
+    boxes = in_rows(x, groups)
     tie_rows(labels, boxes, reason)
     return np.repeat(boxes[:, 0], width_out)
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from onnxprune.channels.labels import FIXED, Axes, Labels, dims
+from onnxprune.channels.labels import FIXED, Axes, Labels, MisfitError, dims
 from onnxprune.channels.map import Axis
 from onnxprune.graph.shape_values import add_initializer
 
@@ -95,11 +95,18 @@ def tie_rows(labels: Labels, boxes: np.ndarray, reason: str) -> None:
         labels.tie(first.reshape(-1), boxes[:, 1:].reshape(-1), reason)
 
 
+def in_rows(axis: np.ndarray, groups: int) -> np.ndarray:
+    """Return the entries of an axis with a row for each of equally large groups, shape (groups, size / groups)."""
+    if len(axis) % groups:
+        raise MisfitError(f"{len(axis)} channels are to be {groups} groups")
+    return axis.reshape(groups, -1)
+
+
 def grouped_in_rows(labels: Labels, axis: Axis, groups: int, reason: str) -> Axis:
     """Tie the entries of each of the equally large groups that an axis consists of."""
     if axis is None:
         return None
-    tie_rows(labels, axis.reshape(groups, -1), reason)
+    tie_rows(labels, in_rows(axis, groups), reason)
     return axis
 
 
