@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import numpy as np
 import onnx_ir as ir
 
 import onnxprune.channels.ops  # noqa: F401  (registers the operators' rules)
 from onnxprune.channels import hints
-from onnxprune.channels.attention import AttentionUnit, head_splits
+from onnxprune.channels.attention import AttentionUnit, attentions
 from onnxprune.channels.flowing import flow_through
 from onnxprune.channels.labels import Labels
 from onnxprune.channels.map import Axis, ChannelMap, FixedChannels, Group, GroupKind
@@ -31,14 +31,18 @@ def analyse(model: ir.Model, attention: AttentionUnit = "head-dim", *, embedding
     Returns:
         The units, their groups and slices, and what is fixed and why.
     """
-    splits = head_splits(model)
+    together = attentions(model)
+    splits = {name: heads for each in together for name, heads in each.items()}
     sizes = shape_values(model, products=True)
     known = without_products(sizes), sizes
-    labels = _labels(
-        model, Labels(*known, splits, whole_heads=splits if attention == "heads" else (), embedding=embedding)
-    )
-    if attention == "either" and (stuck := _stuck(labels)):
-        labels = _labels(model, Labels(*known, splits, whole_heads=stuck, embedding=embedding))
+
+    def labelled(whole_heads: Collection[str]) -> Labels:
+        return _labels(model, Labels(*known, splits, whole_heads=whole_heads, embedding=embedding))
+
+    if attention == "either":
+        labels = _entries_or_heads(labelled, [frozenset(each) for each in together])
+    else:
+        labels = labelled(splits if attention == "heads" else ())
     return _channel_map(labels, {str(node.name): node.op_type for node in model.graph})
 
 
@@ -51,12 +55,45 @@ def _labels(model: ir.Model, labels: Labels) -> Labels:
     return labels
 
 
+def _entries_or_heads(labelled: Callable[[Collection[str]], Labels], together: Iterable[frozenset[str]]) -> Labels:
+    """Let whole heads go where the entries of queries, keys or values cannot.
+
+    The heads of queries, keys and values are one axis: where the entries of one are stuck, all of that attention go
+    by heads. Where heads cannot go either (several of queries share one of keys, say), what can stay free does.
+
+    Args:
+        labelled: Runs labels through the model, given the splits whose heads go whole.
+        together: For each attention the splits of its queries, keys and values.
+    """
+    labels = labelled(())
+    stuck = _stuck(labels)
+    families = [family for family in _families(together) if family & stuck]
+    if not families:
+        return labels
+    whole = frozenset[str]().union(*families)
+    labels = labelled(whole)
+    lost = _stuck(labels)
+    possible = frozenset[str]().union(*(family & stuck if family & lost else family for family in families))
+    return labels if possible == whole else labelled(possible)
+
+
+def _families(together: Iterable[frozenset[str]]) -> list[frozenset[str]]:
+    """Join the attentions that share splits."""
+    families: list[frozenset[str]] = []
+    for splits in together:
+        related = [family for family in families if family & splits]
+        families = [family for family in families if not family & splits]
+        families.append(splits.union(*related))
+    return families
+
+
 def _stuck(labels: Labels) -> frozenset[str]:
-    """Name the nodes that split channels into heads whose entries are all fixed."""
-    _, reason = labels.classes()
+    """Name the nodes that split channels into heads of which nothing can go: all is fixed, or goes only together."""
+    root, reason = labels.classes()
 
     def is_free(axis: np.ndarray) -> bool:
-        return bool((reason[axis[axis >= 0]] < 0).any())
+        labelled = axis[axis >= 0]
+        return len(np.unique(root[labelled[reason[labelled] < 0]])) > 1
 
     return frozenset(name for name in labels.head_splits if not any(map(is_free, labels.attention.get(name, ()))))
 

@@ -31,26 +31,26 @@ _MOST_STEPS = 24
 Sizes = tuple[int | str | None, ...]
 
 
-def head_splits(model: ir.Model) -> dict[str, int]:
-    """Find the nodes that split channels into heads: a Reshape, or an operator that does it itself.
+def attentions(model: ir.Model) -> tuple[dict[str, int], ...]:
+    """Find the nodes that split channels into heads, a Reshape or an operator that does it itself, for each attention.
 
     Args:
         model: A normalised model.
 
     Returns:
-        The number of heads by the node's name.
+        For each attention the number of heads by the name of the node that splits; several may share a node.
     """
-    splits: dict[str, int] = {}
-    for node in model.graph:
-        heads = _heads(node)
-        if heads is None:
-            continue
-        if node.op_type == "Attention":
-            splits[str(node.name)] = heads
-        for product in [node, *_products_behind(node)]:
-            for value in product.inputs:
-                splits.update(dict.fromkeys(_splits_before(value, heads), heads))
-    return splits
+    found = ({name: heads for name in _all_splits(node, heads)} for node in model.graph if (heads := _heads(node)))
+    return tuple(splits for splits in found if splits)
+
+
+def _all_splits(node: ir.Node, heads: int) -> Iterator[str]:
+    """Yield the names of what splits the queries, keys and values of an attention into heads."""
+    if node.op_type == "Attention":
+        yield str(node.name)
+    for product in [node, *_products_behind(node)]:
+        for value in product.inputs:
+            yield from _splits_before(value, heads)
 
 
 def _heads(node: ir.Node) -> int | None:

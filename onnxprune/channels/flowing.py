@@ -7,8 +7,9 @@ from collections.abc import Iterable
 import onnx_ir as ir
 
 from onnxprune.channels import hints
-from onnxprune.channels.labels import Labels, dims
+from onnxprune.channels.labels import Labels, MisfitError, dims
 from onnxprune.channels.registry import flow_of
+from onnxprune.errors import ModelError
 
 
 def flow_through(node: ir.Node, labels: Labels) -> None:
@@ -17,12 +18,15 @@ def flow_through(node: ir.Node, labels: Labels) -> None:
     Args:
         node: The node; what it reads was made before.
         labels: The run's state.
+
+    Raises:
+        ModelError: The sizes of what it reads do not fit each other.
     """
     rule = flow_of(node)
     unknown_rank = [v for v in [*node.inputs, *node.outputs] if v is not None and v.shape is None and v.name]
     has_subgraph = any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values())
+    what = f"{node.domain + ':' if node.domain else ''}{node.op_type} '{node.name}'"
     if rule is None or unknown_rank or has_subgraph:
-        what = f"{node.domain + ':' if node.domain else ''}{node.op_type} '{node.name}'"
         if has_subgraph:
             reason, hint = f"{what} has subgraphs, and what they read stays as it is", hints.SUBGRAPH
         elif unknown_rank and rule is not None:
@@ -33,7 +37,10 @@ def flow_through(node: ir.Node, labels: Labels) -> None:
         for output in node.outputs:
             labels.set(output, (None,) * len(dims(output)))
         return
-    rule(node, labels)
+    try:
+        rule(node, labels)
+    except MisfitError as error:
+        raise ModelError(f"the model is not valid: {error} at {what}; export it again") from error
 
 
 def _captured(node: ir.Node) -> Iterable[ir.Value]:

@@ -16,6 +16,10 @@ Axes = tuple[Axis, ...]
 FIXED = -1
 
 
+class MisfitError(Exception):
+    """Axes that meet in a node have different sizes, which no valid model has; its message says which."""
+
+
 class Labels:
     """State of one run of the analysis.
 
@@ -124,6 +128,9 @@ class Labels:
 
         Returns:
             The labels of the joint axis.
+
+        Raises:
+            MisfitError: The two have different sizes.
         """
         if a is None or b is None:
             self.pin(a, reason, hints.TIED)
@@ -131,6 +138,8 @@ class Labels:
             return None
         if a is b:
             return a
+        if len(a) != len(b):
+            raise MisfitError(f"{len(a)} channels meet {len(b)}")
         free = (a >= 0) & (b >= 0)
         if not free.all():
             self.pin(a[b < 0], reason, hints.TIED)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
+from onnxprune.channels import analyse, prune, verify
+from onnxprune.graph import load
 from tests.channels.zeroed import check_removal, network
 
 CONSTANTS = {
@@ -21,16 +24,33 @@ CONSTANTS = {
     "none": np.array([0]),
     "one": np.array([1]),
     "two": np.array([2]),
+    "four": np.array([4]),
+    "zeros": np.array([0, 0, 0, 0]),
+    "narrow": np.array([1, 0, 0], np.int32),
+    "six": np.array([6], np.int32),
+    "behind": np.array([1, 2, 3], np.int32),
+    "second": np.array([2, 1, 1], np.int32),
+    "third": (5, 3, 1, 1),
     "minus": np.array([-1]),
     "end": np.array([2**63 - 1]),
     "front": np.array([-(2**63)]),
     "rows": np.arange(8).reshape(4, 2),
     "columns": np.array([[7, 1, 4, -6], [3, 0, 5, 6]]),
 }
+PIXELS = "s = Shape(h)\np = Slice(s, two, four)\n"
 # From `h`, 8 channels behind a Relu, to `y`, and how many units that leaves.
 BODIES = {
     "every other": ("a = Slice(h, one, end, one, two)\ny = Conv(a, half)", 8),
     "from the back": ("a = Slice(h, minus, front, one, minus)\ny = Conv(a, whole)", 8),
+    "all, of pixels as many as there are": (
+        f"{PIXELS}e = Concat<axis = 0>(end, end, p)\na = Slice(h, zeros, e)\ny = Conv(a, whole)",
+        8,
+    ),
+    "some, of pixels as many as there are, in 32 bits": (
+        f"{PIXELS}q = Cast<to = 6>(p)\ne = Concat<axis = 0>(six, q)\na = Slice(h, narrow, e, behind, second)\n"
+        "y = Conv(a, third)",
+        8,
+    ),
     "rotated": (
         "p = Slice(h, none, end, one, two)\nq = Slice(h, one, end, one, two)\n"
         "pc = Mul(p, cosine)\nqs = Mul(q, sine)\nps = Mul(p, sine)\nqc = Mul(q, cosine)\n"
@@ -52,3 +72,25 @@ def test_removal_equals_weights_of_zero(name: str, seed: int, tmp_path: Path) ->
     body, units = BODIES[name]
     x = np.random.default_rng(1).standard_normal((2, 3, 5, 7)).astype(np.float32)
     check_removal(network(body, CONSTANTS), {"w": 0, "b": 0}, x, units=units, folder=tmp_path, seed=seed)
+
+
+def test_bounds_that_count_other_channels_stay(tmp_path: Path) -> None:
+    body = """
+        o = Conv(x, other)
+        s = Shape<start = 1>(h)
+        g = Slice(o, origin, s, but_samples)
+        a = Concat<axis = 1>(g, h)
+        y = Conv(a, both)"""
+    constants = {
+        "origin": np.array([0, 0, 0]),
+        "but_samples": np.array([1, 2, 3]),
+        "other": (8, 3, 1, 1),
+        "both": (5, 16, 1, 1),
+    }
+    onnx.save(network(body, CONSTANTS | constants), tmp_path / "net.onnx")
+    model = load(tmp_path / "net.onnx")
+    channels = analyse(model)
+    counted = next(group for group in channels.groups if group.producers[0] == model.graph[0].name)
+    keep = np.ones(channels.unit_count, dtype=bool)
+    keep[counted.units[:3]] = False
+    verify(model, channels, keep, prune(model, channels, keep), input_shapes={"x": (2, 3, 5, 7)})

@@ -8,7 +8,7 @@ import onnx_ir as ir
 from onnxprune.channels import hints
 from onnxprune.channels.labels import Labels, dims
 from onnxprune.channels.map import Axis
-from onnxprune.channels.ops.rules import named, tie_rows
+from onnxprune.channels.ops.rules import in_rows, named, tie_rows
 from onnxprune.channels.registry import Removal, flow, resize
 from onnxprune.channels.stand_ins import Dims
 from onnxprune.graph.sizes import named as named_size
@@ -43,14 +43,15 @@ def _convolve(node: ir.Node, labels: Labels, out_axis: int, in_axis: int) -> Non
     elif out_axis == 0:
         width = sizes[1]
         if not isinstance(width, int):
-            labels.pin_all([x, weight], f"{named(node)} reads a kernel of a size not known beforehand", hints.SIZES)
+            labels.pin_all(node.inputs, f"{named(node)} reads a kernel of a size not known beforehand", hints.SIZES)
             labels.set(node.outputs[0], (x_axes[0], None, *(None for _ in x_axes[2:])))
             return
         out = _grouped(node, labels, x_axes[1], groups, width)
     else:
         out = _grouped_transpose(node, labels, x_axes[1], groups)
-    if len(node.inputs) > 2 and node.inputs[2] is not None and out is not None:
-        labels.tie(out, labels.of(node.inputs[2])[0], reason)
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    if bias is not None and dims(bias)[0] != 1:
+        labels.tie(out, labels.of(bias)[0], reason)
     labels.produce(node, weight, out_axis)
     if out_axis == 0:
         _learn_sizes(node, labels, dims(x), sizes)
@@ -81,7 +82,7 @@ def _grouped(node: ir.Node, labels: Labels, x: Axis, groups: int, width: int) ->
         for axis in (x, out, inner):
             labels.pin(axis, reason, hints.TIED)
         return None
-    in_boxes, out_boxes = x.reshape(groups, -1), out.reshape(groups, -1)
+    in_boxes, out_boxes = in_rows(x, groups), in_rows(out, groups)
     if whole_groups(groups, width):
         tie_rows(labels, in_boxes, reason)
         tie_rows(labels, out_boxes, reason)
@@ -105,7 +106,7 @@ def _grouped_transpose(node: ir.Node, labels: Labels, x: Axis, groups: int) -> A
     labels.pin(w_out, f"{named(node)} keeps the width of its groups", hints.WIDTH)
     if x is None:
         return None
-    boxes = x.reshape(groups, -1)
+    boxes = in_rows(x, groups)
     tie_rows(labels, boxes, reason)
     return np.repeat(boxes[:, 0], width_out)
 

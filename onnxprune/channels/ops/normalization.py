@@ -115,10 +115,10 @@ def local_response(node: ir.Node, labels: Labels) -> None:
 def quantization(node: ir.Node, labels: Labels) -> None:
     """Tie per-channel scales and zero points with the axis they belong to."""
     axes = list(labels.of(node.inputs[0]))
+    axis = positive(node.attributes.get_int("axis", 1), len(axes))
     for value in node.inputs[1:]:
         scale = labels.of(value)
-        if len(scale) == 1 and scale[0] is not None:
-            axis = positive(node.attributes.get_int("axis", 1), len(axes))
+        if len(scale) == 1 and dims(value)[0] != 1 and axis < len(axes):  # type: ignore[arg-type]
             axes[axis] = labels.tie(axes[axis], scale[0], f"{named(node)} scales a fixed axis")
         elif len(scale) > 1:
             labels.pin_all([node.inputs[0], value], f"{named(node)} scales blocks of entries")

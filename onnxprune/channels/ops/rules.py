@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from onnxprune.channels.labels import FIXED, Axes, Labels, dims
+from onnxprune.channels.labels import FIXED, Axes, Labels, MisfitError, dims
 from onnxprune.channels.map import Axis
 from onnxprune.graph.quantised import is_computed_weight, origin_of
 from onnxprune.graph.shape_values import add_initializer
@@ -101,11 +101,18 @@ def tie_rows(labels: Labels, boxes: np.ndarray, reason: str) -> None:
         labels.tie(first.reshape(-1), boxes[:, 1:].reshape(-1), reason)
 
 
+def in_rows(axis: np.ndarray, groups: int) -> np.ndarray:
+    """Return the entries of an axis with a row for each of equally large groups, shape (groups, size / groups)."""
+    if len(axis) % groups:
+        raise MisfitError(f"{len(axis)} channels are to be {groups} groups")
+    return axis.reshape(groups, -1)
+
+
 def grouped_in_rows(labels: Labels, axis: Axis, groups: int, reason: str) -> Axis:
     """Tie the entries of each of the equally large groups that an axis consists of."""
     if axis is None:
         return None
-    tie_rows(labels, axis.reshape(groups, -1), reason)
+    tie_rows(labels, in_rows(axis, groups), reason)
     return axis
 
 
@@ -136,21 +143,25 @@ def patch_sizes(node: ir.Node, index: int, entries: np.ndarray, new: dict[int, i
         new: New entries by position.
     """
     changed = {position: size for position, size in new.items() if entries[position] not in (-1, size)}
-    if not changed:
-        return
-    if all(e is not None for e in entries):
-        set_constant(node, index, np.array([changed.get(i, e) for i, e in enumerate(entries)], dtype=np.int64))
+    if changed:
+        set_entries(node, index, [changed.get(position, entry) for position, entry in enumerate(entries)])
+
+
+def set_entries(node: ir.Node, index: int, entries: Sequence[int | None]) -> None:
+    """State the entries of a 1-D operand, as int64; those that are None still come from the graph."""
+    if None not in entries:
+        set_constant(node, index, np.array(entries, dtype=np.int64))
         return
     graph, old = node.graph, node.inputs[index]
     assert isinstance(graph, ir.Graph)
     assert old is not None
-    # Dynamic entries still come from the graph; Gather and Concat are what shape inference sees through.
+    if old.dtype == ir.DataType.INT32:
+        old = _insert(node, "Cast", [old], f"{node.name}.wide", to=ir.DataType.INT64.value)
+    # Gather and Concat are what shape inference sees through.
     pieces: list[ir.Value] = []
     for position, entry in enumerate(entries):
-        size = changed.get(position, entry)
-        if size is not None:
-            name = f"{node.name}.size_{position}"
-            pieces.append(add_initializer(graph, name, np.array([size], dtype=np.int64)))
+        if entry is not None:
+            pieces.append(add_initializer(graph, f"{node.name}.size_{position}", np.array([entry], dtype=np.int64)))
         else:
             where = add_initializer(graph, f"{node.name}.position_{position}", np.array([position]))
             pieces.append(_insert(node, "Gather", [old, where], f"{node.name}.dynamic_{position}"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeGuard
 
 import numpy as np
 import onnx_ir as ir
@@ -10,7 +11,7 @@ import onnx_ir as ir
 from onnxprune.channels import hints
 from onnxprune.channels.labels import Axes, Labels, dims
 from onnxprune.channels.map import Axis
-from onnxprune.channels.ops.rules import axes_argument, named, opset, positive, set_constant
+from onnxprune.channels.ops.rules import named, opset, positive, set_constant, set_entries
 from onnxprune.channels.outlook import fixed_axes
 from onnxprune.channels.registry import Removal, flow, resize
 from onnxprune.channels.regroup import regroup
@@ -66,26 +67,31 @@ def _part_size(output: ir.Value, axis: int, removal: Removal) -> int:
 
 @flow("Slice")
 def slice_(node: ir.Node, labels: Labels) -> None:
-    """Pick a range of each axis, by any step."""
+    """Pick a range of each axis, by any step; where a bound is not known beforehand, that axis is fixed."""
     value = node.inputs[0]
     assert value is not None
     axes = list(labels.of(value))
-    bounds = _bounds(node, labels.known_ints, len(axes))
-    named_axes = axes_argument(node, labels, 3)
-    sliced = bounds if named_axes is None else {positive(a, len(axes)) for a in named_axes}
+    sliced = _bounds(node, labels.known, len(axes))
     for position, axis in enumerate(axes):
         if axis is None or (sliced is not None and position not in sliced):
             continue
-        if bounds is None:
+        bounds = sliced[position] if sliced is not None else (None, None, None)
+        if _are_known(bounds):
+            axes[position] = axis[_range(bounds, len(axis))]
+        else:
             labels.pin(axis, f"{named(node)} picks them by bounds that are not known beforehand", hints.SIZES)
             axes[position] = None
-        else:
-            axes[position] = axis[_range(bounds[position], len(axis))]
     labels.set(node.outputs[0], axes)
 
 
 Bounds = tuple[int, int, int]
 """Start, end and step."""
+Given = tuple[int | None, int | None, int | None]
+"""Likewise, as far as they are known."""
+
+
+def _are_known(bounds: Given) -> TypeGuard[Bounds]:
+    return None not in bounds
 
 
 def _range(bounds: Bounds, size: int) -> np.ndarray:
@@ -93,50 +99,77 @@ def _range(bounds: Bounds, size: int) -> np.ndarray:
     return np.arange(*slice(*bounds).indices(size))
 
 
-def _bounds(node: ir.Node, ints: Callable[[ir.Value | None], list[int] | None], rank: int) -> dict[int, Bounds] | None:
-    """Start, end and step by axis; attributes before opset 10, inputs since. None where unknown."""
+def _bounds(node: ir.Node, known: Known, rank: int) -> dict[int, Given] | None:
+    """Start, end and step by axis; attributes before opset 10, inputs since. None where the axes are not known."""
     if len(node.inputs) == 1:
         starts, ends = node.attributes.get_ints("starts"), node.attributes.get_ints("ends")
         axes = node.attributes.get_ints("axes", None) or range(len(starts))
         return {positive(a, rank): (s, e, 1) for a, s, e in zip(axes, starts, ends, strict=True)}
-    given = [ints(v) if v is not None else None for v in node.inputs[1:]]
-    if any(v is not None and g is None for v, g in zip(node.inputs[1:], given, strict=True)):
+    count = next((d for v in node.inputs[1:] if v is not None for d in dims(v) if isinstance(d, int)), None)
+    if count is None:
         return None
-    first, last, *rest = given
-    if first is None or last is None:
+    inputs = [*node.inputs[1:], None, None][:4]
+    defaults: tuple[list[int | None], ...] = ([None] * count, [None] * count, list(range(count)), [1] * count)
+    first, last, positions, steps = (
+        default if value is None else _listed(known(value), count)
+        for value, default in zip(inputs, defaults, strict=True)
+    )
+    named_axes = [positive(axis, rank) for axis in positions if axis is not None]
+    if len(named_axes) < count:
         return None
-    positions = rest[0] if rest and rest[0] is not None else list(range(len(first)))
-    steps = rest[1] if len(rest) > 1 and rest[1] is not None else [1] * len(first)
-    return {positive(a, rank): (s, e, t) for a, s, e, t in zip(positions, first, last, steps, strict=True)}
+    return {a: (s, e, t) for a, s, e, t in zip(named_axes, first, last, steps, strict=True)}
+
+
+def _listed(entries: np.ndarray | None, count: int) -> list[int | None]:
+    return [None] * count if entries is None else [None if e is None else int(e) for e in entries.flat]
 
 
 @resize("Slice")
 def slice_bounds(node: ir.Node, removal: Removal) -> None:
     """Move bounds on labelled axes to where the remaining entries are."""
-
-    def ints(value: ir.Value | None) -> list[int] | None:
-        entries = removal.known.get(str(value.name)) if value is not None else None
-        return [int(e) for e in entries.flat] if entries is not None and None not in entries.flat else None
-
     value = node.inputs[0]
-    bounds = _bounds(node, ints, len(dims(node.outputs[0])))
-    if bounds is None:
+
+    def known(value: ir.Value | None) -> np.ndarray | None:
+        return removal.known.get(str(value.name)) if value is not None else None
+
+    sliced = _bounds(node, known, len(dims(node.outputs[0])))
+    if sliced is None:
         return
-    kept = {position: removal.kept(value, position) for position in bounds}
-    for position, mask in kept.items():
-        if mask is not None:
-            bounds[position] = _moved(node, position, bounds[position], mask)
-    if all(mask is None for mask in kept.values()):
+    stale = _are_counted_anew(node, removal)
+    for position, bounds in sliced.items():
+        mask = removal.kept(value, position)
+        if mask is not None and _are_known(bounds):
+            sliced[position] = _moved(node, position, bounds, mask)
+            stale = True
+    if not stale:
         return
-    starts, ends, steps = zip(*bounds.values(), strict=True)
+    starts, ends, steps = zip(*sliced.values(), strict=True)
     if len(node.inputs) == 1:
         node.attributes["starts"] = ir.AttrInt64s("starts", starts)
         node.attributes["ends"] = ir.AttrInt64s("ends", ends)
         return
     # All of one type, whichever it was.
-    for index, entries in enumerate((starts, ends, tuple(bounds), steps), start=1):
+    for index, entries in enumerate((starts, ends, tuple(sliced), steps), start=1):
         if index < len(node.inputs) and node.inputs[index] is not None:
-            set_constant(node, index, np.array(entries, dtype=np.int64))
+            set_entries(node, index, entries)
+
+
+def _are_counted_anew(node: ir.Node, removal: Removal) -> bool:
+    """Tell whether bounds that are known would be another number, computed from a size that something is gone from."""
+    queue = list(node.inputs[1:])
+    while queue:
+        value = queue.pop()
+        producer = value.producer() if value is not None and value.name in removal.known else None
+        if producer is None:
+            continue
+        queue += producer.inputs
+        if producer.op_type in {"Shape", "Size"} and _lost_some(producer.inputs[0], removal):
+            return True
+    return False
+
+
+def _lost_some(value: ir.Value | None, removal: Removal) -> bool:
+    return value is not None and any(removal.kept(value, axis) is not None for axis in range(len(dims(value))))
 
 
 def _moved(node: ir.Node, position: int, bounds: Bounds, kept: np.ndarray) -> Bounds:
