@@ -6,6 +6,25 @@ import numpy as np
 
 from tests.channels.operator_table import Row, ints
 
+# Embeddings of 8 channels, 50 of them: smaller tables are computed beforehand.
+BYTES = (np.arange(400) % 100).astype(np.int8).reshape(50, 8)
+TABLES: dict[str, tuple[str, dict[str, object]]] = {
+    "quantised": (
+        "d = DequantizeLinear<axis = 1>(w, q, z)",
+        {
+            "w": BYTES,
+            "q": np.linspace(0.01, 0.02, 8, dtype=np.float32),
+            "z": np.arange(8, dtype=np.int8),
+        },
+    ),
+    "quantised row by row": (
+        "d = DequantizeLinear<axis = 0>(w, q)",
+        {"w": BYTES, "q": np.linspace(0.01, 0.02, 50, dtype=np.float32)},
+    ),
+    "cast": ("d = Cast<to = 1>(w)", {"w": np.linspace(-1, 1, 400).astype(np.float16).reshape(50, 8)}),
+    "scaled": ("d = Mul(w, half)", {"w": (50, 8)}),
+}
+
 SELECTIONS: dict[str, Row] = {
     "Slice of pixels by bounds that are computed": Row(
         "m = ReduceMax<keepdims = 0>(x)\nz = Mul(m, zero)\nf = Add(z, five)\ni = Cast<to = 7>(f)\n"
@@ -99,6 +118,17 @@ SELECTIONS: dict[str, Row] = {
     "GatherND": Row(
         "t = Transpose<perm = [2, 3, 0, 1]>(h)\nb = GatherND(t, i)\na = Transpose<perm = [2, 3, 0, 1]>(b)",
         constants={"i": np.array([[[0, 1], [5, 2]], [[3, 3], [1, 0]], [[2, 4], [4, 4]]], np.int64)},
+    ),
+    **{
+        f"Gather of a table that is {name}": Row(
+            f"{body}\ne = Gather(d, k)\nf = Transpose<perm = [0, 2, 1]>(e)\ng = Unsqueeze(f, u)\na = Add(h, g)",
+            constants={"k": np.arange(12).reshape(2, 6) % 5, "u": ints(3)} | constants,
+        )
+        for name, (body, constants) in TABLES.items()
+    },
+    "GatherND of a quantised table": Row(
+        "d = DequantizeLinear<axis = 1>(w, q, z)\ne = GatherND(d, i)\nf = Unsqueeze(e, u)\na = Add(h, f)",
+        constants={"i": np.array([[4], [1]]), "u": ints(2, 3)} | TABLES["quantised"][1],
     ),
     "GatherND of samples": Row(
         "b = GatherND<batch_dims = 1>(h, i)\na = Unsqueeze(b, u)",

@@ -10,6 +10,7 @@ import pytest
 
 from onnxprune.channels import analyse, prune, verify
 from onnxprune.graph import load
+from tests.channels.selection_table import TABLES
 from tests.channels.zeroed import check_removal, network
 
 CONSTANTS = {
@@ -94,3 +95,28 @@ def test_bounds_that_count_other_channels_stay(tmp_path: Path) -> None:
     keep = np.ones(channels.unit_count, dtype=bool)
     keep[counted.units[:3]] = False
     verify(model, channels, keep, prune(model, channels, keep), input_shapes={"x": (2, 3, 5, 7)})
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_brings_its_channels_forth(name: str, tmp_path: Path) -> None:
+    """Whatever format it is stored in, and though nothing beside it has these channels."""
+    body, constants = TABLES[name]
+    proto = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["": 18]>
+        net (int64[2, 7] x) => (float[2, 7, 5] y) {{
+            {body}
+            e = Gather(d, x)
+            y = MatMul(e, u)
+        }}""")
+    for key, value in (constants | {"half": np.float32(0.6), "u": (8, 5)}).items():
+        array = np.random.default_rng(0).standard_normal(value).astype("f") if isinstance(value, tuple) else value
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(array), key))
+    onnx.save(proto, tmp_path / "net.onnx")
+    model = load(tmp_path / "net.onnx")
+    channels = analyse(model)
+    assert [(group.name, group.size) for group in channels.groups] == [(model.graph[1].name, 8)]
+    keep = np.arange(8) % 3 > 0
+    pruned = prune(model, channels, keep)
+    assert verify(model, channels, keep, pruned).passed
+    sizes = {str(v.name): tuple(v.shape or ()) for v in pruned.graph.initializers.values()}
+    assert sizes["w"] == (50, 5)
+    assert sizes.get("z", (5,)) == (5,)

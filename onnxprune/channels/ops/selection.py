@@ -11,7 +11,7 @@ import onnx_ir as ir
 from onnxprune.channels import hints
 from onnxprune.channels.labels import Axes, Labels, dims
 from onnxprune.channels.map import Axis
-from onnxprune.channels.ops.rules import named, opset, positive, set_constant, set_entries
+from onnxprune.channels.ops.rules import is_weight, named, opset, positive, set_constant, set_entries
 from onnxprune.channels.outlook import fixed_axes
 from onnxprune.channels.registry import Removal, flow, resize
 from onnxprune.channels.regroup import regroup
@@ -225,8 +225,8 @@ def gather(node: ir.Node, labels: Labels) -> None:
             labels.pin(labelled[known.reshape(-1)], f"{named(node)} picks it out")
         else:
             picked = _picked(node, labels, labelled[known], axis)
-    for position, other in enumerate(axes):
-        if data.is_initializer() and position != axis and other is not None and len(other) > 1:
+    for position, other in enumerate(axes if is_weight(data) else ()):
+        if position != axis and other is not None and len(other) > 1:
             labels.produce(node, data, position)
     labels.set(node.outputs[0], (*axes[:axis], *picked, *axes[axis + 1 :]))
 
@@ -285,7 +285,7 @@ def gather_nd(node: ir.Node, labels: Labels) -> None:
         labels.pin_all([indices], f"{named(node)} picks by them")
     for axis in axes[:behind]:
         labels.pin(axis, f"{named(node)} picks them by indices")
-    for position, axis in enumerate(axes):
-        if data.is_initializer() and position >= behind and axis is not None and len(axis) > 1:
+    for position, axis in enumerate(axes if is_weight(data) else ()):
+        if position >= behind and axis is not None and len(axis) > 1:
             labels.produce(node, data, position)
     labels.set(node.outputs[0], ((None,) * (len(tuples) - 1)) + axes[behind:])
