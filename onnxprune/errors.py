@@ -107,9 +107,18 @@ class TargetOutOfReachError(OnnxPruneError):
 
 
 class MaxDropExceededError(OnnxPruneError):
-    """The compressed network lost more of its metric than allowed."""
+    """The compressed network lost more of its metric than allowed.
+
+    Attributes:
+        report: The record of the run, an `onnxprune.report.Report`; None: there is none.
+    """
 
     exit_code = 4
+
+    def __init__(self, message: str, report: object = None) -> None:
+        """Keep the record, which may have been written to where nothing can be read."""
+        super().__init__(message)
+        self.report = report
 
 
 class RegressionError(OnnxPruneError):

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from onnxprune.cli.parameters import DeviceType, InputShapeType, ProviderType, SearchBudgetType, TargetType
+from onnxprune.cli.parameters import DeviceType, FiniteRange, InputShapeType, ProviderType, SearchBudgetType, TargetType
 from onnxprune.cli.sections import SectionOption
 
 VERBOSE = "onnxprune.verbose"
@@ -203,7 +203,7 @@ heal_option = option(
 max_drop_option = option(
     "Output",
     "--max-drop",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     metavar="POINTS",
     show_default="no limit",
     help="Most points of accuracy or agreement that may be lost, as judged on --data; beyond it the exit code is 4.",

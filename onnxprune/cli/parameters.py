@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Literal
 
@@ -114,6 +115,17 @@ class DurationType(click.ParamType[float]):
         return seconds
 
 
+class FiniteRange(click.FloatRange):
+    """A number in a range without an end, which takes neither `inf` nor `nan`: neither can stand in a record."""
+
+    def convert(self, value: float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read a number."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"'{value}' is no finite number", param, ctx)
+        return number
+
+
 class ShareType(click.ParamType[float]):
     """A share as `5%`, as a number: 0.05."""
 
@@ -149,7 +161,7 @@ class InputShapeType(click.ParamType[tuple[str, tuple[int, ...]]]):
         # Names such as 'serving_default_input:0' hold colons themselves.
         name, _, sizes = value.rpartition(":")
         parts = re.split("[x,]", sizes.strip().lower())
-        if not all(part == "?" or (part.isdigit() and int(part) > 0) for part in parts):
+        if not all(part == "?" or (part.isdecimal() and int(part) > 0) for part in parts):
             self.fail(
                 f"'{value}' is no input size; write it like 'image:1x3x224x224', or '1x3x224x224' where the "
                 "model has one input",
@@ -168,6 +180,6 @@ class StagesType(click.ParamType["int | str"]):
         """Read it."""
         if value == "auto":
             return "auto"
-        if not (str(value).isdigit() and int(value) > 0):
+        if not (str(value).isdecimal() and int(value) > 0):
             self.fail(f"'{value}' is neither a number from 1 nor 'auto'", param, ctx)
         return int(value)

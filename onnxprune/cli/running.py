@@ -48,11 +48,12 @@ def run(
     with CiFiles(operation, model, partial(_cases, options), **paths) as files:
         try:
             result = _run(operation, model, quiet=quiet, options=options)
-        except MaxDropExceededError:
-            if files.wanted:
-                _tell(files, _record(options), [], options)
-            if as_json:
-                click.echo(_record(options).to_json(), nl=False)
+        except MaxDropExceededError as error:
+            record = _record(error)
+            if record is not None and files.wanted:
+                _tell(files, record, [], options)
+            if record is not None and as_json:
+                click.echo(record.to_json(), nl=False)
             raise
         except KeyboardInterrupt:
             _say_how_to_go_on(options.get("run_dir"))
@@ -106,15 +107,17 @@ def _passed(report: Report, options: dict[str, Any]) -> list[Case]:
 def _cases(options: dict[str, Any], error: BaseException) -> list[Case]:
     from onnxprune.report.verdicts import failed_cases, run_cases
 
-    if isinstance(error, MaxDropExceededError):
-        return run_cases(_record(options), options["max_drop"], str(error))
-    return failed_cases(error)
+    record = _record(error)
+    return failed_cases(error) if record is None else run_cases(record, options["max_drop"], str(error))
 
 
-def _record(options: dict[str, Any]) -> Report:
-    from onnxprune.report import read_report
+def _record(error: BaseException) -> Report | None:
+    """Return the record of a run whose result was refused; None: the error is another one."""
+    from onnxprune.report import Report
 
-    return read_report(options["report"])
+    if isinstance(error, MaxDropExceededError) and isinstance(error.report, Report):
+        return error.report
+    return None
 
 
 def completed(model: str, options: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from onnxprune.cli.options import option, together
-from onnxprune.cli.parameters import DurationType, StagesType
+from onnxprune.cli.parameters import DurationType, FiniteRange, StagesType
 
 training_options = together(
     option(
@@ -27,7 +27,7 @@ training_options = together(
     option(
         "Training",
         "--learning-rate",
-        type=click.FloatRange(min=0, min_open=True),
+        type=FiniteRange(min=0, min_open=True),
         metavar="RATE",
         show_default="0.0005 for adamw, 0.005 for sgd",
         help="Highest learning rate; it warms up and then falls along a cosine.",
@@ -78,7 +78,7 @@ stage_options = together(
     option(
         "Training",
         "--features",
-        type=click.FloatRange(min=0),
+        type=FiniteRange(min=0),
         default=0.0,
         show_default=True,
         metavar="WEIGHT",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -12,6 +13,10 @@ from onnxprune.latency.options import MeasureOptions
 from onnxprune.latency.providers import PROVIDERS, provider_name
 from onnxprune.latency.remote import SshDevice
 from onnxprune.latency.spec import DeviceSpec, read_spec
+
+# Far more threads than cores only wait for each other: a session of thousands neither ends nor can be stopped.
+_THREADS_PER_CORE, _ALWAYS_ALLOWED = 4, 64
+_THREADS_ELSEWHERE = 1024
 
 
 def choose(
@@ -26,7 +31,7 @@ def choose(
         batch: Samples per run.
 
     Raises:
-        DeviceError: It cannot be understood, or both say something and not the same.
+        DeviceError: It cannot be understood, both say something and not the same, or the threads are far too many.
     """
     spec = read_spec(device)
     for name, there, here in (("provider", spec.provider, provider), ("threads", spec.threads, threads)):
@@ -44,7 +49,25 @@ def choose(
         threads=next((said for said in (spec.threads, threads) if said is not None), 1),
         batch=batch,
     )
+    _check_threads(spec, options.threads)
     return spec, options
+
+
+def _check_threads(spec: DeviceSpec, threads: int) -> None:
+    """Refuse threads far above the cores: of this machine as it is, elsewhere of the largest that there are."""
+    if spec.target is not None:
+        if threads > _THREADS_ELSEWHERE:
+            raise DeviceError(
+                f"{threads} threads are more than a device has cores for; at most {_THREADS_ELSEWHERE} can be asked for"
+            )
+        return
+    cores = os.cpu_count() or 1
+    most = max(_ALWAYS_ALLOWED, _THREADS_PER_CORE * cores)
+    if threads > most:
+        raise DeviceError(
+            f"{threads} threads are far more than this machine can run at once (its cores: {cores}); give at most "
+            f"{most}, best no more than it has cores"
+        )
 
 
 def _meant(said: str | int) -> str | int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
@@ -34,6 +35,10 @@ def _is_seed(value: object) -> bool:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, Real) and _is_number(value) and math.isfinite(value)
 
 
 def _is_amount(value: object) -> bool:
@@ -82,7 +87,8 @@ _RULES: Mapping[str, _Rule] = {
         (_are_paths, "the path of a model, or several"): "models",
         (_is_whole, "a whole number"): "epochs batch_size round_to min_channels threads batch sessions samples worst",
         (_is_seed, "a whole number from 0"): "seed",
-        (_is_number, "a number"): ("learning_rate time_budget features max_ratio max_drop max_regression budget"),
+        (_is_number, "a number"): "time_budget max_ratio max_regression budget",
+        (_is_finite, "a finite number"): "learning_rate features max_drop",
         (_is_amount, "a number, or text such as '60%'"): (
             "ratio target_latency target_macs target_params target_size search_budget"
         ),

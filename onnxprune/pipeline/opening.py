@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from onnxprune.errors import DataError
+from onnxprune.graph import InputSpec
 from onnxprune.pipeline.outcome import predict_with
 from onnxprune.pipeline.prepare import Network
 from onnxprune.pipeline.settings import Settings
@@ -31,8 +32,11 @@ def opened_data(network: Network, settings: Settings, observer: Observer) -> Dat
         The data in its parts; None: there is none.
 
     Raises:
-        DataError: The data is missing or does not fit the model, or the user's metric fails on it.
+        DataError: The data is missing or does not fit the model, the model takes what no samples can be made of, or
+            the user's metric fails on it.
     """
+    if settings.data is not None or settings.training is not None:
+        _check_inputs(network)
     if settings.data is not None:
         observer.stage("reading data")
         data = _real(network, settings)
@@ -48,6 +52,35 @@ def opened_data(network: Network, settings: Settings, observer: Observer) -> Dat
     for note in (*data.notes, *_few(data)):
         observer.warn(note)
     return data
+
+
+def _check_inputs(network: Network) -> None:
+    """Refuse inputs that no batch of samples can be given to."""
+    without = "; 'onnxprune prune' without --data needs no samples"
+    for spec in network.inputs:
+        if spec.dtype.kind == "O":
+            raise DataError(f"input '{spec.name}' takes text, of which no samples can be made{without}")
+        if not _has_batch_axis(spec, network):
+            raise DataError(
+                f"input '{spec.name}' has no batch axis: it is {_shown(spec)} whatever the number of samples, so that "
+                f"they cannot be given to it; give it a first axis when exporting the model, or make it a constant"
+                f"{without}"
+            )
+
+
+def _has_batch_axis(spec: InputSpec, network: Network) -> bool:
+    """Whether the first axis counts samples: of a single axis of fixed size it does where another value's is that."""
+    if len(spec.shape) != 1 or not isinstance(spec.shape[0], int):
+        return len(spec.shape) > 0
+    beside: set[int | str | None] = {other.shape[0] for other in network.inputs if len(other.shape) > 1}
+    if not beside:
+        shapes = [network.shapes.get(str(value.name), ()) for value in network.model.graph.outputs]
+        beside = {shape[0] for shape in shapes if len(shape) > 1}
+    return spec.shape[0] in beside
+
+
+def _shown(spec: InputSpec) -> str:
+    return f"of {spec.shape[0]} numbers" if spec.shape else "a single number"
 
 
 def _real(network: Network, settings: Settings) -> DataSplits:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from onnxprune.errors import DataError, QuantisedModelError
-from onnxprune.graph import check_writable, is_quantised
+from onnxprune.errors import DataError, OutputError, QuantisedModelError
+from onnxprune.graph import check_writable, is_device, is_quantised
 from onnxprune.pipeline.files import check_files, default_output
 from onnxprune.pipeline.judging import search_length
 from onnxprune.pipeline.opening import opened_data
@@ -49,15 +49,25 @@ def prepare(model: str | Path, settings: Settings, observer: Observer) -> Prepar
     _check_format(network, settings, observer)
     output = settings.output or default_output(network.path)
     check_files({"model": network.path, "output": output, "report": settings.report, "run_dir": settings.run_dir})
-    for path in (output, settings.report):
-        if path is not None:
-            check_writable(path)
+    _check_places(output, settings.report)
     data = opened_data(network, settings, observer)
     check_calibration(data, settings.quantize)
     choice = _choice(network, settings, data)
     for note in unheeded(settings, choice, network):
         observer.warn(note)
     return Prepared(network, output, data, choice)
+
+
+def _check_places(output: Path, report: Path | None) -> None:
+    """Refuse places where nothing can be written, or from where the result cannot be read again."""
+    if is_device(output):
+        raise OutputError(
+            f"--output '{output}' is no file but a device or a pipe, from where the result cannot be read again to be "
+            "checked; give the name of a file (--dry-run writes none)"
+        )
+    for path in (output, report):
+        if path is not None:
+            check_writable(path)
 
 
 def _check_format(network: Network, settings: Settings, observer: Observer) -> None:

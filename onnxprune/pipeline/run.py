@@ -58,7 +58,7 @@ def _run(model: str | Path, settings: Settings, directory: RunDirectory) -> Comp
         if path is not None:
             write_report(report, path)
     if refusal is not None:
-        raise MaxDropExceededError(f"{refusal}; the result was written to '{outcome.output}' instead")
+        raise MaxDropExceededError(f"{refusal}; the result was written to '{outcome.output}' instead", report)
     return CompressResult(outcome.output, report)
 
 

@@ -93,6 +93,18 @@ def test_max_drop_exceeded(run: Run, model: Path, tmp_path: Path) -> None:
     assert Report.from_json(result.stdout).output.path.endswith("small.rejected.onnx")
 
 
+def test_max_drop_exceeded_tells_of_a_record_that_is_kept_nowhere(run: Run, model: Path, tmp_path: Path) -> None:
+    junit = tmp_path / "junit.xml"
+    options = ("--importance", "random", "--data", pictures(tmp_path), "--max-drop", "0", "-o", tmp_path / "small.onnx")
+    result = run(
+        *("prune", model, "--target-macs", "30%", "--round-to", "2", *options),
+        *("--report", os.devnull, "--junit", junit, "--json"),
+    )
+    assert result.exit_code == 4, result.output
+    assert Report.from_json(result.stdout).output.path.endswith("small.rejected.onnx")
+    assert cases(junit)["max-drop"] == "failure"
+
+
 def test_outputs_of_a_result_follow_what_was_there_and_an_error_adds_none(
     run: Run, model: Path, tmp_path: Path
 ) -> None:

@@ -119,6 +119,14 @@ def test_devices_take_several_results(run: Run, folder: Path) -> None:
     assert Path("pipe").is_fifo()
 
 
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_a_result_does_not_go_to_a_device(run: Run, folder: Path, more: tuple[str, ...]) -> None:
+    result = run(*PRUNE, "-o", os.devnull, *more, "--report", "r.json")
+    assert result.exit_code == 1
+    assert f"--output '{os.devnull}' is no file but a device" in result.stderr
+    assert not Path("r.json").exists()
+
+
 def test_the_library_refuses_it_too(folder: Path) -> None:
     before = contents(folder)
     with pytest.raises(OutputError, match=r"--report 'v\.onnx' would overwrite MODEL"):

@@ -145,3 +145,28 @@ def test_a_name_without_a_file(folder: Path, name: str, meant: str) -> None:
     message = f"'{name}' is neither 'local' nor ssh://...; {meant}there is no onnxprune.toml in"
     with pytest.raises(DeviceError, match=re.escape(message)):
         read_spec(name)
+
+
+@pytest.mark.parametrize(
+    ("device", "threads", "message"),
+    [
+        ("local", 100_000, r"100000 threads are far more than .* \(its cores: 32\); give at most 128"),
+        ("local?threads=129", None, "129 threads are far more"),
+        ("ssh://board", 1025, "1025 threads are more than a device has cores for; at most 1024"),
+        ("ssh://board?threads=5000", None, "5000 threads are more than a device"),
+    ],
+)
+def test_threads_far_above_the_cores_are_refused(
+    monkeypatch: pytest.MonkeyPatch, device: str, threads: int | None, message: str
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 32)
+    with pytest.raises(DeviceError, match=message):
+        choose(device, threads=threads)
+
+
+@pytest.mark.parametrize(("device", "cores", "threads"), [("local", 2, 64), ("local", 32, 128), ("ssh://b", 2, 1024)])
+def test_threads_above_the_cores_are_not(
+    monkeypatch: pytest.MonkeyPatch, device: str, cores: int, threads: int
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    assert choose(device, threads=threads)[1].threads == threads

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,9 @@ def model(tmp_path: Path) -> Path:
             "so: epochs must be above 0, not -1",
         ),
         (onnxprune.compress, {"target_macs": "60%", "stages": 1.5}, "stages must be a whole number or 'auto'"),
+        (onnxprune.compress, {"target_macs": "60%", "features": math.inf}, "features must be a finite number, not inf"),
+        (onnxprune.compress, {"target_macs": "60%", "max_drop": math.nan}, "max_drop must be a finite number, not nan"),
+        (onnxprune.prune, {"ratio": 0.3, "max_drop": math.inf}, "max_drop must be a finite number, not inf"),
         (onnxprune.bench, {"compare": "b.json", "max_regression": "5%"}, "max_regression must be a number, not '5%'"),
         (onnxprune.profile, {"budget": "5m"}, "budget must be a number, not '5m'"),
         (onnxprune.inspect_model, {"input_shapes": "1x3x8x8"}, "input sizes must be given by the inputs' names"),

@@ -67,3 +67,55 @@ def test_few_test_samples_are_warned_of(model: Path, count: int, told: str) -> N
 def test_enough_test_samples_are_not(model: Path) -> None:
     report = onnxprune.prune(model, ratio=0.3, data=pictures(), test=pictures(100), importance="l1").report
     assert not [warning for warning in report.warnings if "the test part" in warning]
+
+
+def two_layers(path: Path, inputs: str, last: str = "Identity(b)", outputs: str = "float[1, 10] y") -> Path:
+    """A network of two matrix products of `x`, with whatever else it takes."""
+    proto = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["": 17]>
+        net ({inputs}) => ({outputs}) {{ a = MatMul(x, up)
+            r = Relu(a)
+            b = MatMul(r, down)
+            y = {last} }}""")
+    rng = np.random.default_rng(0)
+    for name, shape in {"up": (16, 32), "down": (32, 10)}.items():
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(rng.standard_normal(shape, np.float32), name))
+    onnx.save(proto, path)
+    return path
+
+
+ODD_INPUTS = pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (("float[16] x", "Identity(b)", "float[10] y"), "input 'x' has no batch axis: it is of 16 numbers"),
+        (("float[1, 16] x, float s", "Mul(b, s)"), "input 's' has no batch axis: it is a single number"),
+        (("float[n, 16] x, float[10] s", "Mul(b, s)", "float[n, 10] y"), "input 's' has no batch axis"),
+        (("float[1, 16] x, string[1, 1] s",), "input 's' takes text, of which no samples can be made"),
+    ],
+)
+
+
+@ODD_INPUTS
+def test_inputs_that_no_samples_can_be_given_to(tmp_path: Path, network: tuple[str, ...], message: str) -> None:
+    path = two_layers(tmp_path / "m.onnx", *network)
+    with pytest.raises(DataError, match=f"{message}.*'onnxprune prune' without --data needs no samples"):
+        onnxprune.compress(path, target_macs="60%", round_to=1)
+    with pytest.raises(DataError, match=message):
+        onnxprune.prune(path, ratio=0.3, data={"x": np.zeros((40, 16), np.float32)})
+
+
+@ODD_INPUTS
+def test_such_models_are_pruned_without_samples(tmp_path: Path, network: tuple[str, ...], message: str) -> None:
+    result = onnxprune.prune(two_layers(tmp_path / "m.onnx", *network), ratio=0.3, round_to=1)
+    assert result.report.after.macs < result.report.before.macs, message
+
+
+@pytest.mark.parametrize("inputs", ["float[4, 16] x, float[4] s", "float[n, 16] x, float[n] s"])
+def test_one_number_a_sample_has_a_batch_axis(tmp_path: Path, inputs: str) -> None:
+    rows = "4" if "[4]" in inputs else "n"
+    path = two_layers(tmp_path / "m.onnx", f"{inputs}, float[{rows}, 1] z", "Mul(b, z)", f"float[{rows}, 10] y")
+    data = {
+        "x": pictures(40)[0].reshape(40, -1)[:, :16],
+        "s": np.ones(40, np.float32),
+        "z": np.ones((40, 1), np.float32),
+    }
+    assert onnxprune.prune(path, ratio=0.3, round_to=1, data=data, importance="l1").report.after.metric is not None

@@ -18,6 +18,7 @@ from onnxprune.latency.device import Progress
 from onnxprune.latency.fake import FakeDevice
 from onnxprune.pipeline import Settings, run
 from onnxprune.progress import Observer
+from onnxprune.report import Report
 from onnxprune.search import SearchConfig, parse_count, parse_latency, parse_size
 from onnxprune.training import DistillConfig
 from tests.report.conftest import small_cnn
@@ -213,6 +214,8 @@ def test_a_drop_beyond_the_limit_is_delivered_as_rejected(model: Path) -> None:
     with pytest.raises(MaxDropExceededError, match="fell by") as caught:
         onnxprune.prune(model, target_macs="20%", data=x, round_to=1, max_drop=0.0, importance="l1")
     assert caught.value.exit_code == 4
+    assert isinstance(caught.value.report, Report)
+    assert caught.value.report.output.path.endswith("cnn.pruned.rejected.onnx")
     assert sorted(p.name for p in model.parent.iterdir()) == ["cnn.onnx", "cnn.pruned.rejected.onnx"]
 
 

@@ -144,7 +144,7 @@ class RunnerProcess:
     def _begin(self) -> None:
         try:
             self._send({"modules": _sources(_MODULES), "folder": self._target.folder}, _START_S)
-            ready = self._answer(_START_S)
+            ready = self._answer(_START_S, having="ready")
         except ConnectionLostError:
             code = self._exit_code(_END_S)
             raise ssh.failure(self._target, code, "\n".join(self._said)) from None
@@ -200,7 +200,13 @@ class RunnerProcess:
         finally:
             watchdog.cancel()
 
-    def _answer(self, limit_s: float) -> dict[str, Any]:
+    def _answer(self, limit_s: float, having: str = "") -> dict[str, Any]:
+        """Wait for an answer, or a refusal; what the login shell prints comes before the first and is passed over.
+
+        Args:
+            limit_s: Seconds to wait at most.
+            having: Key without which an object is none; "": any is one.
+        """
         end = time.monotonic() + limit_s
         while True:
             try:
@@ -212,13 +218,13 @@ class RunnerProcess:
                 ) from None
             if line is None:
                 raise ConnectionLostError
-            # What the login shell prints comes before the first answer.
-            if not line.startswith(b"{"):
+            answer = _object_in(line)
+            if answer is None:
                 continue
-            answer: dict[str, Any] = json.loads(line)
-            if "error" in answer:
+            if "error" in answer and "kind" in answer:
                 raise RequestError(answer["kind"], answer["error"], answer.get("name") or answer.get("python") or "")
-            return answer
+            if not having or having in answer:
+                return answer
 
     def _read_lines(self) -> None:
         assert self._process.stdout is not None
@@ -230,6 +236,15 @@ class RunnerProcess:
         assert self._process.stderr is not None
         for line in self._process.stderr:
             self._said.append(line.decode(errors="replace").rstrip())
+
+
+def _object_in(line: bytes) -> dict[str, Any] | None:
+    """Return the JSON object that a line is; None: it is anything else, such as a greeting in braces."""
+    try:
+        said = json.loads(line)
+    except ValueError:
+        return None
+    return said if isinstance(said, dict) else None
 
 
 def swept(target: ssh.Target, left: Sequence[Mapping[str, Any]], limit_s: float) -> bool:

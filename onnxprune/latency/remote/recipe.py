@@ -122,9 +122,17 @@ def feeds_recipe(feeds: Feeds, *, send_values: bool = False) -> FeedsRecipe:
     Args:
         feeds: The inputs.
         send_values: Send the true values of all.
+
+    Raises:
+        DeviceError: One is text.
     """
     arrays = {}
     for seed, (name, array) in enumerate(feeds.items()):
+        if array.dtype.hasobject:
+            raise DeviceError(
+                f"input '{name}' takes text, which is not sent to a device over SSH; measure such a model on the "
+                "device itself, with --device local"
+            )
         raw, floats = array.tobytes(), array.dtype.name in _FLOAT_TYPES.values()
         described = floats and len(raw) >= _LARGE_BYTES and not send_values
         told = _described(raw, array.dtype.name, seed) if described else None

@@ -47,6 +47,12 @@ def normal(*shape: int, dtype: str = "float32") -> np.ndarray:
     return RNG.standard_normal(shape).astype(dtype)
 
 
+def test_inputs_of_text_are_refused() -> None:
+    feeds = {"x": normal(1, 4), "words": np.array([["a"]], dtype=object)}
+    with pytest.raises(DeviceError, match="input 'words' takes text, which is not sent to a device over SSH"):
+        feeds_recipe(feeds)
+
+
 def test_weights_are_made_there_and_all_else_is_sent(tmp_path: Path) -> None:
     mask = np.triu(np.full((200, 200), -np.inf, np.float32))
     broken = normal(100, 100)

@@ -90,6 +90,13 @@ def test_what_the_shell_says_first_is_passed_over(server: Server) -> None:
     measure(server.spec(python=python))
 
 
+@pytest.mark.parametrize("said", ["{ hello }", "{", "{}", '{"error": "none"}', "[1]", "\\377"])
+def test_what_the_shell_says_may_look_like_an_answer(server: Server, said: str) -> None:
+    python = server.script("python", f"printf '{said}\\n'; exec {sys.executable} \"$@\"")
+    with opened(choose(server.spec(python=python))[0]) as device:
+        assert device.fingerprint(SHORT)["onnxruntime"]
+
+
 def test_a_folder_that_is_not_there(server: Server) -> None:
     message = refusal(server.spec(folder=server.folder / "none"))
     assert "cannot make a folder there" in message
