@@ -34,6 +34,7 @@ from onnxprune.search import (
     original_cost,
     out_of_reach,
     paper_problem,
+    told_cost,
 )
 from onnxprune.search.allocation import uniform_path
 from onnxprune.training import DataSplits, DistillConfig
@@ -108,9 +109,9 @@ def _preview(
         target=choice.target.kind,
         requested=choice.target.text,
         unit=UNITS[choice.target.kind],
-        original=costs[0],
-        allowed=costs[1],
-        smallest=costs[2],
+        original=told_cost(choice.target.kind, costs[0]),
+        allowed=told_cost(choice.target.kind, costs[1]),
+        smallest=None if costs[2] is None else told_cost(choice.target.kind, costs[2]),
         data=_parts(data),
         synthetic=data is not None and data.synthetic,
         importance=criterion_name(settings, data),

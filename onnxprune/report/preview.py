@@ -52,8 +52,8 @@ class Preview(Record):
         target: "latency", "macs", "params", "size" or "ratio".
         requested: What the user wrote.
         unit: Unit of the next three.
-        original: What the original costs.
-        allowed: What the result may cost.
+        original: What the original costs; of a ratio nothing is removed, 0.
+        allowed: What the result may cost at most; of a ratio what must go at least.
         smallest: What the smallest structure costs; null where the target was not compared with it.
         data: The parts of the data; empty without any.
         synthetic: Whether they are random inputs.
@@ -133,8 +133,8 @@ def _target(preview: Preview) -> str:
     limited = quantity(preview.target)
     show = limited.show
     if preview.target == "ratio":
-        text = f"{show(1 - preview.allowed)} of the channels removed"
-        return text if preview.smallest is None else f"{text}; at most {show(1 - preview.smallest)} can go"
+        text = f"{show(preview.allowed)} of the channels removed"
+        return text if preview.smallest is None else f"{text}; at most {show(preview.smallest)} can go"
     text = f"{limited.noun} {preview.requested}: at most {show(preview.allowed)} of {show(preview.original)}"
     if preview.smallest is None:
         return text

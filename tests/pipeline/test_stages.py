@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -118,6 +119,30 @@ def test_a_time_to_search_is_that_of_all_stages(model: Path) -> None:
     left_s = [float(found[1]) for note in notes.notes if (found := re.search(r"at most (\d+) s left", note))]
     assert left_s
     assert 300 < max(left_s) <= 500
+
+
+@pytest.mark.slow
+def test_what_a_ratio_costs_is_told_as_what_it_removes(model: Path, tmp_path: Path) -> None:
+    settings = Settings(
+        target=ratio_target(0.5),
+        data=pictures(),
+        round_to=1,
+        allocation="rl",
+        search=SearchConfig(evaluations=6),
+        stages=2,
+        run_dir=tmp_path / "r",
+        output=tmp_path / "a.onnx",
+    )
+    first, again = (run(model, replace(settings, resume=goes_on)).report for goes_on in (False, True))
+    lines = [json.loads(line) for line in (tmp_path / "r" / "history.jsonl").read_text().splitlines()]
+    (network,) = (line for line in lines if line["kind"] == "network")
+    assert (network["cost"], network["unit"]) == (0.0, first.target.unit)
+    costs = [line["cost"] for line in lines if line["kind"] == "structure"]
+    assert costs == [stage.cost for stage in first.stages] == [stage.cost for stage in again.stages]
+    assert costs[-1] == first.target.achieved >= 0.5
+    predicted = [line["predicted_cost"] for line in lines if line["kind"] == "judgement"]
+    assert predicted == [judged.cost for stage in first.stages if stage.learning for judged in stage.learning.judged]
+    assert predicted[-1] >= 0.5
 
 
 @pytest.mark.slow
