@@ -59,8 +59,9 @@ class Preview(Record):
         synthetic: Whether they are random inputs.
         importance: What channels are judged by.
         allocation: How the pruning is spread.
-        structures: Structures that are judged at most; 0: the allocation does not search.
-        search_limit_s: Longest time of the search; null: no limit.
+        structures: Structures that are judged at most, in all stages together; 0: the allocation does not search, or a
+            time limits it.
+        search_limit_s: Longest time of the search, in all stages together; null: no limit.
         stages: Steps that the target is reached in.
         epochs: Passes over the training data, of all stages; 0: no training; null: as many as the time budget allows.
         batch_size: Samples a training step.

@@ -21,6 +21,7 @@ from onnxprune.latency.fake import FakeDevice
 from onnxprune.pipeline import Settings, preview, run
 from onnxprune.pipeline.stages import stage_count, stage_targets, stage_trainings
 from onnxprune.progress import SilentObserver
+from onnxprune.report.preview import preview_lines
 from onnxprune.search import (
     Limits,
     SearchConfig,
@@ -92,6 +93,14 @@ def test_a_preview_counts_as_many_epochs_in_stages_as_in_one(model: Path) -> Non
     told = {"target_macs": "30%", "data": pictures(), "round_to": 1, "allocation": "global"}
     one, three = (preview("compress", model, **told, stages=stages) for stages in (1, 3))
     assert (three.stages, three.epochs) == (3, one.epochs)
+
+
+@pytest.mark.slow
+def test_a_preview_counts_the_structures_of_all_stages(model: Path) -> None:
+    told = {"target_macs": "30%", "data": pictures(), "round_to": 1, "allocation": "random", "search_budget": 8}
+    one, two = (preview("compress", model, **told, stages=stages, epochs=2) for stages in (1, 2))
+    assert (one.structures, two.structures) == (8, 16)
+    assert any("at most 16 structures judged, in 2 stages" in line for line in preview_lines(two))
 
 
 class Notes(SilentObserver):
