@@ -74,7 +74,7 @@ def make_preview(model: str | Path, told: Settings) -> Preview:
     stages = stage_count(wanted, allowed / begun, settings.training)
     counts = _structure(problem, prepared, allowed / begun)
     steps = estimates(Trial(prepared, settings, bench, problem, counts, start.original_ms, stages))
-    preview = _preview(prepared, settings, start.original_ms, (original, allowed, smallest), stages, steps)
+    preview = _preview(prepared, settings, start.original_ms, (original, allowed, smallest), stages=stages, steps=steps)
     return preview.model_copy(
         update={
             "operation": told.operation,
@@ -89,6 +89,7 @@ def _preview(
     settings: Settings,
     original_ms: float,
     costs: tuple[float, float, float | None],
+    *,
     stages: int,
     steps: tuple[StepEstimate, ...] | None,
 ) -> Preview:

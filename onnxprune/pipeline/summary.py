@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from onnxprune.graph import graph_cost, load
@@ -45,7 +46,7 @@ def make_report(outcome: Outcome, settings: Settings, started: dt.datetime, obse
 
     Args:
         outcome: What the run found out.
-        settings: What it was told.
+        settings: What it was told, and chose where it was not.
         started: When it began.
         observer: Knows the warnings and where the time went.
     """
@@ -139,6 +140,8 @@ def _settings(outcome: Outcome, settings: Settings) -> dict[str, Any]:
     return {
         "importance": settings.importance,
         "allocation": outcome.structure.allocation,
+        "search_budget": None if settings.search is None else settings.search.text,
+        "rl_pruner": _hyper_parameters(settings) if outcome.structure.allocation == "rl-pruner" else None,
         "heal": settings.heal,
         "branches": settings.branches,
         "stages": settings.stages,
@@ -149,7 +152,7 @@ def _settings(outcome: Outcome, settings: Settings) -> dict[str, Any]:
         "max_drop": settings.max_drop,
         "keep": list(settings.restriction.keep),
         "only": list(settings.restriction.only),
-        "units": list(settings.restriction.units),
+        "units": list(settings.restriction.kinds),
         "max_ratio": settings.limits.max_ratio,
         "min_channels": settings.limits.min_channels,
         "ratios": dict(settings.target.shares) if isinstance(settings.target, GroupRatios) else None,
@@ -160,3 +163,8 @@ def _settings(outcome: Outcome, settings: Settings) -> dict[str, Any]:
         "preprocess": None if settings.preprocess is None else settings.preprocess.model_dump(mode="json"),
         "input_shapes": {name: list(sizes) for name, sizes in (settings.input_shapes or {}).items()},
     }
+
+
+def _hyper_parameters(settings: Settings) -> list[str]:
+    """Write the agent's hyper-parameters as the library and the command line take them."""
+    return [f"{name}={value}" for name, value in asdict(settings.rl_pruner).items()]
