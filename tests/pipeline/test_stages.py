@@ -296,6 +296,9 @@ def test_a_run_does_not_go_on_with_other_weights_beside_its_model(tmp_path: Path
     onnxprune.prune(model, run_dir=tmp_path / "run", **told)
     onnxprune.prune(model, run_dir=tmp_path / "run", resume=True, **told)
     content = bytearray(data.read_bytes())
+    data.unlink()
+    with pytest.raises(RunDirectoryError, match=r"its model's file '.*m\.onnx\.data' cannot be read: No such file"):
+        onnxprune.prune(model, run_dir=tmp_path / "run", resume=True, **told)
     content[0] ^= 1
     data.write_bytes(content)
     with pytest.raises(RunDirectoryError, match=r"its weights in 'm\.onnx\.data' beside '.*' have changed"):
