@@ -27,7 +27,7 @@ _INSEPARABLE = "they can only go all together, and something must stay"
 UNITS: tuple[GroupKind, ...] = ("channels", "mlp", "head-dim", "heads", "embedding")
 """What may go, from what always may to what is only taken where it is asked for."""
 
-_USUAL_UNITS: frozenset[GroupKind] = frozenset({"channels", "mlp", "head-dim", "heads"})
+_USUAL_UNITS: tuple[GroupKind, ...] = ("channels", "mlp", "head-dim", "heads")
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,16 @@ class Restriction:
     only: tuple[str, ...] = ()
     units: tuple[GroupKind, ...] = ()
 
+    @property
+    def kinds(self) -> tuple[GroupKind, ...]:
+        """What may go, told or by default."""
+        return self.units or _USUAL_UNITS
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether that is the default, told or not."""
+        return set(self.kinds) == set(_USUAL_UNITS)
+
 
 def permitted(model: ir.Model, restriction: Restriction = Restriction()) -> ChannelMap:
     """Find which channels of a model can go and are allowed to.
@@ -55,10 +65,10 @@ def permitted(model: ir.Model, restriction: Restriction = Restriction()) -> Chan
     Raises:
         PatternError: A pattern names nothing, or two wishes contradict each other.
     """
-    units: frozenset[GroupKind] = frozenset(restriction.units) or _USUAL_UNITS
-    if restriction.units and {"heads", "head-dim"} <= units:
+    units, usual = frozenset(restriction.kinds), restriction.is_usual
+    if not usual and {"heads", "head-dim"} <= units:
         raise PatternError("--unit heads and --unit head-dim contradict each other: a head goes whole, or it does not")
-    attention: AttentionUnit = "either" if not restriction.units else "heads" if "heads" in units else "head-dim"
+    attention: AttentionUnit = "either" if usual else "heads" if "heads" in units else "head-dim"
     channels = analyse(model, attention, embedding="embedding" in units)
     return restrict(_of_kinds(channels, units), restriction.keep, restriction.only)
 

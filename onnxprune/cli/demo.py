@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -11,8 +12,8 @@ from onnxprune.cli.printing import print_lines
 from onnxprune.cli.running import run
 from onnxprune.cli.sections import EXIT_CODES, SectionCommand, SectionOption
 
-MODELS = Path(__file__).resolve().parents[2] / "models"
-"""Where a checkout has the sample network."""
+MODELS = (Path(__file__).resolve().parents[2] / "models", Path("models"))
+"""Where a checkout has the sample network: the one that this file is in, or the one that the command is called in."""
 
 FILES = {
     "model": "fashion-resnet20.onnx",
@@ -39,7 +40,7 @@ _TARGET = "50%"
 @seed_option
 @verbosity_options
 def demo(output_dir: Path, seed: int, quiet: bool) -> None:
-    """Compress the sample network of this checkout to half its latency.
+    """Compress the sample network of a checkout, in its folder models/, to half its latency.
 
     It is a ResNet-20 that tells ten kinds of clothes apart (Fashion-MNIST); the pictures are in the checkout
     too.
@@ -66,21 +67,23 @@ def demo(output_dir: Path, seed: int, quiet: bool) -> None:
         print_lines(_conclusion(files["model"], result.output))
 
 
-def sample_files(folder: Path) -> dict[str, Path]:
-    """Find the sample network and its data.
+def sample_files(folders: Sequence[Path]) -> dict[str, Path]:
+    """Find the sample network and its data in the first of several folders that has all of it.
 
     Raises:
         click.ClickException: One of them is missing.
     """
-    files = {what: folder / name for what, name in FILES.items()}
-    for path in files.values():
-        if not path.is_file():
-            raise click.ClickException(
-                f"the demo's file '{path}' does not exist: the sample network and its data are in a git "
-                "checkout of onnxprune, not in the package. Run 'onnxprune demo' (or 'make demo') there, or "
-                "compress a model of your own: onnxprune compress model.onnx --target-latency 50%"
-            )
-    return files
+    for folder in folders:
+        files = {what: folder / name for what, name in FILES.items()}
+        if all(path.is_file() for path in files.values()):
+            return files
+    looked = " nor in ".join(f"'{folder}'" for folder in folders)
+    raise click.ClickException(
+        f"the demo's files ({', '.join(FILES.values())}) are neither in {looked}: the sample network and its data are "
+        "in a git checkout of onnxprune, not in the package. Run 'onnxprune demo' in the folder of a checkout, where "
+        "models/ is (or 'make demo'), or compress a model of your own: onnxprune compress model.onnx "
+        "--target-latency 50%"
+    )
 
 
 def _make_folder(folder: Path) -> None:

@@ -307,6 +307,7 @@ def kept_scores(path: Path) -> np.ndarray:
 
 def _check_same(before: RunRecord, asked: RunRecord, path: Path) -> None:
     if before.model_sha256 != asked.model_sha256:
+        _check_readable(Path(asked.model), path)
         raise RunDirectoryError(f"the run in '{path}' is of another model: '{asked.model}' has changed since it began")
     _check_weights(before.weights_sha256, asked, path)
     for name in sorted(before.settings.keys() | asked.settings.keys()):
@@ -315,11 +316,23 @@ def _check_same(before: RunRecord, asked: RunRecord, path: Path) -> None:
             raise RunDirectoryError(f"the run in '{path}' was told {name} = {then}, not {now}; a run cannot change")
 
 
+def _check_readable(file: Path, path: Path) -> None:
+    """Tell a file that is gone from one that has changed."""
+    try:
+        file.open("rb").close()
+    except OSError as error:
+        raise RunDirectoryError(
+            f"the run in '{path}' cannot go on: its model's file '{file}' cannot be read: {error.strerror or error}; "
+            "put it back as it was"
+        ) from error
+
+
 def _check_weights(before: Mapping[str, str] | None, asked: RunRecord, path: Path) -> None:
     weights = asked.weights_sha256 or {}
     if before is None or before == weights:
         return
     name = next(name for name in sorted(before.keys() | weights.keys()) if before.get(name) != weights.get(name))
+    _check_readable(Path(asked.model).resolve().parent / name, path)
     raise RunDirectoryError(
         f"the run in '{path}' is of another model: its weights in '{name}' beside '{asked.model}' have changed since "
         "it began"

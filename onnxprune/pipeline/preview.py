@@ -34,6 +34,7 @@ from onnxprune.search import (
     original_cost,
     out_of_reach,
     paper_problem,
+    told_cost,
 )
 from onnxprune.search.allocation import uniform_path
 from onnxprune.training import DataSplits, DistillConfig
@@ -73,11 +74,10 @@ def make_preview(model: str | Path, told: Settings) -> Preview:
     stages = stage_count(wanted, allowed / begun, settings.training)
     counts = _structure(problem, prepared, allowed / begun)
     steps = estimates(Trial(prepared, settings, bench, problem, counts, start.original_ms, stages))
-    preview = _preview(prepared, settings, start.original_ms, (original, allowed, smallest), steps)
+    preview = _preview(prepared, settings, start.original_ms, (original, allowed, smallest), stages=stages, steps=steps)
     return preview.model_copy(
         update={
             "operation": told.operation,
-            "stages": stages,
             "epochs": _epochs(settings.training, prepared.data, stages),
             "warnings": tuple(observer.warnings),
         }
@@ -89,12 +89,12 @@ def _preview(
     settings: Settings,
     original_ms: float,
     costs: tuple[float, float, float | None],
+    *,
+    stages: int,
     steps: tuple[StepEstimate, ...] | None,
 ) -> Preview:
-    network, data, choice = prepared.network, prepared.data, prepared.choice
+    network, data, choice, training = prepared.network, prepared.data, prepared.choice, settings.training
     cost = graph_cost(network.model, network.input_shapes)
-    samples = 0 if data is None else len(data.train)
-    training = settings.training
     return Preview(
         operation=settings.operation,
         model=str(network.path),
@@ -108,17 +108,18 @@ def _preview(
         target=choice.target.kind,
         requested=choice.target.text,
         unit=UNITS[choice.target.kind],
-        original=costs[0],
-        allowed=costs[1],
-        smallest=costs[2],
+        original=told_cost(choice.target.kind, costs[0]),
+        allowed=told_cost(choice.target.kind, costs[1]),
+        smallest=None if costs[2] is None else told_cost(choice.target.kind, costs[2]),
         data=_parts(data),
         synthetic=data is not None and data.synthetic,
         importance=criterion_name(settings, data),
         allocation=choice.source,
-        structures=choice.search.evaluations if choice.searches and choice.search.seconds is None else 0,
+        structures=stages * choice.search.evaluations if choice.searches and choice.search.seconds is None else 0,
         search_limit_s=choice.search.seconds if choice.searches else None,
+        stages=stages,
         quantize=settings.quantize,
-        batch_size=0 if training is None else training.batch_size_for(samples),
+        batch_size=0 if training is None else training.batch_size_for(0 if data is None else len(data.train)),
         outputs=tuple(str(path) for path in (prepared.output, settings.report, settings.run_dir) if path is not None),
         steps=steps or (),
         seconds=None if steps is None else round(sum(step.seconds for step in steps), 1),

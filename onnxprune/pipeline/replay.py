@@ -141,7 +141,7 @@ class RecordedJudge:
             verdict = self._made().judge(counts, samples)
             return {"reward": verdict.reward, "metric": verdict.metric, "elapsed_s": round(self._clock(), 3)}
 
-        key = {"stage": self._stage, "channels": counts.tolist(), "samples": samples}
+        key = {"stage": self._stage, "units": counts.tolist(), "samples": samples}
         found = self._journal.observe("evaluation", key, make)
         self._clock.catch_up(found["elapsed_s"])
         return Verdict(found["reward"], found["metric"], samples)
@@ -153,7 +153,7 @@ class RecordedJudge:
             verdict = self._made().confirm(counts)
             return {"reward": verdict.reward, "metric": verdict.metric}
 
-        found = self._journal.observe("confirmation", {"stage": self._stage, "channels": counts.tolist()}, make)
+        found = self._journal.observe("confirmation", {"stage": self._stage, "units": counts.tolist()}, make)
         return Verdict(found["reward"], found["metric"], self.looks[-1])
 
     def _made(self) -> Judge:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -15,12 +16,12 @@ from onnxprune.pipeline.delivery import deliver
 from onnxprune.pipeline.directory import RunDirectory, RunRecord, make_record, open_directory
 from onnxprune.pipeline.measuring import Bench
 from onnxprune.pipeline.prepare import Network
-from onnxprune.pipeline.prepared import prepare
+from onnxprune.pipeline.prepared import Prepared, prepare
 from onnxprune.pipeline.reachable import explained
 from onnxprune.pipeline.replay import RecordedDevice
 from onnxprune.pipeline.settings import CompressResult, Settings, arguments_of, told
 from onnxprune.pipeline.stages import StageResult
-from onnxprune.pipeline.staging import Staging
+from onnxprune.pipeline.staging import Staging, criterion_name
 from onnxprune.pipeline.summary import make_report
 from onnxprune.progress import Observer
 from onnxprune.report import environment, write_report
@@ -53,13 +54,19 @@ def _run(model: str | Path, settings: Settings, directory: RunDirectory) -> Comp
     staging = Staging(prepared.network, settings, prepared.choice, prepared.data, bench=bench, directory=directory)
     results = _staged(staging, prepared.network, settings)
     outcome, refusal = deliver(prepared, results, settings, bench, quantiser=staging.quantiser, directory=directory)
-    report = make_report(outcome, settings, started, observer)
+    report = make_report(outcome, _resolved(settings, prepared), started, observer)
     for path in (settings.report, directory.report):
         if path is not None:
             write_report(report, path)
     if refusal is not None:
         raise MaxDropExceededError(f"{refusal}; the result was written to '{outcome.output}' instead", report)
     return CompressResult(outcome.output, report)
+
+
+def _resolved(settings: Settings, prepared: Prepared) -> Settings:
+    """Return the settings with what was chosen where the user did not say."""
+    search = prepared.choice.search if prepared.choice.searches else None
+    return replace(settings, importance=criterion_name(settings, prepared.data), search=search)
 
 
 def _compare_reading(network: Network, settings: Settings, observer: Observer) -> None:

@@ -54,6 +54,7 @@ from onnxprune.search import (
     limit_of,
     original_cost,
     out_of_reach,
+    told_cost,
     with_kept,
 )
 from onnxprune.training import Batch, DataSplits, DistillConfig, EpochRecord, evaluate, sized
@@ -265,8 +266,9 @@ class Staging:
             {"name": group.name, "units": group.size, "channels": group.size * group.channels_per_unit}
             for group in self._network.channels.groups
         ]
-        unit = UNITS[self.choice.target.kind]
-        self._directory.journal.note("network", {"groups": groups, "cost": original, "unit": unit})
+        kind = self.choice.target.kind
+        fields = {"groups": groups, "cost": told_cost(kind, original), "unit": UNITS[kind]}
+        self._directory.journal.note("network", fields)
 
     def _note_judgement(self, stage: Stage, judgement: Judgement) -> None:
         candidate, verdict = judgement.candidate, judgement.verdict
@@ -279,7 +281,7 @@ class Staging:
                 "reward": verdict.reward,
                 "metric": verdict.metric,
                 "samples": verdict.samples,
-                "predicted_cost": judgement.cost,
+                "predicted_cost": told_cost(stage.target.kind, judgement.cost),
                 "elapsed_s": round(judgement.elapsed_s, 3),
             }
 
@@ -287,7 +289,8 @@ class Staging:
 
     def _note_structure(self, stage: Stage, structure: Structure) -> None:
         plan = structure.plan
-        fields = {"stage": stage.number, "units": plan.counts.tolist(), "cost": plan.achieved}
+        cost = told_cost(stage.target.kind, plan.achieved)
+        fields = {"stage": stage.number, "units": plan.counts.tolist(), "cost": cost}
         self._directory.journal.note("structure", fields)
 
     def _note_epoch(self, stage: Stage, record: EpochRecord) -> None:

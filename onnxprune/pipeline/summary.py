@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from onnxprune.graph import graph_cost, load
 from onnxprune.pipeline.collecting import Collecting
 from onnxprune.pipeline.outcome import Outcome
-from onnxprune.pipeline.prepare import Network
 from onnxprune.pipeline.stages import StageResult
 from onnxprune.pipeline.structure import Structure
 from onnxprune.report import (
@@ -35,7 +35,7 @@ from onnxprune.report.assembly import (
     training_record,
     verification_record,
 )
-from onnxprune.search import GroupRatios
+from onnxprune.search import GroupRatios, told_cost
 
 if TYPE_CHECKING:
     from onnxprune.pipeline.settings import Settings
@@ -46,7 +46,7 @@ def make_report(outcome: Outcome, settings: Settings, started: dt.datetime, obse
 
     Args:
         outcome: What the run found out.
-        settings: What it was told.
+        settings: What it was told, and chose where it was not.
         started: When it began.
         observer: Knows the warnings and where the time went.
     """
@@ -94,28 +94,30 @@ def make_report(outcome: Outcome, settings: Settings, started: dt.datetime, obse
         if trained is None
         else ExportCheck(relative_error=trained.export_error, max_abs=trained.export_max_abs),
         training=None if trained is None else training_record(trained.history),
-        search=search_probes(((p.predicted, p.measured, p.macs) for p in plan.probes), costs[1].macs),
-        learning=_learning(outcome.structure, network),
-        stages=tuple(_stage(result, network) for result in outcome.stages) if len(outcome.stages) > 1 else (),
+        search=search_probes(
+            outcome.target.kind, ((p.predicted, p.measured, p.macs) for p in plan.probes), costs[1].macs
+        ),
+        learning=_learning(outcome.structure, outcome),
+        stages=tuple(_stage(result, outcome) for result in outcome.stages) if len(outcome.stages) > 1 else (),
         quantisation=outcome.quantised,
         warnings=tuple(observer.warnings),
     )
 
 
-def _learning(structure: Structure, network: Network) -> LearningRecord | None:
+def _learning(structure: Structure, outcome: Outcome) -> LearningRecord | None:
     if structure.outcome is None:
         return None
-    return learning_record(structure.outcome, structure.allocation, network.channels)
+    return learning_record(structure.outcome, structure.allocation, outcome.network.channels, outcome.target.kind)
 
 
-def _stage(result: StageResult, network: Network) -> StageRecord:
+def _stage(result: StageResult, outcome: Outcome) -> StageRecord:
     plan = result.structure.plan
-    per_unit = [group.channels_per_unit for group in network.channels.groups]
+    per_unit = [group.channels_per_unit for group in outcome.network.channels.groups]
     return StageRecord(
-        cost=plan.achieved,
+        cost=told_cost(outcome.target.kind, plan.achieved),
         channels=tuple(int(count) * each for count, each in zip(plan.counts, per_unit, strict=True)),
         training=None if result.trained is None else training_record(result.trained.history),
-        learning=_learning(result.structure, network),
+        learning=_learning(result.structure, outcome),
     )
 
 
@@ -130,8 +132,7 @@ def _target(outcome: Outcome) -> TargetRecord:
         # Counted on the delivered graph: with a branch that goes whole, layers go that no closed form counts out.
         cost = graph_cost(outcome.result, outcome.network.input_shapes)
         return target_record(target, plan.original, float(cost.macs if target.kind == "macs" else cost.parameters))
-    achieved = 1 - plan.achieved if target.kind == "ratio" else plan.achieved
-    return target_record(target, plan.original, achieved)
+    return target_record(target, plan.original, told_cost(target.kind, plan.achieved))
 
 
 def _settings(outcome: Outcome, settings: Settings) -> dict[str, Any]:
@@ -139,6 +140,8 @@ def _settings(outcome: Outcome, settings: Settings) -> dict[str, Any]:
     return {
         "importance": settings.importance,
         "allocation": outcome.structure.allocation,
+        "search_budget": None if settings.search is None else settings.search.text,
+        "rl_pruner": _hyper_parameters(settings) if outcome.structure.allocation == "rl-pruner" else None,
         "heal": settings.heal,
         "branches": settings.branches,
         "stages": settings.stages,
@@ -149,7 +152,7 @@ def _settings(outcome: Outcome, settings: Settings) -> dict[str, Any]:
         "max_drop": settings.max_drop,
         "keep": list(settings.restriction.keep),
         "only": list(settings.restriction.only),
-        "units": list(settings.restriction.units),
+        "units": list(settings.restriction.kinds),
         "max_ratio": settings.limits.max_ratio,
         "min_channels": settings.limits.min_channels,
         "ratios": dict(settings.target.shares) if isinstance(settings.target, GroupRatios) else None,
@@ -160,3 +163,8 @@ def _settings(outcome: Outcome, settings: Settings) -> dict[str, Any]:
         "preprocess": None if settings.preprocess is None else settings.preprocess.model_dump(mode="json"),
         "input_shapes": {name: list(sizes) for name, sizes in (settings.input_shapes or {}).items()},
     }
+
+
+def _hyper_parameters(settings: Settings) -> list[str]:
+    """Write the agent's hyper-parameters as the library and the command line take them."""
+    return [f"{name}={value}" for name, value in asdict(settings.rl_pruner).items()]

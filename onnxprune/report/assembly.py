@@ -30,7 +30,7 @@ from onnxprune.report.schema import (
     TrainingRecord,
     VerificationRecord,
 )
-from onnxprune.search.target import UNITS, Target
+from onnxprune.search.target import UNITS, Target, TargetKind, told_cost
 
 if TYPE_CHECKING:
     import numpy as np
@@ -254,13 +254,14 @@ def training_record(history: TrainingHistory) -> TrainingRecord:
     )
 
 
-def learning_record(outcome: SearchOutcome, agent: str, channels: ChannelMap) -> LearningRecord:
+def learning_record(outcome: SearchOutcome, agent: str, channels: ChannelMap, kind: TargetKind) -> LearningRecord:
     """Record an agent's search.
 
     Args:
         outcome: Everything it judged.
         agent: Its name.
         channels: The analysis.
+        kind: What the target limits.
     """
     per_unit = [group.channels_per_unit for group in channels.groups]
     return LearningRecord(
@@ -276,7 +277,7 @@ def learning_record(outcome: SearchOutcome, agent: str, channels: ChannelMap) ->
                 reward=judgement.verdict.reward,
                 metric=judgement.verdict.metric,
                 samples=judgement.verdict.samples,
-                cost=judgement.cost,
+                cost=told_cost(kind, judgement.cost),
                 elapsed_s=round(judgement.elapsed_s, 3),
             )
             for judgement in outcome.judgements
@@ -284,10 +285,13 @@ def learning_record(outcome: SearchOutcome, agent: str, channels: ChannelMap) ->
     )
 
 
-def search_probes(probes: Iterable[tuple[float, float, int | None]], delivered_macs: int) -> tuple[SearchProbe, ...]:
+def search_probes(
+    kind: TargetKind, probes: Iterable[tuple[float, float, int | None]], delivered_macs: int
+) -> tuple[SearchProbe, ...]:
     """Record what a search measured.
 
     Args:
+        kind: What the target limits.
         probes: Of each structure what was predicted, what was measured, and its MACs or None, in order.
         delivered_macs: MACs of the delivered network, by which its structure is known again: it is measured anew, and
             longer, before it is delivered.
@@ -295,6 +299,11 @@ def search_probes(probes: Iterable[tuple[float, float, int | None]], delivered_m
     found = list(probes)
     delivered = max((place for place, (_, _, macs) in enumerate(found) if macs == delivered_macs), default=None)
     return tuple(
-        SearchProbe(predicted=predicted, measured=measured, macs=macs, delivered=place == delivered)
+        SearchProbe(
+            predicted=told_cost(kind, predicted),
+            measured=told_cost(kind, measured),
+            macs=macs,
+            delivered=place == delivered,
+        )
         for place, (predicted, measured, macs) in enumerate(found)
     )

@@ -14,7 +14,7 @@ from onnxprune.latency.on_device.chips import UNKNOWN
 from onnxprune.latency.providers import provider_name
 from onnxprune.report.bench import BenchResult
 from onnxprune.report.figures import DeviceFigures, LatencyFigures
-from onnxprune.report.schema import Report
+from onnxprune.report.schema import Report, read_report
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def read_baseline(path: str | Path) -> Baseline:
     except ValueError as error:
         raise ReportError(f"baseline '{path}' is no report: it is not JSON ({error})") from error
     if isinstance(content, dict) and content.get("operation") in ("compress", "prune"):
-        return _of_report(str(path), Report.from_json(text))
+        return _of_report(str(path), read_report(path))
     try:
         result = BenchResult.model_validate_json(text)
     except ValidationError as error:

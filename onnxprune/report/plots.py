@@ -12,6 +12,7 @@ import numpy as np
 
 from onnxprune.errors import RunDirectoryError
 from onnxprune.graph import write_atomically
+from onnxprune.search.target import REMOVED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -169,13 +170,7 @@ def _channels(axes: Axes, history: History) -> None:
 def _front(axes: Axes, history: History) -> None:
     """Metric against cost of everything judged, the front of those that nothing beats in both, and the choice."""
     _by_source(axes, history, lambda _, judged: (judged["predicted_cost"], judged["metric"]))
-    points = sorted((j["predicted_cost"], -j["metric"]) for j in history.judged)
-    front, best = [], -np.inf
-    for cost, negative in points:
-        if -negative > best:
-            best = -negative
-            front.append((cost, best))
-    axes.step(*zip(*front, strict=True), where="post", color=_BEST, linewidth=1.2, label="front")
+    axes.step(*zip(*_unbeaten(history), strict=True), where="post", color=_BEST, linewidth=1.2, label="front")
     for stage in history.structures:
         judged = [j for j in history.judged if j["units"] == stage["units"] and j["stage"] == stage["stage"]]
         if judged:
@@ -183,8 +178,21 @@ def _front(axes: Axes, history: History) -> None:
             axes.plot(best_judged["predicted_cost"], best_judged["metric"], "*", color=_CHOSEN, markersize=14)
     axes.plot([], [], "*", color=_CHOSEN, label="chosen")
     axes.set(xlabel=f"predicted cost ({history.unit})", ylabel="metric on the evaluation samples (%)")
-    axes.set_title(f"What accuracy costs (the original: {history.cost:.4g} {history.unit})")
+    # Nothing is removed of the original, which goes without saying.
+    original = "" if history.unit == REMOVED else f" (the original: {history.cost:.4g} {history.unit})"
+    axes.set_title(f"What accuracy costs{original}")
     axes.legend(fontsize="small")
+
+
+def _unbeaten(history: History) -> list[tuple[float, float]]:
+    """Return cost and metric of what nothing judged beats in both, the smallest structure first."""
+    sign = -1 if history.unit == REMOVED else 1
+    front, best = [], -np.inf
+    for cost, negative in sorted((sign * j["predicted_cost"], -j["metric"]) for j in history.judged):
+        if -negative > best:
+            best = -negative
+            front.append((sign * cost, best))
+    return front
 
 
 def _training(axes: Axes, history: History) -> None:

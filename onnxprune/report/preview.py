@@ -52,15 +52,16 @@ class Preview(Record):
         target: "latency", "macs", "params", "size" or "ratio".
         requested: What the user wrote.
         unit: Unit of the next three.
-        original: What the original costs.
-        allowed: What the result may cost.
+        original: What the original costs; of a ratio nothing is removed, 0.
+        allowed: What the result may cost at most; of a ratio what must go at least.
         smallest: What the smallest structure costs; null where the target was not compared with it.
         data: The parts of the data; empty without any.
         synthetic: Whether they are random inputs.
         importance: What channels are judged by.
         allocation: How the pruning is spread.
-        structures: Structures that are judged at most; 0: the allocation does not search.
-        search_limit_s: Longest time of the search; null: no limit.
+        structures: Structures that are judged at most, in all stages together; 0: the allocation does not search, or a
+            time limits it.
+        search_limit_s: Longest time of the search, in all stages together; null: no limit.
         stages: Steps that the target is reached in.
         epochs: Passes over the training data, of all stages; 0: no training; null: as many as the time budget allows.
         batch_size: Samples a training step.
@@ -133,8 +134,8 @@ def _target(preview: Preview) -> str:
     limited = quantity(preview.target)
     show = limited.show
     if preview.target == "ratio":
-        text = f"{show(1 - preview.allowed)} of the channels removed"
-        return text if preview.smallest is None else f"{text}; at most {show(1 - preview.smallest)} can go"
+        text = f"{show(preview.allowed)} of the channels removed"
+        return text if preview.smallest is None else f"{text}; at most {show(preview.smallest)} can go"
     text = f"{limited.noun} {preview.requested}: at most {show(preview.allowed)} of {show(preview.original)}"
     if preview.smallest is None:
         return text

@@ -288,7 +288,8 @@ class Report(Record):
         duration_s: Wall-clock seconds between.
         steps: Where they went, in the order in which steps first began.
         environment: Software and hardware.
-        settings: Options of the run, defaults included.
+        settings: Options of the run, defaults included, as the library takes them; `search_budget` and `rl_pruner` are
+            null where the allocation heeds none.
         model: The original's file.
         output: The result's file.
         target: What was asked for and reached.

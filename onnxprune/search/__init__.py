@@ -37,7 +37,15 @@ from onnxprune.search.ratios import GroupRatios, read_ratios
 from onnxprune.search.reach import Probe
 from onnxprune.search.rl_pruner import RlPruner, RlPrunerConfig, rl_pruner_config
 from onnxprune.search.sizes import full_counts, keep_mask
-from onnxprune.search.target import UNITS, Target, parse_count, parse_latency, parse_size, ratio_target
+from onnxprune.search.target import (
+    UNITS,
+    Target,
+    parse_count,
+    parse_latency,
+    parse_size,
+    ratio_target,
+    told_cost,
+)
 
 __all__ = [
     "AGENTS",
@@ -97,5 +105,6 @@ __all__ = [
     "search",
     "search_budget",
     "share_off",
+    "told_cost",
     "with_kept",
 ]

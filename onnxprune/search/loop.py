@@ -35,6 +35,11 @@ class SearchConfig:
     per_round: int = 12
     patience: int = 5
 
+    @property
+    def text(self) -> str | int:
+        """How `search_budget` reads it."""
+        return self.evaluations if self.seconds is None else f"{self.seconds:.12g}s"
+
     def divided(self, stages: int) -> SearchConfig:
         """Return how long each of several stages searches: a time is divided, a number of structures is each one's."""
         return self if self.seconds is None else replace(self, seconds=self.seconds / stages)

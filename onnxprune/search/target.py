@@ -24,6 +24,9 @@ UNITS: Mapping[TargetKind, str] = {
 }
 """Unit of an absolute target of each kind."""
 
+REMOVED = UNITS["ratio"]
+"""The unit of which more is smaller: of ratios people are told what goes."""
+
 _NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*([^\d\s]*)", re.IGNORECASE)
 _TIMES_MS = {"ns": 1e-6, "us": 1e-3, "µs": 1e-3, "μs": 1e-3, "ms": 1.0, "s": 1e3}
 _COUNTS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9, "t": 1e12}
@@ -120,6 +123,12 @@ def ratio_target(ratio: float, text: str | None = None) -> Target:
     except ValueError as error:
         raise TargetError(f"ratio '{ratio}' cannot be read{_hint('ratio')}") from error
     return Target("ratio", share, False, text or f"{share:g}")
+
+
+def told_cost(kind: TargetKind, cost: float) -> float:
+    """Return a cost in the unit that people are told: of a ratio what goes, where the search counts what stays."""
+    # 1 - 0.7 would read 0.30000000000000004.
+    return round(1.0 - cost, 12) if kind == "ratio" else cost
 
 
 def _parse(kind: TargetKind, text: str | float, units: Mapping[str, float]) -> Target:

@@ -245,7 +245,8 @@ def test_several_models_are_matched_by_their_names(run: Run, fake: Fake, model: 
         ("{", "it is not JSON"),
         ("{}", "is no report of bench, compress or prune"),
         ('{"models": [], "operation": "bench", "speed": 1}', "is no report of bench, compress or prune"),
-        ('{"operation": "compress", "schema_version": 7}', "schema version 7"),
+        ('{"operation": "compress", "schema_version": 7}', "b.json' is a report of schema version 7"),
+        ('{"operation": "prune", "schema_version": 1}', "b.json' is not a valid report: field"),
     ],
 )
 def test_no_baseline(run: Run, model: Path, tmp_path: Path, content: str | None, message: str) -> None:

@@ -288,6 +288,17 @@ def test_dry_run_says_which_limit_puts_a_target_out_of_reach(run: Run, model: Pa
     assert "with --max-ratio 0.1" in result.stderr
 
 
+def test_dry_run_tells_what_a_ratio_removes(run: Run, model: Path) -> None:
+    result = run("prune", model, "--ratio", "0.3", "--dry-run", "--json")
+    assert result.exit_code == 0, result.output
+    preview = Preview.model_validate_json(result.stdout)
+    assert (preview.unit, preview.original, preview.allowed) == ("share of channels removed", 0.0, 0.3)
+    assert preview.smallest is not None
+    assert preview.smallest > 0.3
+    lines = " ".join(run("prune", model, "--ratio", "0.3", "--dry-run").stdout.split())
+    assert "30.0 % of the channels removed; at most" in lines
+
+
 def test_dry_run_with_ratios_of_groups(run: Run, model: Path, tmp_path: Path) -> None:
     (tmp_path / "shares.json").write_text(json.dumps({"first": 0.5}))
     result = run("prune", model, "--ratios", tmp_path / "shares.json", "--dry-run", "--json")

@@ -325,9 +325,26 @@ def test_demo_compresses_the_sample_network(
 def test_demo_outside_of_a_checkout(run: Run, calls: Calls, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from onnxprune.cli import demo
 
-    monkeypatch.setattr(demo, "MODELS", tmp_path / "models")
+    monkeypatch.setattr(demo, "MODELS", (tmp_path / "site-packages" / "models", Path("models")))
+    monkeypatch.chdir(tmp_path)
     result = run("demo", "-o", tmp_path / "out")
     assert result.exit_code == 1
-    assert "fashion-resnet20.onnx' does not exist" in result.stderr
+    assert "(fashion-resnet20.onnx, " in result.stderr
+    assert "nor in 'models'" in " ".join(result.stderr.split())
     assert "git checkout" in " ".join(result.stderr.split())
     assert calls == []
+
+
+def test_demo_of_an_installed_package_in_a_checkout(
+    run: Run, calls: Calls, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from onnxprune.cli import demo
+
+    monkeypatch.setattr(demo, "MODELS", (tmp_path / "site-packages" / "models", *demo.MODELS[1:]))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    for name in demo.FILES.values():
+        (tmp_path / "models" / name).touch()
+    assert run("demo", "-o", tmp_path / "out").exit_code == 0
+    (call,) = calls
+    assert call["model"] == str(Path("models", "fashion-resnet20.onnx"))

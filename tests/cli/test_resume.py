@@ -91,6 +91,16 @@ def test_a_finished_run_can_be_taken_up_for_its_result(run: Run, model: Path, tm
     assert output.read_bytes() == content
 
 
+def test_a_model_that_is_gone_has_not_changed(run: Run, model: Path, tmp_path: Path) -> None:
+    told = ("prune", model, "--target-macs", "50%", "--round-to", "4", "-o", tmp_path / "small.onnx")
+    assert run(*told, "--run-dir", tmp_path / "run").exit_code == 0
+    model.unlink()
+    result = run("resume", tmp_path / "run")
+    assert result.exit_code == 1
+    assert f"its model's file '{model}' cannot be read: No such file or directory" in result.stderr
+    assert "has changed" not in result.stderr
+
+
 def test_a_restricted_run_is_told_the_same_again(run: Run, model: Path, tmp_path: Path) -> None:
     output, ratios = tmp_path / "small.onnx", tmp_path / "ratios.json"
     ratios.write_text('{"second": 0.5}')

@@ -51,6 +51,22 @@ def test_every_allocation_leaves_alone_what_is_kept(model: Path, allocation: str
     assert report.target.achieved <= report.target.value
 
 
+@pytest.mark.parametrize("allocation", ["global", "rl", "rl-pruner"])
+def test_what_is_recorded_repeats_a_run_that_the_library_made(model: Path, allocation: str) -> None:
+    told = {"rl_pruner": ["share=0.2", "rounds=1", "samples=2", "least=1e-05"]} if allocation == "rl-pruner" else {}
+    first = onnxprune.prune(model, target_macs="70%", data=pictures(64)[0], allocation=allocation, **told).report
+    settings = first.settings
+    assert settings["importance"] == ("taylor" if allocation == "rl-pruner" else "reconstruction")
+    assert settings["units"] == ["channels", "mlp", "head-dim", "heads"]
+    assert settings["search_budget"] == (160 if allocation == "rl" else None)
+    assert (settings["rl_pruner"] is not None) == (allocation == "rl-pruner")
+    said = {name: settings[name] or () for name in ("units", "rl_pruner")}
+    said |= {name: settings[name] for name in ("importance", "allocation", "search_budget", "heal")}
+    again = onnxprune.prune(model, target_macs="70%", data=pictures(64)[0], seed=first.seed, **said).report
+    assert again.settings == settings
+    assert again.output.sha256 == first.output.sha256
+
+
 def test_with_limits_no_branch_goes_whole(model: Path) -> None:
     options = {"target_macs": "45%", "data": pictures(200)[0], "round_to": 4, "heal": True, "importance": "l1"}
     assert after(onnxprune.prune(model, **options).report)["up2"] == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -65,3 +66,14 @@ def test_a_search_that_goes_on_has_the_time_that_an_unbroken_one_has_left(tmp_pa
     searched(tmp_path, planning_s=30.0, structures=5)
     # What was planned comes from the journal, so it takes no time now.
     assert searched(tmp_path, planning_s=0.0, structures=8) == (8.0, 3)
+
+
+def test_what_is_written_of_a_structure_are_its_units(tmp_path: Path) -> None:
+    time = Time()
+    judge = RecordedJudge(lambda: Slow(time), Journal(tmp_path / "history.jsonl"), 1, SearchClock(time))
+    judge.judge(np.array([3, 4]), 16)
+    judge.confirm(np.array([3, 4]))
+    lines = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    told = [(line["kind"], line["units"]) for line in lines if "units" in line]
+    assert told == [("evaluation", [3, 4]), ("confirmation", [3, 4])]
+    assert all("channels" not in line for line in lines)

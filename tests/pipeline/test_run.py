@@ -235,6 +235,7 @@ def test_an_agent_keeps_the_budget_and_logs_what_it_judged(model: Path, target: 
     chosen = tuple(group.channels_after for group in report.groups)
     whole = sorted((j for j in judged if j.samples == judged[0].samples), key=lambda j: -j.reward)
     assert chosen in {j.channels for j in whole[:6]} | {j.channels for j in judged[:2]}
+    assert all(j.cost == pytest.approx(reached.achieved) for j in judged if j.channels == chosen)
 
 
 def test_an_agent_meets_a_latency(model: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,6 +21,7 @@ from onnxprune.latency.fake import FakeDevice
 from onnxprune.pipeline import Settings, preview, run
 from onnxprune.pipeline.stages import stage_count, stage_targets, stage_trainings
 from onnxprune.progress import SilentObserver
+from onnxprune.report.preview import preview_lines
 from onnxprune.search import (
     Limits,
     SearchConfig,
@@ -93,6 +95,14 @@ def test_a_preview_counts_as_many_epochs_in_stages_as_in_one(model: Path) -> Non
     assert (three.stages, three.epochs) == (3, one.epochs)
 
 
+@pytest.mark.slow
+def test_a_preview_counts_the_structures_of_all_stages(model: Path) -> None:
+    told = {"target_macs": "30%", "data": pictures(), "round_to": 1, "allocation": "random", "search_budget": 8}
+    one, two = (preview("compress", model, **told, stages=stages, epochs=2) for stages in (1, 2))
+    assert (one.structures, two.structures) == (8, 16)
+    assert any("at most 16 structures judged, in 2 stages" in line for line in preview_lines(two))
+
+
 class Notes(SilentObserver):
     """Remembers the notes beside the bar."""
 
@@ -118,6 +128,30 @@ def test_a_time_to_search_is_that_of_all_stages(model: Path) -> None:
     left_s = [float(found[1]) for note in notes.notes if (found := re.search(r"at most (\d+) s left", note))]
     assert left_s
     assert 300 < max(left_s) <= 500
+
+
+@pytest.mark.slow
+def test_what_a_ratio_costs_is_told_as_what_it_removes(model: Path, tmp_path: Path) -> None:
+    settings = Settings(
+        target=ratio_target(0.5),
+        data=pictures(),
+        round_to=1,
+        allocation="rl",
+        search=SearchConfig(evaluations=6),
+        stages=2,
+        run_dir=tmp_path / "r",
+        output=tmp_path / "a.onnx",
+    )
+    first, again = (run(model, replace(settings, resume=goes_on)).report for goes_on in (False, True))
+    lines = [json.loads(line) for line in (tmp_path / "r" / "history.jsonl").read_text().splitlines()]
+    (network,) = (line for line in lines if line["kind"] == "network")
+    assert (network["cost"], network["unit"]) == (0.0, first.target.unit)
+    costs = [line["cost"] for line in lines if line["kind"] == "structure"]
+    assert costs == [stage.cost for stage in first.stages] == [stage.cost for stage in again.stages]
+    assert costs[-1] == first.target.achieved >= 0.5
+    predicted = [line["predicted_cost"] for line in lines if line["kind"] == "judgement"]
+    assert predicted == [judged.cost for stage in first.stages if stage.learning for judged in stage.learning.judged]
+    assert predicted[-1] >= 0.5
 
 
 @pytest.mark.slow
@@ -262,6 +296,9 @@ def test_a_run_does_not_go_on_with_other_weights_beside_its_model(tmp_path: Path
     onnxprune.prune(model, run_dir=tmp_path / "run", **told)
     onnxprune.prune(model, run_dir=tmp_path / "run", resume=True, **told)
     content = bytearray(data.read_bytes())
+    data.unlink()
+    with pytest.raises(RunDirectoryError, match=r"its model's file '.*m\.onnx\.data' cannot be read: No such file"):
+        onnxprune.prune(model, run_dir=tmp_path / "run", resume=True, **told)
     content[0] ^= 1
     data.write_bytes(content)
     with pytest.raises(RunDirectoryError, match=r"its weights in 'm\.onnx\.data' beside '.*' have changed"):

@@ -41,6 +41,13 @@ def test_the_embedding_goes_where_it_is_asked_for(transformer: Path) -> None:
     assert report.after.macs < 0.7 * report.before.macs
 
 
+def test_the_default_can_be_asked_for(transformer: Path) -> None:
+    usual, asked = Restriction(), Restriction(units=("mlp", "heads", "head-dim", "channels"))
+    assert set(usual.kinds) == set(asked.kinds)
+    groups = [inspect_model(transformer, restriction=restriction).groups for restriction in (usual, asked)]
+    assert groups[0] == groups[1]
+
+
 def test_wishes_that_contradict_each_other(transformer: Path) -> None:
     with pytest.raises(PatternError, match="--unit heads and --unit head-dim contradict each other"):
         onnxprune.prune(transformer, ratio=0.3, units=["heads", "head-dim"])

@@ -98,5 +98,5 @@ def test_environment_names_the_packages() -> None:
     ("macs", "expected"), [(20, [False, False, True]), (30, [False, True, False]), (9, [False] * 3)]
 )
 def test_of_what_a_search_measured_the_delivered_structure_is_marked(macs: int, expected: list[bool]) -> None:
-    probes = assembly.search_probes([(1.0, 1.1, 20), (1.2, 1.2, 30), (1.0, 1.05, 20)], macs)
+    probes = assembly.search_probes("latency", [(1.0, 1.1, 20), (1.2, 1.2, 30), (1.0, 1.05, 20)], macs)
     assert [probe.delivered for probe in probes] == expected

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from onnxprune.errors import ReportError
-from onnxprune.report import Report
+from onnxprune.report import LearningRecord, Report, TargetRecord
 from onnxprune.report.page import find_report, html_page, markdown_summary
 from onnxprune.report.page.svg import Scale
+from onnxprune.report.schema import JudgedStructure
 from tests.report.large import large_report
 from tests.report.records import figures, make_report, metric
 
@@ -147,6 +148,23 @@ def test_of_the_measured_structures_the_delivered_one_is_starred() -> None:
     before, after = (html_page(shown).count('class="chosen"') for shown in (report, starred))
     # The mark itself and its sample in the legend.
     assert after == before + 2
+
+
+def test_of_a_ratio_more_removed_is_further_right_on_the_front() -> None:
+    target = TargetRecord(kind="ratio", requested="0.3", value=0.3, unit="share of channels removed", achieved=0.3125)
+    judged = [
+        JudgedStructure(
+            round=0, source=source, channels=(count,), reward=m, metric=m, samples=64, cost=cost, elapsed_s=1.0
+        )
+        for source, count, m, cost in (("global", 12, 80.0, 0.3125), ("uniform", 8, 70.0, 0.5), ("rl", 11, 65.0, 0.4))
+    ]
+    learning = LearningRecord(agent="rl", stopped_by="evaluations", judged=tuple(judged))
+    text = Parsed(html_page(make_report(target=target, learning=learning))).text
+    assert "Chosen: 31.2 % predicted, 80.00 %." in text
+    assert "lies outside" not in text
+    assert "predicted cost (share of channels removed)" in text
+    front = text[text.index("on the front: predicted cost") :]
+    assert re.findall(r"(?:50|40|31)\.\d %", front)[:2] == ["50.0 %", "31.2 %"]
 
 
 def test_names_are_no_markup() -> None:

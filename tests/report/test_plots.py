@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from onnxprune.errors import RunDirectoryError
-from onnxprune.report.plots import plot_run, read_history
+from onnxprune.report.plots import _unbeaten, plot_run, read_history
 
 
 def judgement(index: int, stage: int, source: str, units: list[int]) -> dict[str, Any]:
@@ -59,6 +59,15 @@ def test_a_run_without_a_search_has_fewer_pictures(folder: Path) -> None:
     lines = (folder / "history.jsonl").read_text().splitlines(keepends=True)
     (folder / "history.jsonl").write_text("".join(line for line in lines if "judgement" not in line))
     assert [file.name for file in plot_run(folder, folder)] == ["channels.svg", "training.svg"]
+
+
+@pytest.mark.parametrize(
+    ("unit", "front"), [("ms", [(1.0, 85.0), (1.1, 86.0)]), ("share of channels removed", [(1.1, 86.0)])]
+)
+def test_of_a_ratio_more_removed_is_smaller(folder: Path, unit: str, front: list[tuple[float, float]]) -> None:
+    lines = (folder / "history.jsonl").read_text().replace('"ms"', f'"{unit}"')
+    (folder / "history.jsonl").write_text(lines)
+    assert _unbeaten(read_history(folder)) == front
 
 
 def test_a_line_that_is_still_being_written_is_left_out(folder: Path) -> None:

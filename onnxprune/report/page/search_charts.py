@@ -10,8 +10,9 @@ from markupsafe import Markup
 
 from onnxprune.report.page.chart import Chart, Legend, Table, sample
 from onnxprune.report.page.svg import Frame, drawing, frame, mark, padded, steps, tag
-from onnxprune.report.schema import JudgedStructure, LearningRecord, SearchProbe
-from onnxprune.report.units import change, count, percent
+from onnxprune.report.schema import JudgedStructure, LearningRecord, SearchProbe, TargetRecord
+from onnxprune.report.units import change, count, percent, quantity
+from onnxprune.search.target import REMOVED
 
 _SHAPES = {"global": "diamond", "uniform": "square", "random": "triangle"}
 _FEWEST_PROBES = 3
@@ -70,15 +71,14 @@ def learning_chart(stages: Sequence[StageLearning]) -> Chart:
     return Chart("learning", title, text, svg, legend, _judged_table(stages))
 
 
-def front_chart(stages: Sequence[StageLearning], unit: str, limit: float, show: Callable[[float], str]) -> Chart:
+def front_chart(stages: Sequence[StageLearning], target: TargetRecord) -> Chart:
     """Draw metric against cost of everything judged, the front of what nothing beats in both, and the choice.
 
     Args:
         stages: What was judged.
-        unit: Unit of the target.
-        limit: The target.
-        show: Writes a cost.
+        target: What was asked for.
     """
+    limit, show, removed = target.value, quantity(target.kind).show, target.unit == REMOVED
     every = [judged for stage in stages for judged in stage.judged]
     divisor, prefix = _prefix(max(judged.cost for judged in every))
     costs = [judged.cost / divisor for judged in every]
@@ -87,13 +87,13 @@ def front_chart(stages: Sequence[StageLearning], unit: str, limit: float, show: 
     area = frame(
         padded([*costs, limit / divisor] if near else costs),
         _upper([j.metric for j in every]),
-        (f"predicted cost ({prefix}{unit})", "metric, untrained (%)"),
+        (f"predicted cost ({prefix}{target.unit})", "metric, untrained (%)"),
     )
     parts = [
         *area.axes(),
         *(_target(area, limit / divisor, show(limit)) if near else []),
         *_marks(area, [(cost, j.metric, j) for cost, j in zip(costs, every, strict=True)]),
-        steps(area.points(_front(zip(costs, [j.metric for j in every], strict=True))), "best"),
+        steps(area.points(_front(zip(costs, [j.metric for j in every], strict=True), removed)), "best"),
     ]
     taken = [stage.taken for stage in stages]
     parts += [mark("star", area.points([(j.cost / divisor, j.metric)])[0], "chosen", 8) for j in taken if j is not None]
@@ -110,8 +110,8 @@ def front_chart(stages: Sequence[StageLearning], unit: str, limit: float, show: 
     ]
     if any(taken):
         legend.append(Legend(sample(mark("star", (9, 9), "chosen", 5)), "chosen"))
-    rows = sorted({(judged.cost, judged.metric, judged.source) for judged in every})
-    best = dict(_front((cost, metric) for cost, metric, _ in rows))
+    rows = sorted({(judged.cost, judged.metric, judged.source) for judged in every}, reverse=removed)
+    best = dict(_front(((cost, metric) for cost, metric, _ in rows), removed))
     table = Table(
         ("on the front: predicted cost", "metric", "found by"),
         tuple((show(cost), f"{metric:.2f} %", source) for cost, metric, source in rows if best.get(cost) == metric),
@@ -223,9 +223,10 @@ def _best_so_far(stage: StageLearning, start: int) -> list[tuple[float, float]]:
     return [*points, (start + len(stage.judged), best)]
 
 
-def _front(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+def _front(points: Iterable[tuple[float, float]], removed: bool) -> list[tuple[float, float]]:
+    """Return what nothing beats in both, the smallest first: what costs least, or what most is removed of."""
     best, front = -np.inf, []
-    for cost, metric in sorted(points, key=lambda point: (point[0], -point[1])):
+    for cost, metric in sorted(points, key=lambda point: (-point[0] if removed else point[0], -point[1])):
         if metric > best:
             best = metric
             front.append((cost, metric))

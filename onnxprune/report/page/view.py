@@ -225,10 +225,8 @@ def proof(report: Report) -> tuple[tuple[str, str], ...]:
 def _search(report: Report) -> tuple[Chart, ...]:
     chosen = tuple(group.channels_after for group in report.groups)
     stages = stages_of(report.learning, chosen, [(stage.learning, stage.channels) for stage in report.stages])
-    show = quantity(report.target.kind).show
-    unit = report.target.unit if report.target.kind != "ratio" else "share of the channels"
-    predicted = prediction_chart(report.search, unit, show)
-    charts = [learning_chart(stages), front_chart(stages, unit, report.target.value, show)] if stages else []
+    predicted = prediction_chart(report.search, report.target.unit, quantity(report.target.kind).show)
+    charts = [learning_chart(stages), front_chart(stages, report.target)] if stages else []
     return tuple([*charts, predicted] if predicted is not None else charts)
 
 
