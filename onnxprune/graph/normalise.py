@@ -23,6 +23,7 @@ from onnx_ir.passes.common import (
     TopologicalSortPass,
 )
 
+from onnxprune.graph.channel_constants import separate_channel_constants
 from onnxprune.graph.computed_weights import fold_computed_weights
 from onnxprune.graph.constant_nodes import fold_constant_nodes
 from onnxprune.graph.decided import inline_decided
@@ -134,58 +135,3 @@ def _share_nothing_with_outputs(model: ir.Model) -> None:
         node.outputs[0].name, node.outputs[0].shape, node.outputs[0].type = name, value.shape, value.type
         model.graph.append(node)
         model.graph.outputs[index] = node.outputs[0]
-
-
-def separate_channel_constants(model: ir.Model) -> None:
-    """Give layers with different weights their own biases, scales and statistics.
-
-    Exporters store equal tensors once, so that two layers whose biases happen to be all zero read one tensor. Kept
-    shared, it would tie the layers' channels, and training would tie their values. What belongs to layers that
-    share their weight stays shared.
-    """
-    keys: dict[str, object] = {}
-    for node in model.graph:
-        keys[str(node.name)] = _weight_key(node, keys)
-    for value in list(model.graph.initializers.values()):
-        uses = value.uses()
-        if len(uses) < 2 or not _is_channel_constant(value):
-            continue
-        owners: dict[object, ir.Value] = {}
-        for use in uses:
-            if use.node.graph is not model.graph:
-                continue
-            key = keys[str(use.node.name)]
-            if key not in owners:
-                owners[key] = value if not owners else _copy_initializer(model, value, len(owners))
-            if owners[key] is not value:
-                use.node.replace_input_with(use.idx, owners[key])
-
-
-def _weight_key(node: ir.Node, keys: dict[str, object]) -> object:
-    """Say whose channels a node's constants belong to: its own weights', else those of what it reads."""
-    weights = tuple(v.name for v in node.inputs if v is not None and v.is_initializer() and _is_weight(v))
-    if weights:
-        return weights
-    for value in node.inputs:
-        producer = value.producer() if value is not None else None
-        if producer is not None and str(producer.name) in keys:
-            return keys[str(producer.name)]
-    return node.name
-
-
-def _is_weight(value: ir.Value) -> bool:
-    return value.shape is not None and sum(1 for d in value.shape if d != 1) >= 2
-
-
-def _is_channel_constant(value: ir.Value) -> bool:
-    tensor = value.const_value
-    return tensor is not None and tensor.dtype.is_floating_point() and tensor.size > 1 and not _is_weight(value)
-
-
-def _copy_initializer(model: ir.Model, value: ir.Value, count: int) -> ir.Value:
-    name = f"{value.name}.{count}"
-    while name in model.graph.initializers:
-        name += "_"
-    copy = ir.Value(name=name, shape=value.shape, type=value.type, const_value=value.const_value)
-    model.graph.register_initializer(copy)
-    return copy
