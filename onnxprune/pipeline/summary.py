@@ -50,6 +50,8 @@ def make_report(outcome: Outcome, settings: Settings, started: dt.datetime, obse
         started: When it began.
         observer: Knows the warnings and where the time went.
     """
+    # First, since the time from here on is no part of them.
+    steps = observer.steps()
     network, plan = outcome.network, outcome.structure.plan
     trained = outcome.trained
     before_metric, after_metric = outcome.metrics or (None, None)
@@ -76,7 +78,7 @@ def make_report(outcome: Outcome, settings: Settings, started: dt.datetime, obse
         started_at=started,
         finished_at=finished,
         duration_s=round((finished - started).total_seconds(), 3),
-        steps=observer.steps(),
+        steps=steps,
         environment=env,
         settings=_settings(outcome, settings),
         model=model_file(network.path, network.model),

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,6 +10,7 @@ import numpy as np
 
 from onnxprune.errors import RunDirectoryError
 from onnxprune.graph import write_atomically
+from onnxprune.report.history import History, read_history
 from onnxprune.search.target import REMOVED
 
 if TYPE_CHECKING:
@@ -19,65 +18,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ImageFormat = Literal["svg", "png"]
-HISTORY = "history.jsonl"
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 _COLOURS = {"global": "#0072B2", "uniform": "#E69F00", "rl": "#009E73", "random": "#CC79A7"}
 _OTHER, _BEST, _CHOSEN = "#56B4E9", "#000000", "#D55E00"
 _MOST_NAMES = 40
-
-
-@dataclass(frozen=True)
-class History:
-    """What a run's history says.
-
-    Attributes:
-        groups: Names of the groups.
-        units: Units of each group in the original, shape (groups,).
-        cost: What the original costs, in `unit`.
-        unit: Unit of the target.
-        judged: Judgements, in order.
-        structures: What each stage ended with.
-        epochs: Epochs of training, in order.
-    """
-
-    groups: tuple[str, ...]
-    units: np.ndarray
-    cost: float
-    unit: str
-    judged: tuple[Mapping[str, Any], ...]
-    structures: tuple[Mapping[str, Any], ...]
-    epochs: tuple[Mapping[str, Any], ...]
-
-
-def read_history(folder: Path) -> History:
-    """Read the history of a run directory.
-
-    Raises:
-        RunDirectoryError: There is none, or it has not come far enough to be drawn.
-    """
-    path = folder / HISTORY
-    try:
-        content = path.read_bytes()
-        lines = [json.loads(line) for line in content[: content.rfind(b"\n") + 1].splitlines()]
-    except OSError as error:
-        raise RunDirectoryError(f"'{path}' cannot be read: {error.strerror or error}; was it --run-dir?") from error
-    except ValueError as error:
-        raise RunDirectoryError(f"'{path}' is damaged: {error}") from error
-    kinds: dict[str, list[Mapping[str, Any]]] = {}
-    for line in lines:
-        kinds.setdefault(line["kind"], []).append(line)
-    if "network" not in kinds or not (kinds.keys() & {"judgement", "structure", "epoch"}):
-        raise RunDirectoryError(f"the run in '{folder}' has judged nothing yet: there is nothing to draw")
-    network = kinds["network"][0]
-    return History(
-        tuple(group["name"] for group in network["groups"]),
-        np.array([group["units"] for group in network["groups"]]),
-        network["cost"],
-        network["unit"],
-        tuple(kinds.get("judgement", ())),
-        tuple(kinds.get("structure", ())),
-        tuple(kinds.get("epoch", ())),
-    )
 
 
 def plot_run(folder: Path, out: Path, image_format: ImageFormat = "svg") -> list[Path]:

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from onnxprune.errors import RunDirectoryError
-from onnxprune.report.plots import _unbeaten, plot_run, read_history
+from onnxprune.report.history import read_history
+from onnxprune.report.plots import _unbeaten, plot_run
 
 
 def judgement(index: int, stage: int, source: str, units: list[int]) -> dict[str, Any]:
@@ -82,3 +83,31 @@ def test_what_cannot_be_drawn_is_said(tmp_path: Path) -> None:
     (tmp_path / "history.jsonl").write_text('{"kind": "layer"}\n')
     with pytest.raises(RunDirectoryError, match="nothing to draw"):
         read_history(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("number", "line", "message"),
+    [
+        (2, "hello", "is damaged: Expecting value"),
+        (2, "[1]", "is none of a run's history"),
+        (2, '{"stage": 1}', "is none of a run's history"),
+        (
+            1,
+            '{"kind": "network", "cost": 2.0, "unit": "ms"}',
+            "damaged: key 'groups' of kind 'network': Field required",
+        ),
+        (1, '{"kind": "network", "groups": [3], "cost": 2.0, "unit": "ms"}', r"damaged: key 'groups\.0'"),
+        (3, '{"kind": "judgement", "stage": 1}', "damaged: key 'units' of kind 'judgement': Field required"),
+        (4, '{"kind": "structure", "stage": "1", "units": [6, 6]}', "damaged: key 'stage' of kind 'structure'"),
+        (4, '{"kind": "structure", "stage": 1, "units": [6]}', "it has units of 1 groups, and the network 2 groups"),
+        (5, '{"kind": "epoch", "stage": 1, "epoch": 0}', "damaged: key 'val_metric' of kind 'epoch': Field required"),
+    ],
+)
+def test_a_damaged_line_is_named(folder: Path, number: int, line: str, message: str) -> None:
+    path = folder / "history.jsonl"
+    lines = path.read_text().splitlines()
+    lines[number - 1] = line
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(RunDirectoryError, match=rf"history\.jsonl', line {number} .*{message}"):
+        plot_run(folder, folder / "plots")
+    assert not (folder / "plots").exists()

@@ -1,0 +1,136 @@
+"""What a run directory's history says of a run, for those who draw it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, FiniteFloat, PositiveInt, ValidationError
+
+from onnxprune.errors import RunDirectoryError
+
+HISTORY = "history.jsonl"
+
+
+@dataclass(frozen=True)
+class History:
+    """What a run's history says.
+
+    Attributes:
+        groups: Names of the groups.
+        units: Units of each group in the original, shape (groups,).
+        cost: What the original costs, in `unit`.
+        unit: Unit of the target.
+        judged: Judgements, in order.
+        structures: What each stage ended with.
+        epochs: Epochs of training, in order.
+    """
+
+    groups: tuple[str, ...]
+    units: np.ndarray
+    cost: float
+    unit: str
+    judged: tuple[Mapping[str, Any], ...]
+    structures: tuple[Mapping[str, Any], ...]
+    epochs: tuple[Mapping[str, Any], ...]
+
+
+class _Line(BaseModel):
+    """What a picture needs of a line; others may say more."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class _Group(_Line):
+    name: str
+    units: PositiveInt
+
+
+class _Network(_Line):
+    groups: list[_Group]
+    cost: FiniteFloat
+    unit: str
+
+
+class _Structure(_Line):
+    stage: int
+    units: list[int]
+
+
+class _Judgement(_Structure):
+    source: str
+    reward: FiniteFloat
+    metric: FiniteFloat
+    samples: int
+    predicted_cost: FiniteFloat
+
+
+class _Epoch(_Line):
+    stage: int
+    epoch: int
+    val_metric: float | None
+
+
+_DRAWN: Mapping[str, type[_Line]] = {"judgement": _Judgement, "structure": _Structure, "epoch": _Epoch}
+_KINDS: Mapping[str, type[_Line]] = {"network": _Network, **_DRAWN}
+
+
+def read_history(folder: Path) -> History:
+    """Read the history of a run directory.
+
+    Raises:
+        RunDirectoryError: There is none, it is damaged, or it has not come far enough to be drawn.
+    """
+    path = folder / HISTORY
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise RunDirectoryError(f"'{path}' cannot be read: {error.strerror or error}; was it --run-dir?") from error
+    kinds: dict[str, list[Mapping[str, Any]]] = {}
+    for number, text in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), start=1):
+        line = _read_line(text, f"'{path}', line {number}")
+        kinds.setdefault(line["kind"], []).append(line)
+        if line["kind"] in ("judgement", "structure") and "network" in kinds:
+            _check_length(line, kinds["network"][0], f"'{path}', line {number}")
+    if "network" not in kinds or not kinds.keys() & _DRAWN.keys():
+        raise RunDirectoryError(f"the run in '{folder}' has judged nothing yet: there is nothing to draw")
+    network = kinds["network"][0]
+    return History(
+        tuple(group["name"] for group in network["groups"]),
+        np.array([group["units"] for group in network["groups"]]),
+        network["cost"],
+        network["unit"],
+        tuple(kinds.get("judgement", ())),
+        tuple(kinds.get("structure", ())),
+        tuple(kinds.get("epoch", ())),
+    )
+
+
+def _read_line(text: bytes, place: str) -> dict[str, Any]:
+    """Read a line and check what a picture needs of it."""
+    try:
+        line = json.loads(text)
+    except ValueError as error:
+        raise RunDirectoryError(f"{place} is damaged: {error}") from error
+    if not isinstance(line, dict) or not isinstance(line.get("kind"), str):
+        raise RunDirectoryError(f"{place} is none of a run's history; was it --run-dir?")
+    form = _KINDS.get(line["kind"])
+    try:
+        if form is not None:
+            form.model_validate(line)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise RunDirectoryError(f"{place} is damaged: key '{key}' of kind '{line['kind']}': {first['msg']}") from error
+    return line
+
+
+def _check_length(line: Mapping[str, Any], network: Mapping[str, Any], place: str) -> None:
+    """Refuse a structure of another number of groups than the network has."""
+    given, groups = len(line["units"]), len(network["groups"])
+    if given != groups:
+        raise RunDirectoryError(f"{place} is damaged: it has units of {given} groups, and the network {groups} groups")
