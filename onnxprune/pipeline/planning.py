@@ -177,6 +177,7 @@ class Planner:
                     original_ms=self._start_ms,
                     beginning=self._beginning,
                     on_probe=self._on_probe,
+                    any_count=self._choice.round_to is None,
                 )
         return self._learn(target)
 

@@ -14,7 +14,7 @@ from onnxprune.errors import TargetOutOfReachError
 from onnxprune.search.admissible import CostModel, Problem, multiples
 from onnxprune.search.allocation import fill, global_path, uniform_path
 from onnxprune.search.costs import ShareCost, bytes_cost, macs_cost, parameters_cost
-from onnxprune.search.reach import Probe, reach
+from onnxprune.search.reach import Probe, Reached, reach
 from onnxprune.search.sizes import full_counts, keep_mask
 from onnxprune.search.target import UNITS, Target
 
@@ -22,6 +22,9 @@ AllocationName = Literal["uniform", "global"]
 AgentName = Literal["rl", "random", "rl-pruner"]
 # Structures this close below a target are not worth another step.
 _NEAR = 0.985
+# Equal shares at counts that layers are efficient at may fall from far above a target to far below it; below this
+# share of it, others are looked at.
+_LEAST_OF_EQUAL_SHARES = 0.95
 ALLOCATIONS: tuple[AllocationName, ...] = ("global", "uniform")
 AGENTS: tuple[AgentName, ...] = ("rl", "random", "rl-pruner")
 
@@ -74,6 +77,7 @@ def find_plan(
     original_ms: float | None = None,
     beginning: Beginning | None = None,
     on_probe: Callable[[Probe], None] | None = None,
+    any_count: bool = False,
 ) -> Plan:
     """Find the largest structure of an allocation that meets a target.
 
@@ -85,6 +89,7 @@ def find_plan(
         original_ms: Measured p50 of the unpruned network; for latency targets.
         beginning: What that is, where it is not the original as it is; for latency targets.
         on_probe: Called after each measurement.
+        any_count: Whether equal shares that fall well below a latency may take counts that layers are not efficient at.
 
     Raises:
         TargetOutOfReachError: No structure of the allocation meets it; the message says the lowest that can.
@@ -97,29 +102,78 @@ def find_plan(
         predicted: Sequence[float] = [problem.cost.total(counts) for counts in path]
         original = original_ms
 
-        def measure(index: int) -> float:
-            cost = measured.latency_ms(keep_mask(problem.channels, problem.scores, path[index]))
-            if on_probe is not None:
-                on_probe(Probe(index, predicted[index], cost))
-            return cost
+        def measure(counts: np.ndarray) -> float:
+            return measured.latency_ms(keep_mask(problem.channels, problem.scores, counts))
     else:
         predicted = [exact(problem, target, counts) for counts in path]
         original = original_cost(problem, target)
 
-        def measure(index: int) -> float:
-            return predicted[index]
+        def measure(counts: np.ndarray) -> float:
+            return exact(problem, target, counts)
 
     limit = limit_of(target, original)
     first, most = (original, 12) if target.kind == "latency" else (predicted[0], 64)
-    reached = reach(predicted, measure, limit, original=first, max_probes=most)
+    on_cost = on_probe if target.kind == "latency" else None
+    walk = _Walk(problem, path, predicted, first)
+    reached = walk.to(limit, measure, most, on_cost)
     if reached.index is None:
         raise out_of_reach(target, limit, reached.lowest, original, beginning)
-    achieved = next((p.measured for p in reversed(reached.probes) if p.index == reached.index), original)
-    probes = tuple(replace(p, macs=problem.paper.macs_of(path[p.index])) for p in reached.probes)
-    plan = make_plan(problem, path[reached.index], achieved, original, probes)
+    achieved, probes = _cost_at(reached, original), walk.counted(reached)
+    equal = allocation == "uniform" and any_count and target.kind == "latency"
+    if equal and reached.index > 0 and achieved < limit * _LEAST_OF_EQUAL_SHARES:
+        between = walk.between(reached)
+        finer = between.to(limit, measure, most, on_cost)
+        probes += between.counted(finer)
+        if finer.index is not None:
+            walk, reached, achieved = between, finer, _cost_at(finer, original)
+    assert reached.index is not None
+    plan = make_plan(problem, walk.path[reached.index], achieved, original, probes)
     if allocation == "global" and achieved < limit * _NEAR:
         return _filled(problem, target, plan, limit, evaluator)
     return plan
+
+
+@dataclass(frozen=True)
+class _Walk:
+    """A path of ever smaller structures, what they should cost, and what the first does cost."""
+
+    problem: Problem
+    path: Sequence[np.ndarray]
+    predicted: Sequence[float]
+    first: float
+
+    def to(
+        self, limit: float, measure: Callable[[np.ndarray], float], most: int, on_probe: Callable[[Probe], None] | None
+    ) -> Reached:
+        """Walk to a limit, in at most so many measurements."""
+
+        def at(index: int) -> float:
+            cost = measure(self.path[index])
+            if on_probe is not None:
+                on_probe(Probe(index, self.predicted[index], cost))
+            return cost
+
+        return reach(self.predicted, at, limit, original=self.first, max_probes=most)
+
+    def between(self, reached: Reached) -> _Walk:
+        """Return the equal shares between the structure that was reached and the one before, at any counts."""
+        problem, index = self.problem, reached.index
+        assert index is not None
+        every = multiples(problem.channels, [1] * len(problem.channels.groups))
+        every = every.at_most(self.path[index - 1]).at_least(self.path[index])
+        path = uniform_path(replace(problem, admissible=every))
+        predicted = np.linspace(self.predicted[index - 1], self.predicted[index], len(path)).tolist()
+        before = next((probe.measured for probe in reached.probes if probe.index == index - 1), self.first)
+        return _Walk(problem, path, predicted, before)
+
+    def counted(self, reached: Reached) -> tuple[Probe, ...]:
+        """Return what was measured on the way, with its multiply-accumulates."""
+        paper = self.problem.paper
+        return tuple(replace(probe, macs=paper.macs_of(self.path[probe.index])) for probe in reached.probes)
+
+
+def _cost_at(reached: Reached, original: float) -> float:
+    return next((p.measured for p in reversed(reached.probes) if p.index == reached.index), original)
 
 
 def in_reach(problem: Problem, target: Target, limit: float, floor: np.ndarray | None = None) -> Problem:

@@ -188,6 +188,25 @@ def test_latency_targets_end_on_efficient_counts(subject: Subject, allocation: s
     assert device.saved
 
 
+def test_equal_shares_that_fall_far_below_a_latency_take_counts_between_the_efficient_ones(subject: Subject) -> None:
+    class Smooth(Staircase):
+        """Layers are said to be efficient by 16 channels only, but every channel counts."""
+
+        def count_ms(self, channels: int) -> float:
+            return channels / 16
+
+    device = Smooth(subject)
+    original = device.latency_ms(np.ones(subject.channels.unit_count, dtype=bool))
+    problem = latency_problem(subject, device, original)
+    plain, close = (
+        find_plan(problem, parse_latency("50%"), "uniform", evaluator=device, original_ms=original, any_count=any_count)
+        for any_count in (False, True)
+    )
+    assert plain.achieved < 0.47 * original
+    assert 0.47 * original <= close.achieved <= 0.5 * original
+    assert np.ptp(close.counts / np.array([64, 48])) <= 0.1
+
+
 def test_counts_within_a_block_that_are_slower_are_left_out(subject: Subject) -> None:
     class Narrow(Staircase):
         """Fewer channels than the network has cost more, as on integers below 16."""

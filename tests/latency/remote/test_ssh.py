@@ -321,9 +321,9 @@ def test_bench_compares_over_ssh_and_this_machine_is_the_same_hardware(
 def test_profile_of_a_device_over_ssh_is_known_the_second_time(server: Server, tmp_path: Path, run: Run) -> None:
     model = tmp_path / "cnn.onnx"
     onnx.save(small_cnn(), model)
-    first, second = (
-        json.loads(run("profile", model, "--device", server.spec(), "--json", "-q").stdout) for _ in range(2)
-    )
+    results = [run("profile", model, "--device", server.spec(), "--json", "-q") for _ in range(2)]
+    assert [result.exit_code for result in results] == [0, 0], [result.stderr for result in results]
+    first, second = (json.loads(result.stdout) for result in results)
     assert first["device"]["name"].startswith("ssh://")
     assert first["points_measured"] > 0
     assert (second["points_measured"], second["structures_measured"]) == (0, 0)
