@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from onnxprune.errors import DeviceError
-from onnxprune.latency.remote.process import ConnectionLostError, RunnerProcess, swept
+from onnxprune.latency.remote.process import ConnectionLostError, HungUpError, RunnerProcess, swept
 from onnxprune.latency.remote.ssh import Target
 
 # A request that ends the connection this often is what ends it: the device runs out of memory, say.
 _TRIES = 3
 _PAUSES_S = (0.2, 2.0, 5.0, 15.0, 30.0)
+_FIRST_PAUSES_S = (0.5, 2.0)
 # Half of it to end the connection, the rest to remove what it left.
 _CLOSE_S = 20.0
 
@@ -119,8 +121,16 @@ class Link:
 
     def _connected(self) -> RunnerProcess:
         if self._process is None:
-            self._process = self._again() if self.lost else self._new()
+            self._process = self._again() if self.lost else self._first()
         return self._process
+
+    def _first(self) -> RunnerProcess:
+        """Connect; of a server that hangs up at once, ask again a few times."""
+        for pause_s in _FIRST_PAUSES_S:
+            with contextlib.suppress(HungUpError):
+                return self._new()
+            self._sleep(pause_s)
+        return self._new()
 
     def _again(self) -> RunnerProcess:
         """Connect once more: the network, or the device, may take a while to come back."""

@@ -61,6 +61,10 @@ class ConnectionLostError(Exception):
     """The connection ended before an answer came; a new one may serve."""
 
 
+class HungUpError(DeviceError):
+    """The server hung up before anybody was let in; a little later it may not."""
+
+
 class RequestError(Exception):
     """The runner refused a request.
 
@@ -146,8 +150,9 @@ class RunnerProcess:
             self._send({"modules": _sources(_MODULES), "folder": self._target.folder}, _START_S)
             ready = self._answer(_START_S, having="ready")
         except ConnectionLostError:
-            code = self._exit_code(_END_S)
-            raise ssh.failure(self._target, code, "\n".join(self._said)) from None
+            code, said = self._exit_code(_END_S), "\n".join(self._said)
+            failure = ssh.failure(self._target, code, said)
+            raise (HungUpError(str(failure)) if ssh.may_pass(code, said) else failure) from None
         except RequestError as error:
             raise self._not_ready(error) from None
         self._folder, self._pid = ready["folder"], ready["pid"]

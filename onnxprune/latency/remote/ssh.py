@@ -22,6 +22,9 @@ _ALIVE_S, _ALIVE_COUNT = 10, 4
 # Of what is passed on of the other side's words.
 _LONGEST = 200
 _NOT_FOUND, _NOT_EXECUTABLE, _SSH_FAILED = 127, 126, 255
+# What ssh says where a server hangs up before the keys are exchanged: one with many connections waiting drops some of
+# them at random (MaxStartups in sshd_config).
+_HUNG_UP = ("kex_exchange_identification", "banner exchange", "Connection closed by", "Connection reset by")
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,16 @@ def remote_python(target: Target, code: str) -> str:
     # Quoted, a tilde would be no home.
     home = "~/" if target.python.startswith("~/") else ""
     return f"exec {home}{shlex.quote(target.python.removeprefix(home))} -u -c {shlex.quote(code)}"
+
+
+def may_pass(code: int, said: str) -> bool:
+    """Say whether a connection that did not come to stand may do so a little later.
+
+    Args:
+        code: Exit code of ssh.
+        said: What it wrote to standard error.
+    """
+    return code == _SSH_FAILED and "refused" not in said and any(words in said for words in _HUNG_UP)
 
 
 def failure(target: Target, code: int, said: str) -> DeviceError:

@@ -57,6 +57,23 @@ def test_a_host_that_does_not_answer(server: Server) -> None:
     assert "Connection refused; is the port right, and does an SSH server run there? 'ssh -F " in message
 
 
+def test_a_server_that_hangs_up_at_first_is_asked_again(server: Server) -> None:
+    through_bash = f"exec 3<>/dev/tcp/127.0.0.1/{server.port}; cat <&3 & cat >&3"
+    proxy = server.script("proxy", f"mkdir {server.folder}/hung_up 2>/dev/null && exit; exec bash -c '{through_bash}'")
+    with (server.folder / "ssh_config").open("a") as config:
+        config.write(f"ProxyCommand {proxy}\n")
+    measure(server.spec())
+    assert (server.folder / "hung_up").is_dir()
+
+
+def test_a_server_that_always_hangs_up(server: Server) -> None:
+    proxy = server.script("proxy", f"echo >> {server.folder}/asked")
+    with (server.folder / "ssh_config").open("a") as config:
+        config.write(f"ProxyCommand {proxy}\n")
+    assert "cannot be reached: " in refusal(server.spec())
+    assert len((server.folder / "asked").read_text()) == 3
+
+
 def test_no_python_there(server: Server) -> None:
     message = refusal(server.spec(python="/nowhere/python3"))
     assert "there is no Python called '/nowhere/python3' there" in message
