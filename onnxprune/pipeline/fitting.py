@@ -52,10 +52,7 @@ class Fitting:
             plan: A structure.
             share: Its latency as a share of the target.
         """
-        counts: np.ndarray | None = plan.counts
-        if share > MOST:
-            path = self._way_down(plan.counts, share)
-            counts, share = self._bisect(path, {len(path) - 1: share}, plan.original)
+        counts, share = self._down(plan, share)
         while counts is not None and share < LEAST and self._left:
             path = self._way_up(counts, share)
             if len(path) > 1:
@@ -68,6 +65,21 @@ class Fitting:
     @property
     def _left(self) -> int:
         return _MEASUREMENTS - len(self.probes)
+
+    def _down(self, plan: Plan, share: float) -> tuple[np.ndarray | None, float]:
+        """Return a structure below the target; None where the measurements, or the channels, end before it."""
+        counts = plan.counts
+        while share > MOST:
+            path = self._way_down(counts, share)
+            shares = {len(path) - 1: share}
+            found, share_found = self._bisect(path, shares, plan.original)
+            if found is not None:
+                return found, share_found
+            if len(path) == 1 or not self._left:
+                return None, share
+            # The first measurement may have been the lucky one, or the prediction far off.
+            counts, share = path[0], shares[0]
+        return counts, share
 
     def _let_in_halves(self, counts: np.ndarray) -> None:
         self.halves = False

@@ -55,6 +55,7 @@ class Choice:
         search: How long an agent searches.
         counts: How many units each group keeps, shape (groups,), where that is known; nothing is searched then.
         known_by: What says so.
+        strict: Whether a latency that no long measurement confirms is refused; else what was planned is taken.
     """
 
     target: Target
@@ -64,6 +65,7 @@ class Choice:
     search: SearchConfig = field(default_factory=SearchConfig)
     counts: np.ndarray | None = None
     known_by: str = "ratios"
+    strict: bool = True
 
     @property
     def searches(self) -> bool:

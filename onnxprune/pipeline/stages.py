@@ -37,6 +37,7 @@ class Stage:
         left: Whether each unit is still there at its beginning, shape (units,).
         cost: What the network it begins with costs, in the target's unit.
         training: How it trains; None: not at all.
+        last: Whether no other follows, which would mend what this one misses by a little.
     """
 
     number: int
@@ -45,6 +46,7 @@ class Stage:
     left: np.ndarray
     cost: float
     training: DistillConfig | None
+    last: bool = True
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,8 @@ def run_stages(first: Stage, targets: Sequence[Target], samples: int, run_stage:
     for target, training in zip(targets, trainings, strict=True):
         if results:
             stage = next_stage(first.network, results[-1])
-        results.append(run_stage(replace(stage, target=target, training=training)))
+        last = len(results) == len(targets) - 1
+        results.append(run_stage(replace(stage, target=target, training=training, last=last)))
     return results
 
 

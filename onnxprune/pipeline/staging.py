@@ -175,7 +175,7 @@ class Staging:
 
     def _stage(self, stage: Stage) -> StageResult:
         problem = self.problem_of(stage)
-        choice = replace(self.choice, target=stage.target)
+        choice = replace(self.choice, target=stage.target, strict=stage.last)
         clock = SearchClock()
         planner = Planner(
             problem,

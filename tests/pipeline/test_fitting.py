@@ -75,6 +75,19 @@ def test_a_structure_on_target_is_left_alone(subject: Subject) -> None:
     assert fitted(paper_problem(subject, 1), full_counts(subject.channels), lambda _: 0.97) == []
 
 
+def test_where_the_first_measurement_was_lucky_it_goes_on_downward(subject: Subject) -> None:
+    problem, counts = paper_problem(subject, 1), np.array([48, 40])
+    scale = problem.cost.total(counts)
+    found: list[tuple[float, Plan]] = []
+
+    def measure(plan: Plan) -> float:
+        found.append((1.4 * problem.cost.total(plan.counts) / scale, plan))
+        return found[-1][0]
+
+    Fitting(problem, measure).run(make_plan(problem, counts, 0.0, 0.0, ()), 1.02)
+    assert found[-1][0] <= MOST
+
+
 def test_where_nothing_gets_below_the_target_it_ends(subject: Subject) -> None:
     plans = fitted(paper_problem(subject, 1), np.array([32, 24]), lambda _: 1.02)
     assert 1 <= len(plans) <= 12
