@@ -59,7 +59,7 @@ def _entries_or_heads(labelled: Callable[[Collection[str]], Labels], together: I
     """Let whole heads go where the entries of queries, keys or values cannot.
 
     The heads of queries, keys and values are one axis: where the entries of one are stuck, all of that attention go
-    by heads. Where heads cannot go either (several of queries share one of keys, say), what can stay free does.
+    by heads. Where heads cannot go either (all of queries share one of keys, say), what can stay free does.
 
     Args:
         labelled: Runs labels through the model, given the splits whose heads go whole.

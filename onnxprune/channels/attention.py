@@ -7,11 +7,16 @@ head, or whole heads. Where the products are of three axes, samples and heads sh
     (..., E) -> (..., heads, d)                       products of four axes
     (L, N, E) -> (L, N heads, d)                      of three: PyTorch's MultiheadAttention
     (N, heads, L, d) -> (N heads, L, d)               of three, behind a split as for four
+
+Several heads of queries may share one of keys and values, which is repeated for them before the products:
+
+    (N, shared, L, d) -> (N, shared, times, L, d) -> (N, heads, L, d)
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Literal
 
 import onnx_ir as ir
@@ -38,26 +43,39 @@ def attentions(model: ir.Model) -> tuple[dict[str, int], ...]:
         model: A normalised model.
 
     Returns:
-        For each attention the number of heads by the name of the node that splits; several may share a node.
+        For each attention the number of heads by the name of the node that splits, which is smaller for keys and values
+        that several heads of queries share; several attentions may share a node.
     """
-    found = ({name: heads for name in _all_splits(node, heads)} for node in model.graph if (heads := _heads(node)))
+    found = (dict(_all_splits(node, heads)) for node in model.graph if (heads := _heads(node)))
     return tuple(splits for splits in found if splits)
 
 
-def _all_splits(node: ir.Node, heads: int) -> Iterator[str]:
-    """Yield the names of what splits the queries, keys and values of an attention into heads."""
+def _all_splits(node: ir.Node, heads: int) -> Iterator[tuple[str, int]]:
+    """Yield the names of what splits the queries, keys and values of an attention into heads, and into how many."""
     if node.op_type == "Attention":
-        yield str(node.name)
+        yield str(node.name), heads
+        for index, value in enumerate(node.inputs[:3]):
+            yield from _splits_before(value, _heads_of_operator(node, index) or heads)
+        return
     for product in [node, *_products_behind(node)]:
         for value in product.inputs:
             yield from _splits_before(value, heads)
 
 
+def _heads_of_operator(node: ir.Node, index: int) -> int | None:
+    """Return the heads of an operator's queries, keys or values; None if they are not known."""
+    value = node.inputs[index]
+    sizes = dims(value) if value is not None else ()
+    attribute = "q_num_heads" if index == 0 else "kv_num_heads"
+    heads = sizes[1] if len(sizes) == 4 else node.attributes.get_int(attribute, 0)
+    return heads if isinstance(heads, int) and heads > 0 else None
+
+
 def _heads(node: ir.Node) -> int | None:
     """Return the heads of an attention, or of the product of queries and keys; None if the node is neither."""
+    heads: int | str | None
     if node.op_type == "Attention":
-        sizes = dims(node.inputs[0]) if node.inputs[0] is not None else ()
-        heads = sizes[1] if len(sizes) == 4 else node.attributes.get_int("q_num_heads", 0)
+        heads = _heads_of_operator(node, 0)
     elif _multiplies_activations(node) and any(_products_behind(node)):
         sizes = dims(node.outputs[0])
         heads = sizes[-3] if len(sizes) >= 4 else next(_heads_beside_samples(node.inputs[0]), None)
@@ -86,7 +104,7 @@ def _products_behind(scores: ir.Node) -> Iterator[ir.Node]:
 
 def _heads_beside_samples(value: ir.Value | None) -> Iterator[int]:
     """Read the heads off the Reshape that puts them and the samples on one axis."""
-    for node in _regroupings_before(value):
+    for node, _ in _regroupings_before(value):
         before, after = _sizes(node)
         if node.op_type != "Reshape" or len(after) != 3:
             continue
@@ -96,25 +114,43 @@ def _heads_beside_samples(value: ir.Value | None) -> Iterator[int]:
             yield heads
 
 
-def _splits_before(value: ir.Value | None, heads: int) -> Iterator[str]:
-    return (str(node.name) for node in _regroupings_before(value, heads) if _splits(node, heads))
+def _splits_before(value: ir.Value | None, heads: int) -> Iterator[tuple[str, int]]:
+    return ((str(node.name), count) for node, count in _regroupings_before(value, heads) if _splits(node, count))
 
 
-def _regroupings_before(value: ir.Value | None, heads: int = 0) -> Iterator[ir.Node]:
-    """Yield what regroups axes before a product, nearest first; what splits channels into heads ends the way back."""
+def _regroupings_before(value: ir.Value | None, heads: int = 0) -> Iterator[tuple[ir.Node, int]]:
+    """Yield what regroups axes before a product, nearest first, and how many heads there are where it does.
+
+    What splits channels into heads ends the way back.
+    """
     seen: set[ir.Node] = set()
-    queue = [value]
+    queue = [(value, heads)]
     while queue:
-        value = queue.pop()
+        value, heads = queue.pop()
         node = value.producer() if value is not None else None
         if node is None or node in seen or len(seen) > _MOST_STEPS:
             continue
         seen.add(node)
         if node.op_type in {"Reshape", "RotaryEmbedding"}:
-            yield node
+            yield node, heads
         found = heads > 0 and _splits(node, heads)
         if node.op_type in _BETWEEN | {"Reshape", "Expand"} and not found:
-            queue += list(node.inputs)
+            shared = _shared_heads(node, heads)
+            queue += [(value, shared) for value in node.inputs]
+
+
+def _shared_heads(node: ir.Node, heads: int) -> int:
+    """Return how many heads there are before a node, which differs where it joins them with their repetition."""
+    before, after = _sizes(node)
+    if node.op_type != "Reshape" or len(before) != len(after) + 1:
+        return heads
+    for axis, (shared, times) in enumerate(pairwise(before)):
+        # A single entry of the first axis is a sample.
+        if not isinstance(shared, int) or not isinstance(times, int) or (shared, axis) == (1, 0):
+            continue
+        if shared * times == heads == after[axis]:
+            return shared
+    return heads
 
 
 def _splits(node: ir.Node, heads: int) -> bool:
@@ -122,7 +158,7 @@ def _splits(node: ir.Node, heads: int) -> bool:
     before, after = _sizes(node)
     if node.op_type == "RotaryEmbedding":
         return len(before) == 3 and node.attributes.get_int("num_heads", 0) == heads
-    if node.op_type != "Reshape":
+    if node.op_type != "Reshape" or _shared_heads(node, heads) != heads:
         return False
     if len(before) == len(after) == 3 and _heads_of_last(before, after) == heads:
         return True

@@ -20,6 +20,8 @@ from onnxprune.search import Plan, Probe, SearchOutcome
 
 # The long measurement has the last word: the aim is corrected by it.
 _ATTEMPTS = 4
+# As often where none of these met the target and no fitting follows.
+_MOST_ATTEMPTS = 10
 # Plans that are made before the closest is fitted. Further from the target than this a second one is worth its time: of
 # its structures an agent knows what they are worth.
 _PLANS, _NEAR = 2, (0.9, 1.06)
@@ -103,7 +105,9 @@ def _measured_plans(
     near, attempts = (_NEAR, _PLANS) if fits else ((LEAST, MOST), _ATTEMPTS)
     plans: list[tuple[float, Plan]] = []
     aim = 1.0
-    for _ in range(attempts):
+    for attempt in range(attempts if fits else _MOST_ATTEMPTS):
+        if attempt >= attempts and confirmed.best is not None:
+            break
         plan = _planned(planner, choice, limit_ms * aim, plans)
         if plan is None:
             break

@@ -227,7 +227,7 @@ def test_queries_that_are_weights(form: str, attention: Any, tmp_path: Path) -> 
     verify(network, channels, keep, prune(network, channels, keep))
 
 
-def test_entries_go_where_heads_of_queries_share_keys_and_values(tmp_path: Path) -> None:
+def test_heads_of_an_operators_queries_share_keys_and_values(tmp_path: Path) -> None:
     model = onnx.parser.parse_model("""
         <ir_version: 10, opset_import: ["": 23]>
         net (float[2, 5, 16] x) => (float[2, 5, 7] y) {
@@ -247,6 +247,13 @@ def test_entries_go_where_heads_of_queries_share_keys_and_values(tmp_path: Path)
     verify(network, channels, keep, pruned)
     operator = next(node for node in pruned.graph if node.op_type == "Attention")
     assert (operator.attributes.get_int("q_num_heads"), operator.attributes.get_int("kv_num_heads")) == (4, 2)
+    heads = analyse(network, "heads")
+    assert [(group.kind, group.size) for group in heads.groups] == [("heads", 2)]
+    keep = np.array([False, True])
+    pruned = prune(network, heads, keep)
+    verify(network, heads, keep, pruned)
+    operator = next(node for node in pruned.graph if node.op_type == "Attention")
+    assert (operator.attributes.get_int("q_num_heads"), operator.attributes.get_int("kv_num_heads")) == (2, 1)
 
 
 ROTATED = {
@@ -288,7 +295,8 @@ def test_heads_go_and_pairs_of_entries_stay_where_queries_and_keys_are_rotated(f
     assert pruned.graph.initializers["wq"].shape == (16, 12)
 
 
-def test_entries_are_no_heads_where_whole_heads_cannot_go(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shared", [1, 2])
+def test_heads_of_queries_go_with_the_keys_and_values_that_they_share(shared: int, tmp_path: Path) -> None:
     model = onnx.parser.parse_model("""
         <ir_version: 10, opset_import: ["": 17]>
         net (float[2, 5, 12] x) => (float[2, 5, 4] y) {
@@ -296,8 +304,8 @@ def test_entries_are_no_heads_where_whole_heads_cannot_go(tmp_path: Path) -> Non
             k = MatMul(x, wk)
             v = MatMul(x, wv)
             q1 = Reshape(q, four)
-            k1 = Reshape(k, two)
-            v1 = Reshape(v, two)
+            k1 = Reshape(k, fewer)
+            v1 = Reshape(v, fewer)
             q2 = Transpose<perm = [0, 2, 1, 3]>(q1)
             k2 = Transpose<perm = [0, 2, 3, 1]>(k1)
             v2 = Transpose<perm = [0, 2, 1, 3]>(v1)
@@ -314,12 +322,18 @@ def test_entries_are_no_heads_where_whole_heads_cannot_go(tmp_path: Path) -> Non
             c = Reshape(b, joined)
             y = MatMul(c, wo)
         }""")
-    shapes = {"wq": (12, 32), "wk": (12, 16), "wv": (12, 16), "wo": (32, 4)}
-    sizes = {"four": [0, 0, 4, 8], "two": [0, 0, 2, 8], "axis": [2], "joined": [0, 0, -1]}
-    sizes |= {"keys": [2, 2, 2, 8, 5], "keys_joined": [2, 4, 8, 5]}
-    sizes |= {"values": [2, 2, 2, 5, 8], "values_joined": [2, 4, 5, 8]}
+    shapes = {"wq": (12, 32), "wk": (12, 8 * shared), "wv": (12, 8 * shared), "wo": (32, 4)}
+    sizes = {"four": [0, 0, 4, 8], "fewer": [0, 0, shared, 8], "axis": [2], "joined": [0, 0, -1]}
+    sizes |= {"keys": [2, shared, 4 // shared, 8, 5], "keys_joined": [2, 4, 8, 5]}
+    sizes |= {"values": [2, shared, 4 // shared, 5, 8], "values_joined": [2, 4, 5, 8]}
     network = filled(model, shapes, sizes, tmp_path)
-    assert permitted(network, Restriction(units=("heads",))).unit_count == 0
+    heads = permitted(network, Restriction(units=("heads",)))
+    assert [(group.kind, group.size) for group in heads.groups] == ([("heads", 2)] if shared == 2 else [])
+    if shared == 2:
+        keep = np.array([False, True])
+        pruned = prune(network, heads, keep)
+        verify(network, heads, keep, pruned)
+        assert [pruned.graph.initializers[name].shape for name in ("wq", "wk", "wv")] == [(12, 16), (12, 8), (12, 8)]
     assert {group.kind for group in permitted(network, Restriction(units=("head-dim",))).groups} == {"head-dim"}
 
 

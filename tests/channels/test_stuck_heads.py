@@ -74,7 +74,8 @@ def test_all_of_an_attention_go_by_heads(name: str, tmp_path: Path) -> None:
     assert [pruned.graph.initializers[name].shape for name in MATRICES] == [(16, 12)] * 3 + [(12, 7)]
 
 
-def test_entries_of_values_go_where_heads_cannot_either(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shared", [1, 2])
+def test_of_values_that_heads_share_entries_go_where_heads_cannot(shared: int, tmp_path: Path) -> None:
     repeated = "\n".join(
         f"{name}u = Unsqueeze({name}2, two)\n{name}e = Expand({name}u, times)\n{name}h = Reshape({name}e, heads)"
         for name in "kv"
@@ -85,10 +86,11 @@ def test_entries_of_values_go_where_heads_cannot_either(tmp_path: Path) -> None:
         k3 = LayerNormalization(kh, scale)
         v3 = Identity(vh)
         {WEIGHED}"""
-    sizes = SIZES | {"fewer": [0, 0, 2, 6], "two": [2], "times": [2, 2, 2, 5, 6], "heads": [2, 4, 5, 6]}
-    network = loaded(body, MATRICES | {"wk": (16, 12), "wv": (16, 12), "scale": (6,)}, sizes, tmp_path)
+    times = {"times": [2, shared, 4 // shared, 5, 6], "heads": [2, 4, 5, 6]}
+    sizes = SIZES | {"fewer": [0, 0, shared, 6], "two": [2]} | times
+    network = loaded(body, MATRICES | {"wk": (16, 6 * shared), "wv": (16, 6 * shared), "scale": (6,)}, sizes, tmp_path)
     channels = permitted(network)
-    assert permitted(network, Restriction(units=("heads",))).unit_count == 0
-    assert [(group.kind, group.size) for group in channels.groups] == [("head-dim", 6)]
-    keep = np.array([True, False, True, False, True, True])
+    assert permitted(network, Restriction(units=("heads",))).unit_count == (2 if shared == 2 else 0)
+    assert [(g.kind, g.size) for g in channels.groups] == [("heads", 2) if shared == 2 else ("head-dim", 6)]
+    keep = np.arange(channels.unit_count) % 2 == 0
     verify(network, channels, keep, prune(network, channels, keep))

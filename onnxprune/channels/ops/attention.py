@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import numpy as np
 import onnx_ir as ir
 
 from onnxprune.channels import hints
@@ -98,10 +99,11 @@ def _split(node: ir.Node, labels: Labels, index: int, sizes: list[int | str | No
 
 def _tied_heads(node: ir.Node, labels: Labels, heads: list[Axis], sizes: list[list[int | str | None] | None]) -> Axis:
     reason = f"{named(node)} joins them with fixed heads"
-    if len({size[1] for size in sizes if size is not None}) > 1:
-        for axis in heads:
-            labels.pin(axis, f"{named(node)} lets several heads of queries share one of keys")
-        return None
+    queries, declared = heads[_QUERIES], sizes[_QUERIES]
+    of_queries = len(queries) if queries is not None else declared[1] if declared is not None else None
+    if isinstance(of_queries, int):
+        # Several heads of queries in a row may share one of keys and values.
+        heads = [axis if axis is None else np.repeat(axis, max(of_queries // len(axis), 1)) for axis in heads]
     tied = labels.tie(labels.tie(heads[0], heads[1], reason), heads[2], reason)
     mask = node.inputs[_MASK] if len(node.inputs) > _MASK else None
     if mask is not None and len(dims(mask)) >= 3 and dims(mask)[-3] != 1:
