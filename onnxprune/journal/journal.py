@@ -97,11 +97,16 @@ def _complete_lines(path: Path) -> list[dict[str, Any]]:
         if len(whole) < len(content):
             with path.open("r+b") as file:
                 file.truncate(len(whole))
-        entries = [json.loads(line) for line in whole.splitlines()]
     except OSError as error:
         raise RunDirectoryError(f"'{path}' cannot be read: {error.strerror or error}") from error
+    return [_entry(line, f"line {number} of '{path}'") for number, line in enumerate(whole.splitlines(), start=1)]
+
+
+def _entry(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        entry = json.loads(line)
     except ValueError as error:
-        raise RunDirectoryError(f"'{path}' is damaged: {error}; start again with another --run-dir") from error
-    if any(not isinstance(entry, dict) or "kind" not in entry for entry in entries):
-        raise RunDirectoryError(f"'{path}' is no history of a run; give another --run-dir")
-    return entries
+        raise RunDirectoryError(f"{where} is damaged: {error}; start again with another --run-dir") from error
+    if not isinstance(entry, dict) or "kind" not in entry:
+        raise RunDirectoryError(f"{where} is no observation of a run; give another --run-dir")
+    return entry

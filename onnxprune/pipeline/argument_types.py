@@ -87,8 +87,9 @@ _RULES: Mapping[str, _Rule] = {
         (_are_paths, "the path of a model, or several"): "models",
         (_is_whole, "a whole number"): "epochs batch_size round_to min_channels threads batch sessions samples worst",
         (_is_seed, "a whole number from 0"): "seed",
-        (_is_number, "a number"): "time_budget max_ratio max_regression budget",
-        (_is_finite, "a finite number"): "learning_rate features max_drop",
+        (_is_finite, "a finite number"): (
+            "time_budget max_ratio max_regression budget learning_rate features max_drop"
+        ),
         (_is_amount, "a number, or text such as '60%'"): (
             "ratio target_latency target_macs target_params target_size search_budget"
         ),

@@ -52,11 +52,11 @@ def test_a_line_that_was_cut_short_was_not_observed(tmp_path: Path, lost: int) -
 
 
 def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "h.jsonl").write_text("hello\n")
-    with pytest.raises(RunDirectoryError, match="damaged"):
+    (tmp_path / "h.jsonl").write_text('{"kind": "epoch"}\nhello\n')
+    with pytest.raises(RunDirectoryError, match=r"^line 2 of '.*h\.jsonl' is damaged"):
         Journal(tmp_path / "h.jsonl")
     (tmp_path / "h.jsonl").write_text("[1]\n")
-    with pytest.raises(RunDirectoryError, match="no history"):
+    with pytest.raises(RunDirectoryError, match="is no observation of a run"):
         Journal(tmp_path / "h.jsonl")
 
 

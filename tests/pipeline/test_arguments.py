@@ -43,8 +43,14 @@ def model(tmp_path: Path) -> Path:
         (onnxprune.compress, {"target_macs": "60%", "features": math.inf}, "features must be a finite number, not inf"),
         (onnxprune.compress, {"target_macs": "60%", "max_drop": math.nan}, "max_drop must be a finite number, not nan"),
         (onnxprune.prune, {"ratio": 0.3, "max_drop": math.inf}, "max_drop must be a finite number, not inf"),
-        (onnxprune.bench, {"compare": "b.json", "max_regression": "5%"}, "max_regression must be a number, not '5%'"),
-        (onnxprune.profile, {"budget": "5m"}, "budget must be a number, not '5m'"),
+        (
+            onnxprune.bench,
+            {"compare": "b.json", "max_regression": "5%"},
+            "max_regression must be a finite number, not '5%'",
+        ),
+        (onnxprune.bench, {"compare": "b.json", "max_regression": math.inf}, "max_regression must be a finite number"),
+        (onnxprune.compress, {"target_macs": "60%", "time_budget": math.inf}, "time_budget must be a finite number"),
+        (onnxprune.profile, {"budget": "5m"}, "budget must be a finite number, not '5m'"),
         (onnxprune.inspect_model, {"input_shapes": "1x3x8x8"}, "input sizes must be given by the inputs' names"),
     ],
 )
