@@ -103,12 +103,11 @@ def parts_compared(
     pruned: Mapping[str, np.ndarray],
     removal: Removal,
 ) -> Iterator[Evidence]:
-    """Yield the parts of outputs that both models have, on the entries that stay."""
+    """Yield the parts of outputs, on the entries that stay; of a branch that is gone whole a row is left, and no part."""
     for name in dict.fromkeys(name for names in output_parts.values() for name in names):
-        if name in silenced and name in pruned:
-            stays = _staying(name, silenced[name], removal)
-            if stays.shape == pruned[name].shape:
-                yield Evidence(name, stays, pruned[name])
+        stays = _staying(name, silenced[name], removal)
+        if stays.shape == pruned[name].shape:
+            yield Evidence(name, stays, pruned[name])
 
 
 def blind_outputs(
