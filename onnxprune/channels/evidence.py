@@ -103,7 +103,7 @@ def parts_compared(
     pruned: Mapping[str, np.ndarray],
     removal: Removal,
 ) -> Iterator[Evidence]:
-    """Yield the parts of outputs, on the entries that stay; of a branch that is gone whole a row is left, and no part."""
+    """Yield the parts of outputs, on the entries that stay; of a branch that is gone whole nothing is comparable."""
     for name in dict.fromkeys(name for names in output_parts.values() for name in names):
         stays = _staying(name, silenced[name], removal)
         if stays.shape == pruned[name].shape:

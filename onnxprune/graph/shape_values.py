@@ -41,6 +41,9 @@ def fold_shape_values(model: ir.Model) -> bool:
                 continue
             array = _as_array(known[value.name], value, node, index)
             if array is not None:
+                if not _is_static(known[value.name]):
+                    # Of the numbers that were there none is 0: one in the target says now what stays as it was.
+                    node.attributes.pop("allowzero", None)
                 node.replace_input_with(index, add_initializer(model.graph, f"{value.name}.static", array))
                 changed = True
     return changed
@@ -122,10 +125,14 @@ _SIZE_TYPES = {ir.DataType.INT64, ir.DataType.INT32, ir.DataType.FLOAT, ir.DataT
 def _as_array(entries: Values, value: ir.Value, node: ir.Node, index: int) -> np.ndarray | None:
     if value.dtype is None:
         return None
-    if all(entry is not None and not isinstance(entry, Size) for entry in entries.flat):
+    if _is_static(entries):
         return entries.astype(value.dtype.numpy())
-    is_target = node.op_type == "Reshape" and index == 1 and not node.attributes.get_int("allowzero", 0)
+    is_target = node.op_type == "Reshape" and index == 1
     return _static_target(node, list(entries.flat)) if is_target else None
+
+
+def _is_static(entries: Values) -> bool:
+    return all(entry is not None and not isinstance(entry, Size) for entry in entries.flat)
 
 
 def _static_target(node: ir.Node, entries: list[Any]) -> np.ndarray | None:

@@ -10,7 +10,8 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from onnxprune.errors import InputShapeError
-from onnxprune.graph.shape_values import fold_shape_values
+from onnxprune.graph.shape_values import fold_shape_values, shape_values
+from onnxprune.graph.sizes import Size
 
 # Data of initializers up to this size (bytes) stays in the copy: Reshape targets, Resize scales, Slice bounds.
 _SMALL_BYTES = 1024
@@ -23,8 +24,14 @@ Dims = tuple[int | str | None, ...]
 
 def infer_shapes(model: ir.Model) -> None:
     """Infer the shape and type of every value of `model`, in place; values that cannot be inferred keep theirs."""
+    _keep(model, _inferred(model))
+    if _name_counted(model):
+        _keep(model, _inferred(model))
+
+
+def _keep(model: ir.Model, inferred: Mapping[str, tuple[int, Dims | None]]) -> None:
     values = {v.name: v for node in model.graph for v in node.outputs}
-    for name, (elem_type, dims) in _inferred(model).items():
+    for name, (elem_type, dims) in inferred.items():
         value = values.get(name)
         if value is None:
             continue
@@ -32,6 +39,29 @@ def infer_shapes(model: ir.Model) -> None:
             value.type = ir.TensorType(ir.DataType(elem_type))
         if dims is not None and not _is_declared(value, len(dims)):
             value.shape = ir.Shape(list(dims))
+
+
+def _name_counted(model: ir.Model) -> bool:
+    """Call as many numbers as an axis is long by the axis' name, in place; tell whether there were any.
+
+    Positions are counted so: what is made of them meets what has the axis itself.
+    """
+    counting = [node for node in model.graph if _counts(node)]
+    sizes = shape_values(model, products=True) if counting else {}
+    changed = False
+    for node in counting:
+        start, limit, step = (sizes.get(str(value.name)) for value in node.inputs if value is not None)
+        if start is None or limit is None or step is None or (start.item(), step.item()) != (0, 1):
+            continue
+        count = limit.item()
+        if isinstance(count, Size) and count.factor == 1 and len(count.names) == 1:
+            node.outputs[0].shape = ir.Shape(list(count.names))
+            changed = True
+    return changed
+
+
+def _counts(node: ir.Node) -> bool:
+    return node.op_type == "Range" and not node.domain and len(node.inputs) == 3
 
 
 def _is_declared(value: ir.Value, rank: int) -> bool:
@@ -140,7 +170,8 @@ def _undeclared(output: ir.Value) -> onnx.ValueInfoProto:
 def _light_proto(model: ir.Model) -> onnx.ModelProto:
     """Serialise the model with its large initializers as inputs, and without shapes known before.
 
-    Only what operators of other domains give keeps what is known of it: nothing is inferred of them.
+    Only what operators of other domains give, and counted numbers, keep what is known of them: nothing is inferred of
+    these.
     """
     graph = onnx.GraphProto(name=model.graph.name or "graph")
     for value in model.graph.inputs:
@@ -160,7 +191,7 @@ def _light_proto(model: ir.Model) -> onnx.ModelProto:
     graph.value_info.extend(
         ir.serde.serialize_value(value)
         for node in model.graph
-        if node.domain
+        if node.domain or _counts(node)
         for value in node.outputs
         if value.shape is not None and not value.is_graph_output()
     )

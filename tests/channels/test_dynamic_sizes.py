@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -163,3 +164,67 @@ def test_heads_are_found_at_any_batch_and_length(dynamic: tuple[int, ...], tmp_p
     pruned = prune(model, channels, keep)
     for sizes in [(2, 5, 12), (3, 5 if len(dynamic) == 1 else 7, 12)]:
         verify(model, channels, keep, pruned, input_shapes={"x": sizes})
+
+
+HEADS_OF_LANGUAGE_MODELS = """<ir_version: 8, opset_import: ["": 18]>
+    net (float[N, L, 12] x) => (float[N, L, 5] y) {
+        n = Shape<start = 0, end = 1>(x)
+        l = Shape<start = 1, end = 2>(x)
+        length = Squeeze(l)
+        positions = Range(no, length, step)
+        column = Unsqueeze(positions, last)
+        angles_ = Cast<to = 1>(column)
+        angles = Mul(angles_, frequencies)
+        cos = Cos(angles)
+        i = Concat<axis = 0>(n, l, rest, four)
+        q = MatMul(x, wq)
+        k = MatMul(x, wk)
+        v = MatMul(x, wv)
+        q1 = Reshape<allowzero = 1>(q, i)
+        k1 = Reshape<allowzero = 1>(k, i)
+        v1 = Reshape<allowzero = 1>(v, i)
+        q2 = Transpose<perm = [0, 2, 1, 3]>(q1)
+        k2 = Transpose<perm = [0, 2, 1, 3]>(k1)
+        v2 = Transpose<perm = [0, 2, 1, 3]>(v1)
+        q3 = Mul(q2, cos)
+        k3 = Mul(k2, cos)
+        k4 = Unsqueeze(k3, two)
+        v4 = Unsqueeze(v2, two)
+        repeated = Concat<axis = 0>(n, two, two, l, four)
+        k5 = Expand(k4, repeated)
+        v5 = Expand(v4, repeated)
+        j = Concat<axis = 0>(n, four, l, four)
+        k6 = Reshape<allowzero = 1>(k5, j)
+        v6 = Reshape<allowzero = 1>(v5, j)
+        k7 = Transpose<perm = [0, 1, 3, 2]>(k6)
+        s = MatMul(q3, k7)
+        row = Unsqueeze(positions, first)
+        earlier = GreaterOrEqual(column, row)
+        masked = Where(earlier, s, low)
+        p = Softmax<axis = -1>(masked)
+        a = MatMul(p, v6)
+        a1 = Transpose<perm = [0, 2, 1, 3]>(a)
+        o = Concat<axis = 0>(n, l, rest)
+        a2 = Reshape<allowzero = 1>(a1, o)
+        y = MatMul(a2, wo)
+    }"""
+
+
+@pytest.mark.parametrize(("unit", "sizes"), [("heads", [2]), ("head-dim", [4, 4])])
+def test_heads_of_language_models_at_any_batch_and_length(unit: Any, sizes: list[int], tmp_path: Path) -> None:
+    model = onnx.parser.parse_model(HEADS_OF_LANGUAGE_MODELS)
+    rng = np.random.default_rng(0)
+    shapes = {"wq": (12, 16), "wk": (12, 8), "wv": (12, 8), "wo": (16, 5), "frequencies": (4,), "low": ()}
+    numbers = {"no": 0, "step": 1, "first": [0], "last": [1], "two": [2], "four": [4], "rest": [-1]}
+    constants = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    constants |= {name: np.array(number) for name, number in numbers.items()} | {"low": np.float32(-1e9)}
+    for name, array in constants.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(array), name))
+    onnx.save(model, tmp_path / "net.onnx")
+    network = load(tmp_path / "net.onnx")
+    channels = permitted(network, Restriction(units=(unit,)))
+    assert [(group.kind, group.size) for group in channels.groups] == [(unit, size) for size in sizes]
+    keep = np.arange(channels.unit_count) % 2 == 0
+    pruned = prune(network, channels, keep)
+    for batch, length in [(2, 5), (3, 7), (1, 1)]:
+        verify(network, channels, keep, pruned, input_shapes={"x": (batch, length, 12)})
