@@ -30,7 +30,7 @@ AttentionUnit = Literal["head-dim", "heads", "either"]
 _BETWEEN = frozenset(
     {"Add", "Cast", "Clip", "Concat", "Div", "Gather", "Identity", "LpNormalization", "Mul", "Neg", "Pow", "Slice"}
     | {"RotaryEmbedding", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Transpose", "Unsqueeze", "Where"}
-    | {"LayerNormalization"}
+    | {"LayerNormalization", "Tanh"}
 )
 _MOST_STEPS = 24
 Sizes = tuple[int | str | None, ...]

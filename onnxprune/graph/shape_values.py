@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -240,9 +240,11 @@ def _gather(node: ir.Node, inputs: list[Values]) -> Values:
     return np.asarray(picked, dtype=object)
 
 
-def _axes(node: ir.Node, inputs: list[Values], position: int = 1) -> list[int] | None:
-    if len(inputs) > position and inputs[position] is not None:
-        return [int(a) for a in inputs[position].flat]
+def axes_of(node: ir.Node, inputs: Sequence[Values | None], position: int = 1) -> list[int] | None:
+    """Return the axes of a node, from an input where it has them there, else from its attribute; None without any."""
+    given = inputs[position] if len(inputs) > position else None
+    if given is not None:
+        return [int(a) for a in given.flat]
     axes = node.attributes.get_ints("axes", None)
     return None if axes is None else list(axes)
 
@@ -250,10 +252,10 @@ def _axes(node: ir.Node, inputs: list[Values], position: int = 1) -> list[int] |
 def _slice(node: ir.Node, inputs: list[Values]) -> Values:
     if len(inputs) == 1:
         starts, ends = node.attributes.get_ints("starts"), node.attributes.get_ints("ends")
-        axes, steps = _axes(node, inputs), None
+        axes, steps = axes_of(node, inputs), None
     else:
         starts, ends = [int(v) for v in inputs[1].flat], [int(v) for v in inputs[2].flat]
-        axes = _axes(node, inputs, 3)
+        axes = axes_of(node, inputs, 3)
         steps = [int(v) for v in inputs[4].flat] if len(inputs) > 4 and inputs[4] is not None else None
     result = inputs[0]
     for i, axis in enumerate(axes if axes is not None else range(len(starts))):
@@ -273,12 +275,12 @@ def _slice_axis(array: Values, axis: int, start: int, end: int, step: int) -> Va
 
 
 def _squeeze(node: ir.Node, inputs: list[Values]) -> Values:
-    axes = _axes(node, inputs)
+    axes = axes_of(node, inputs)
     return np.squeeze(inputs[0], axis=None if axes is None else tuple(axes))
 
 
 def _unsqueeze(node: ir.Node, inputs: list[Values]) -> Values:
-    return np.expand_dims(inputs[0], tuple(_axes(node, inputs) or ()))
+    return np.expand_dims(inputs[0], tuple(axes_of(node, inputs) or ()))
 
 
 def _cast(node: ir.Node, inputs: list[Values]) -> Values | None:
@@ -302,7 +304,7 @@ def _constant_of_shape(node: ir.Node, inputs: list[Values]) -> Values | None:
 def _reduce_prod(node: ir.Node, inputs: list[Values]) -> Values | None:
     if any(e is None for e in inputs[0].flat) or inputs[0].ndim > 1:
         return None
-    if not _axes(node, inputs) and node.attributes.get_int("noop_with_empty_axes", 0) == 1:
+    if not axes_of(node, inputs) and node.attributes.get_int("noop_with_empty_axes", 0) == 1:
         return inputs[0]
     product = math.prod(inputs[0].flat)
     return np.asarray([product] if node.attributes.get_int("keepdims", 1) else product, dtype=object)

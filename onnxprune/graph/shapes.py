@@ -10,8 +10,8 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from onnxprune.errors import InputShapeError
-from onnxprune.graph.shape_values import fold_shape_values, shape_values
-from onnxprune.graph.sizes import Size
+from onnxprune.graph.named_sizes import named_sizes
+from onnxprune.graph.shape_values import fold_shape_values
 
 # Data of initializers up to this size (bytes) stays in the copy: Reshape targets, Resize scales, Slice bounds.
 _SMALL_BYTES = 1024
@@ -19,14 +19,22 @@ _SMALL_BYTES = 1024
 # ONNX defines these by functions and infers no shape for them.
 _UNINFERRED = frozenset({"GroupNormalization", "MeanVarianceNormalization"})
 
+# A table of positions is cut, expanded and added to other tables and the sequence before it is where names matter.
+_MOST_ROUNDS = 8
+
 Dims = tuple[int | str | None, ...]
 
 
 def infer_shapes(model: ir.Model) -> None:
     """Infer the shape and type of every value of `model`, in place; values that cannot be inferred keep theirs."""
+    stated: dict[str, Dims] = {}
     _keep(model, _inferred(model))
-    if _name_counted(model):
-        _keep(model, _inferred(model))
+    for _ in range(_MOST_ROUNDS):
+        found = {name: dims for name, dims in named_sizes(model).items() if stated.get(name) != dims}
+        if not found:
+            return
+        stated |= found
+        _keep(model, _inferred(model, stated))
 
 
 def _keep(model: ir.Model, inferred: Mapping[str, tuple[int, Dims | None]]) -> None:
@@ -39,29 +47,6 @@ def _keep(model: ir.Model, inferred: Mapping[str, tuple[int, Dims | None]]) -> N
             value.type = ir.TensorType(ir.DataType(elem_type))
         if dims is not None and not _is_declared(value, len(dims)):
             value.shape = ir.Shape(list(dims))
-
-
-def _name_counted(model: ir.Model) -> bool:
-    """Call as many numbers as an axis is long by the axis' name, in place; tell whether there were any.
-
-    Positions are counted so: what is made of them meets what has the axis itself.
-    """
-    counting = [node for node in model.graph if _counts(node)]
-    sizes = shape_values(model, products=True) if counting else {}
-    changed = False
-    for node in counting:
-        start, limit, step = (sizes.get(str(value.name)) for value in node.inputs if value is not None)
-        if start is None or limit is None or step is None or (start.item(), step.item()) != (0, 1):
-            continue
-        count = limit.item()
-        if isinstance(count, Size) and count.factor == 1 and len(count.names) == 1:
-            node.outputs[0].shape = ir.Shape(list(count.names))
-            changed = True
-    return changed
-
-
-def _counts(node: ir.Node) -> bool:
-    return node.op_type == "Range" and not node.domain and len(node.inputs) == 3
 
 
 def _is_declared(value: ir.Value, rank: int) -> bool:
@@ -134,10 +119,15 @@ def _input_shapes(model: ir.Model, input_shapes: Mapping[str, Sequence[int]]) ->
             value.shape = shape
 
 
-def _inferred(model: ir.Model, *, strict: bool = False) -> dict[str, tuple[int, Dims | None]]:
-    """Element type and dims of each node output, from ONNX's inference on a proto without large weights."""
+def _inferred(model: ir.Model, stated: Mapping[str, Dims] | None = None) -> dict[str, tuple[int, Dims | None]]:
+    """Element type and dims of each node output, from ONNX's inference on a proto without large weights.
+
+    Args:
+        model: The model.
+        stated: Dims of values of which more is known than inference finds.
+    """
     inferred = onnx.shape_inference.infer_shapes(
-        _light_proto(model), check_type=False, strict_mode=strict, data_prop=True
+        _light_proto(model, stated or {}), check_type=False, strict_mode=False, data_prop=True
     )
     return {
         info.name: (info.type.tensor_type.elem_type, _dims(info.type.tensor_type))
@@ -167,11 +157,10 @@ def _undeclared(output: ir.Value) -> onnx.ValueInfoProto:
     return proto
 
 
-def _light_proto(model: ir.Model) -> onnx.ModelProto:
+def _light_proto(model: ir.Model, stated: Mapping[str, Dims]) -> onnx.ModelProto:
     """Serialise the model with its large initializers as inputs, and without shapes known before.
 
-    Only what operators of other domains give, and counted numbers, keep what is known of them: nothing is inferred of
-    these.
+    Only what operators of other domains give keeps what is known of it: nothing is inferred of them.
     """
     graph = onnx.GraphProto(name=model.graph.name or "graph")
     for value in model.graph.inputs:
@@ -191,9 +180,15 @@ def _light_proto(model: ir.Model) -> onnx.ModelProto:
     graph.value_info.extend(
         ir.serde.serialize_value(value)
         for node in model.graph
-        if node.domain or _counts(node)
+        if node.domain
         for value in node.outputs
         if value.shape is not None and not value.is_graph_output()
+    )
+    graph.value_info.extend(
+        onnx.helper.make_tensor_value_info(str(value.name), int(value.dtype), stated[str(value.name)])
+        for node in model.graph
+        for value in node.outputs
+        if value.name in stated and value.dtype is not None
     )
     opsets = [onnx.helper.make_opsetid(domain, version) for domain, version in model.opset_imports.items()]
     return onnx.ModelProto(ir_version=max(model.ir_version, 4), graph=graph, opset_import=opsets)

@@ -1,0 +1,138 @@
+"""Names for dynamic sizes that ONNX's inference does not follow, so that axes of one size are known to be.
+
+Exporters count positions with a Range as long as the sequence, and cut tables of positions to its length. Inference
+calls what comes of them by new names; added to the sequence, it takes the sequence's own name away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxprune.graph.shape_values import axes_of, shape_values
+from onnxprune.graph.sizes import Size
+
+Dims = tuple[int | str | None, ...]
+Sizes = Mapping[str, np.ndarray]
+_BROADCASTING = frozenset(
+    {"Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Mul", "Or", "Pow", "Sub"}
+    | {"Where", "Xor"}
+)
+
+
+def named_sizes(model: ir.Model) -> dict[str, Dims]:
+    """State shapes with names that say more than the ones that values have.
+
+    Args:
+        model: A model with inferred shapes; it is not changed.
+
+    Returns:
+        Shapes by the values' names; none where nothing is gained.
+    """
+    nodes = [node for node in model.graph if not node.domain and (node.op_type in _RULES)]
+    if not any(_follows(node) for node in nodes):
+        return {}
+    sizes = shape_values(model, products=True)
+    found: dict[str, Dims] = {}
+    for node in nodes:
+        dims = _RULES[node.op_type](node, sizes)
+        if dims is not None and _says_more(dims, node.outputs[0]):
+            found[str(node.outputs[0].name)] = dims
+    return found
+
+
+def _follows(node: ir.Node) -> bool:
+    """Say whether a node's output has a size that is computed when the network runs."""
+    computed = node.inputs if node.op_type == "Range" else node.inputs[1:]
+    return node.op_type not in _BROADCASTING and any(v is not None and v.producer() is not None for v in computed)
+
+
+def _says_more(dims: Dims, value: ir.Value) -> bool:
+    """Say whether some axis is a number, or has a name that was there before, where it has none of these."""
+    now = _dims(value)
+    if value.is_graph_output() or len(dims) != len(now):
+        return False
+    return any(dim is not None and dim != old and not isinstance(old, int) for dim, old in zip(dims, now, strict=True))
+
+
+def _counted(node: ir.Node, sizes: Sizes) -> Dims | None:
+    """A Range from 0 is as long as its limit says."""
+    start, limit, step = (sizes.get(str(value.name)) for value in node.inputs if value is not None)
+    if start is None or limit is None or step is None or (start.item(), step.item()) != (0, 1):
+        return None
+    name = _name(limit.item())
+    return None if name is None else (name,)
+
+
+def _cut(node: ir.Node, sizes: Sizes) -> Dims | None:
+    """The first n of c entries are at most n and c."""
+    start, end = (_only(sizes, node.inputs[i]) if len(node.inputs) > i else None for i in (1, 2))
+    step = _only(sizes, node.inputs[4]) if len(node.inputs) > 4 and node.inputs[4] is not None else 1
+    inputs = [None if value is None else sizes.get(str(value.name)) for value in node.inputs]
+    axes, dims = axes_of(node, inputs, 3), list(_dims(node.inputs[0]))
+    name = _name(end)
+    if name is None or (start, step) != (0, 1) or axes is None or len(axes) != 1:
+        return None
+    entries = dims[axes[0]]
+    dims[axes[0]] = _at_most(name, entries) if isinstance(entries, int) and entries > 1 else None
+    return tuple(dims)
+
+
+def _expanded(node: ir.Node, sizes: Sizes) -> Dims | None:
+    target = sizes.get(str(node.inputs[1].name)) if node.inputs[1] is not None else None
+    if target is None:
+        return None
+    return _broadcast([_dims(node.inputs[0]), tuple(e if isinstance(e, int) else _name(e) for e in target.flat)])
+
+
+def _joined(node: ir.Node, sizes: Sizes) -> Dims | None:  # noqa: ARG001
+    return _broadcast([_dims(value) for value in node.inputs])
+
+
+def _broadcast(shapes: Sequence[Dims]) -> Dims:
+    rank = max(map(len, shapes))
+    padded = [(1,) * (rank - len(shape)) + shape for shape in shapes]
+    return tuple(_meeting(sizes) for sizes in zip(*padded, strict=True))
+
+
+def _meeting(sizes: Sequence[int | str | None]) -> int | str | None:
+    """Return the size of an axis that several broadcast to; what is at most another is that other, or one entry."""
+    met = set(sizes) - {1}
+    if None in met:
+        return None
+    if len(met) < 2:
+        return next(iter(met), 1)
+    largest = [size for size in met if met <= {size} | {_at_most(size, n) for n in _bounds(met)}]
+    return largest[0] if largest else None
+
+
+def _bounds(sizes: set[int | str | None]) -> set[int]:
+    return {int(size[4:-1].rsplit(", ", 1)[1]) for size in sizes if isinstance(size, str) and size.startswith("min(")}
+
+
+def _at_most(name: int | str | None, entries: int) -> str:
+    return f"min({name}, {entries})"
+
+
+def _only(sizes: Sizes, value: ir.Value | None) -> object:
+    entries = None if value is None else sizes.get(str(value.name))
+    return entries.item() if entries is not None and entries.size == 1 else None
+
+
+def _name(entry: object) -> str | None:
+    return entry.names[0] if isinstance(entry, Size) and entry.factor == 1 and len(entry.names) == 1 else None
+
+
+def _dims(value: ir.Value | None) -> Dims:
+    shape = value.shape if value is not None and value.shape is not None else ()
+    return tuple(d if isinstance(d, int) else d.value for d in shape)
+
+
+_RULES: dict[str, Callable[[ir.Node, Sizes], Dims | None]] = {
+    "Range": _counted,
+    "Slice": _cut,
+    "Expand": _expanded,
+    **dict.fromkeys(_BROADCASTING, _joined),
+}
