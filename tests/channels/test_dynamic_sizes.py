@@ -171,15 +171,17 @@ HEADS_OF_LANGUAGE_MODELS = """<ir_version: 8, opset_import: ["": 18]>
         n = Shape<start = 0, end = 1>(x)
         l = Shape<start = 1, end = 2>(x)
         length = Squeeze(l)
+        cut = Slice(table, first, l, last)
+        h = Add(x, cut)
         positions = Range(no, length, step)
         column = Unsqueeze(positions, last)
         angles_ = Cast<to = 1>(column)
         angles = Mul(angles_, frequencies)
         cos = Cos(angles)
         i = Concat<axis = 0>(n, l, rest, four)
-        q = MatMul(x, wq)
-        k = MatMul(x, wk)
-        v = MatMul(x, wv)
+        q = MatMul(h, wq)
+        k = MatMul(h, wk)
+        v = MatMul(h, wv)
         q1 = Reshape<allowzero = 1>(q, i)
         k1 = Reshape<allowzero = 1>(k, i)
         v1 = Reshape<allowzero = 1>(v, i)
@@ -214,7 +216,15 @@ HEADS_OF_LANGUAGE_MODELS = """<ir_version: 8, opset_import: ["": 18]>
 def test_heads_of_language_models_at_any_batch_and_length(unit: Any, sizes: list[int], tmp_path: Path) -> None:
     model = onnx.parser.parse_model(HEADS_OF_LANGUAGE_MODELS)
     rng = np.random.default_rng(0)
-    shapes = {"wq": (12, 16), "wk": (12, 8), "wv": (12, 8), "wo": (16, 5), "frequencies": (4,), "low": ()}
+    shapes = {
+        "wq": (12, 16),
+        "wk": (12, 8),
+        "wv": (12, 8),
+        "wo": (16, 5),
+        "frequencies": (4,),
+        "low": (),
+        "table": (1, 32, 12),
+    }
     numbers = {"no": 0, "step": 1, "first": [0], "last": [1], "two": [2], "four": [4], "rest": [-1]}
     constants = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
     constants |= {name: np.array(number) for name, number in numbers.items()} | {"low": np.float32(-1e9)}

@@ -1,0 +1,49 @@
+"""Names of dynamic sizes that ONNX's own inference loses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from onnxprune.graph import load
+
+NUMBERS = {"no": 0, "step": 1, "two": 2, "none": [0], "one": [1], "each": [1], "pair": [2], "many": [7]}
+LENGTH = "n = Shape<start = 0, end = 1>(x)\nl = Shape<start = 1, end = 2>(x)\nlength = Squeeze(l)\n"
+# What `o` is computed by from x (N, L, 8) and a table (1, 64, 8), and its shape.
+NAMED = {
+    "positions": ("o = Range(no, length, step)", ("L",)),
+    "twice as many positions": ("twice = Mul(length, two)\no = Range(no, twice, step)", None),
+    "positions from 2 on": ("o = Range(two, length, step)", None),
+    "every other position": ("o = Range(no, length, two)", None),
+    "the first of a table": ("o = Slice(table, none, l, one, each)", (1, "min(L, 64)", 8)),
+    "the first of a table, added": ("t = Slice(table, none, l, one, each)\no = Add(x, t)", ("N", "L", 8)),
+    "the second on, added": ("t = Slice(table, one, l, one, each)\no = Add(x, t)", (None, None, 8)),
+    "every other, added": ("t = Slice(table, none, l, one, pair)\no = Add(x, t)", (None, None, 8)),
+    "a constant number, added": ("t = Slice(x, none, many, one, each)\no = Add(x, t)", ("N", None, 8)),
+    "repeated for each sample": (
+        "t = Slice(table, none, l, one, each)\ns = Shape(x)\no = Expand(t, s)",
+        ("N", "L", 8),
+    ),
+    "another length": ("t = Slice(table, none, n, one, each)\no = Add(x, t)", ("N", None, 8)),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_sizes_keep_the_names_that_they_are_known_to_have(name: str, tmp_path: Path) -> None:
+    body, expected = NAMED[name]
+    model = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["": 18]>
+        net (float[N, L, 8] x) => (float[A] y) {{ {LENGTH} {body} y = Neg(o) }}""")
+    model.graph.output[0].CopyFrom(onnx.helper.make_empty_tensor_value_info("y"))
+    numbers = {key: np.array(number, dtype=np.int64) for key, number in NUMBERS.items()}
+    for key, array in (numbers | {"table": np.ones((1, 64, 8), np.float32)}).items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, key))
+    onnx.save(model, tmp_path / "net.onnx")
+    (negative,) = [node for node in load(tmp_path / "net.onnx").graph if node.op_type == "Neg"]
+    shape = negative.inputs[0].shape  # type: ignore[union-attr]
+    assert shape is not None
+    found = [dim if isinstance(dim, int) else dim.value for dim in shape]
+    known = {"N", "L", "min(L, 64)"}
+    assert [dim if isinstance(dim, int) or dim in known else None for dim in found] == list(expected or [None])
