@@ -1,12 +1,13 @@
 """Which networks can be pruned, are proved right, become faster and can be trained: ours and other tools.
 
     python -m benchmarks.coverage [--only PART_OF_A_NAME ...] [--exporters torchscript dynamo] [--what ours ...]
+    python -m benchmarks.coverage --exporters dynamo-free
     python -m benchmarks.coverage --files FOLDER/rapidocr_onnxruntime/models/*.onnx
 
-The second runs networks that are shipped as ONNX files (PP-OCR, from the wheel rapidocr-onnxruntime). Every network
-runs in a process of its own, and so does every other tool on it, with a time limit (`--limit`, seconds); what is in the
-results already is not run again. `python -m benchmarks.coverage --table` writes docs/COVERAGE.md. Needs the packages of
-the extra `bench`.
+The second exports transformers' networks with a free batch and length. The third runs networks that are shipped as ONNX
+files (PP-OCR, from the wheel rapidocr-onnxruntime). Every network runs in a process of its own, and so does every other
+tool on it, with a time limit (`--limit`, seconds); what is in the results already is not run again.
+`python -m benchmarks.coverage --table` writes docs/COVERAGE.md. Needs the packages of the extra `bench`.
 """
 
 from __future__ import annotations
@@ -21,18 +22,24 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path("benchmarks/results/coverage.json")
-EXPORTERS, SHIPPED = ("torchscript", "dynamo"), "shipped"
+EXPORTERS, FREE, SHIPPED = ("torchscript", "dynamo"), "dynamo-free", "shipped"
 TOOLS = ("torch-pruning", "onnxsim", "onnx2torch + torch-pruning")
 STEPS = ("ours", "peers", "analysis")
 LIMIT_S = 600
 
 
 def export(network: Any, inputs: tuple[Any, ...], exporter: str, path: Path) -> None:
-    """Write a network as an exporter does, with a batch of 2 (transformers' masks need fixed sizes)."""
+    """Write a network as an exporter does, with a batch of 2, or with a free batch and length."""
     import torch
 
-    if exporter == "dynamo":
-        program = torch.onnx.export(network, inputs, dynamo=True, opset_version=20, verbose=False)
+    if exporter in {"dynamo", FREE}:
+        free = {0: torch.export.Dim("batch")}
+        if inputs[0].dtype == torch.int64:
+            free[1] = torch.export.Dim("length")
+        shapes = (free,) if exporter == FREE else None
+        program = torch.onnx.export(
+            network, inputs, dynamo=True, opset_version=20, verbose=False, dynamic_shapes=shapes
+        )
         assert program is not None
         program.save(str(path))
     else:
@@ -53,12 +60,13 @@ def run_one(name: str, exporter: str, what: str) -> dict[str, Any]:
             if exporter == SHIPPED:
                 network, inputs = None, networks.fixed_file(Path(name), source)
             else:
-                network, inputs = networks.build(next(s for s in networks.subjects() if s.name == name))
+                subjects = networks.free_subjects() if exporter == FREE else networks.subjects()
+                network, inputs = networks.build(next(s for s in subjects if s.name == name))
                 export(network, inputs, exporter, source)
         except Exception as error:
             return {"export_failed": f"{type(error).__name__}: {str(error)[:200]}"}
         if what == "ours":
-            return ours.check(source, folder)
+            return ours.check(source, folder, None if inputs is None else tuple(inputs[0].shape))
         if what == "analysis":
             return peers.analysis(network, inputs, source)
         makers = {
@@ -92,7 +100,7 @@ def main() -> None:
     """Run what is missing, and write the results after every network."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="*", default=[""])
-    parser.add_argument("--exporters", nargs="*", default=EXPORTERS, choices=EXPORTERS)
+    parser.add_argument("--exporters", nargs="*", default=EXPORTERS, choices=(*EXPORTERS, FREE))
     parser.add_argument("--files", nargs="*", type=Path, default=())
     parser.add_argument("--what", nargs="*", default=STEPS, choices=STEPS)
     parser.add_argument("--limit", type=int, default=LIMIT_S)
@@ -112,11 +120,11 @@ def main() -> None:
             for path in options.files:
                 record_missing(f"files/{path.stem}", SHIPPED, what, options.limit, given=str(path))
         return
-    from benchmarks.coverage.networks import subjects
+    from benchmarks.coverage.networks import free_subjects, subjects
 
     for what in options.what:
         for exporter in options.exporters if what == "ours" else options.exporters[:1]:
-            for subject in subjects():
+            for subject in free_subjects() if exporter == FREE else subjects():
                 if any(part in subject.name for part in options.only):
                     record_missing(subject.name, exporter, what, options.limit)
 

@@ -15,6 +15,8 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from benchmarks.coverage import language
+
 SIDE = 128
 TORCHVISION = {
     "alexnet": 224, "convnext_tiny": SIDE, "densenet121": SIDE, "efficientnet_b0": SIDE, "efficientnet_v2_s": SIDE,
@@ -95,6 +97,14 @@ def subjects() -> list[Subject]:
     named += [Subject(f"torchvision/{name}", lambda n=name: _backbone(n)) for name in BACKBONES]
     named += [Subject(f"timm/{name}", lambda n=name, s=side: _timm(n, s)) for name, side in TIMM.items()]
     return named + [Subject(f"transformers/{name}", lambda n=name: _text(n)) for name in TEXT]
+
+
+def free_subjects() -> list[Subject]:
+    """List the networks that are exported with a free batch and, where they read text, a free length."""
+    return [
+        Subject(f"transformers/{name}", lambda n=name: language.model(n))
+        for name in (*language.TEXTS, *language.IMAGES)
+    ]
 
 
 def build(subject: Subject) -> tuple[nn.Module, tuple[Tensor, ...]]:

@@ -18,10 +18,18 @@ from onnxprune.torch_bridge import compare, to_torch
 SHARE = 0.3
 
 
-def check(source: Path, folder: Path) -> dict[str, Any]:
-    """Run one file through everything and record what came out."""
+def check(source: Path, folder: Path, shape: tuple[int, ...] | None) -> dict[str, Any]:
+    """Run one file through everything and record what came out.
+
+    Args:
+        source: The file.
+        folder: Where results may lie.
+        shape: Size of its input, where that is free; None: the file says it.
+    """
     started = time.perf_counter()
     model = load(source)
+    given = None if shape is None else {str(model.graph.inputs[0].name): shape}
+    shapes = resolve_input_shapes(model, given, batch=2)
     loaded = time.perf_counter()
     channels = permitted(model)
     analysed = time.perf_counter()
@@ -30,18 +38,18 @@ def check(source: Path, folder: Path) -> dict[str, Any]:
         "load_s": round(loaded - started, 3),
         "analyse_s": round(analysed - loaded, 3),
         "groups": len(channels.groups),
-        "coverage": round(coverage(channels, graph_cost(model)), 4),
+        "coverage": round(coverage(channels, graph_cost(model, shapes)), 4),
         "reasons": reasons(channels),
     }
     if not channels.groups:
         return record
     result = folder / "ours.onnx"
-    report = onnxprune.prune(source, ratio=SHARE, importance="l2", output=result).report
+    report = onnxprune.prune(source, ratio=SHARE, importance="l2", output=result, input_shapes=given).report
     record["macs"] = round(report.after.macs / report.before.macs, 4)
     record["verified_error"] = report.verification.relative_error
-    record["latency"] = latency_ratio(source, result)
+    record["latency"] = latency_ratio(source, result, given)
     pruned = load(result)
-    return record | bridge(pruned)
+    return record | bridge(pruned, given)
 
 
 def reasons(channels: Any) -> dict[str, int]:
@@ -53,10 +61,10 @@ def reasons(channels: Any) -> dict[str, int]:
     return dict(sorted(found.items(), key=lambda item: -item[1])[:3])
 
 
-def bridge(pruned: Any) -> dict[str, Any]:
+def bridge(pruned: Any, given: dict[str, tuple[int, ...]] | None) -> dict[str, Any]:
     """Convert to PyTorch and train one step."""
     try:
-        feeds = random_inputs(pruned, resolve_input_shapes(pruned, batch=2), 0)
+        feeds = random_inputs(pruned, resolve_input_shapes(pruned, given, batch=2), 0)
         module = to_torch(pruned)
         error = compare(module, pruned, feeds).relative
         module.train()
@@ -68,10 +76,10 @@ def bridge(pruned: Any) -> dict[str, Any]:
         return {"bridge_failed": f"{type(error).__name__}: {str(error)[:200]}"}
 
 
-def latency_ratio(original: Path, result: Path) -> float:
+def latency_ratio(original: Path, result: Path, given: dict[str, tuple[int, ...]] | None = None) -> float:
     """Measure a result beside the original, on one thread."""
     model = load(original)
-    feeds = random_inputs(model, resolve_input_shapes(model), 0)
+    feeds = random_inputs(model, resolve_input_shapes(model, given), 0)
     files = {"original": original, "result": result}
     stats = LocalDevice().measure(files, dict.fromkeys(files, feeds), MeasureOptions(sessions=3, session_ms=150))
     return round(stats["result"].p50_ms / stats["original"].p50_ms, 4)

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-SHIPPED = "shipped"
+_HOW = {"shipped": "they are shipped", "dynamo-free": "the dynamo exporter writes them, with a free batch and length"}
 TOOLS = ("torch-pruning", "onnxsim", "onnx2torch + torch-pruning")
 # A result counts as faster below this share of the original's latency: the measurement's own noise is about 2 %.
 FASTER, TOLERANCE, COVERED = 0.98, 1e-4, 0.8
@@ -61,7 +61,7 @@ def summary(ours: dict[str, Any], peers: dict[str, Any]) -> list[str]:
     lines = []
     for exporter in exporters:
         files = {key: row for key, row in ours.items() if key.endswith(f" {exporter}")}
-        how = "they are shipped" if exporter == SHIPPED else f"the {exporter} exporter writes them"
+        how = _HOW.get(exporter, f"the {exporter} exporter writes them")
         lines += ["", f"As {how}:", "", *counted(files)]
     both = [key for key in peers if "verified_error" in ours.get(key, {})]
     if both:

@@ -1,0 +1,67 @@
+"""Language models and vision transformers of transformers, small, to be exported with a free batch and length."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+SIZES: dict[str, Any] = {
+    "hidden_size": 128,
+    "intermediate_size": 256,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+}
+LENGTHS: dict[str, Any] = {"vocab_size": 1000, "max_position_embeddings": 64}
+SHARED: dict[str, Any] = SIZES | LENGTHS | {"num_key_value_heads": 2, "use_cache": False, "pad_token_id": 0}
+PICTURES: dict[str, Any] = SIZES | {"image_size": 64, "patch_size": 8}
+TEXTS: dict[str, dict[str, Any]] = {
+    "albert": SIZES | LENGTHS | {"embedding_size": 64},
+    "bert": SIZES | LENGTHS,
+    "deberta-v2": SIZES | LENGTHS,
+    "distilbert": LENGTHS | {"dim": 128, "hidden_dim": 256, "n_layers": 2, "n_heads": 4},
+    "electra": SIZES | LENGTHS | {"embedding_size": 64},
+    "gemma": SHARED | {"head_dim": 32},
+    "gemma2": SHARED | {"head_dim": 32},
+    "gpt2": LENGTHS | {"n_embd": 128, "n_layer": 2, "n_head": 4, "n_positions": 64, "use_cache": False},
+    "gpt_neox": SIZES | LENGTHS | {"use_cache": False},
+    "llama": SHARED,
+    "mistral": SHARED,
+    "modernbert": SIZES
+    | LENGTHS
+    | {f"{kind}_token_id": i for i, kind in enumerate(("pad", "bos", "eos", "cls", "sep"))},
+    "mpnet": SIZES | LENGTHS,
+    "olmo2": SHARED,
+    "opt": SIZES | LENGTHS | {"ffn_dim": 256, "word_embed_proj_dim": 128, "use_cache": False},
+    "phi": SIZES | LENGTHS | {"use_cache": False},
+    "phi3": SHARED,
+    "qwen2": SHARED,
+    "qwen3": SHARED | {"head_dim": 32},
+    "roberta": SIZES | LENGTHS,
+    "smollm3": SHARED,
+}
+IMAGES = ("beit", "clip_vision_model", "deit", "dinov2", "siglip_vision_model", "vit")
+
+
+class LastStates(nn.Module):
+    """Returns the states of a network's last layer."""
+
+    def __init__(self, network: nn.Module, given: str) -> None:
+        super().__init__()
+        self.network, self.given = network, given
+
+    def forward(self, x: Tensor) -> Any:
+        """Run the network."""
+        return self.network(**{self.given: x}).last_hidden_state
+
+
+def model(name: str) -> tuple[nn.Module, tuple[Tensor, ...]]:
+    """Build a network and its example input, a batch of 2."""
+    import transformers
+
+    config = transformers.AutoConfig.for_model(name, **(PICTURES if name in IMAGES else TEXTS[name]))
+    network = transformers.AutoModel.from_config(config)
+    if name in IMAGES:
+        return LastStates(network, "pixel_values"), (torch.randn(2, 3, 64, 64),)
+    return LastStates(network, "input_ids"), (torch.randint(5, 1000, (2, 32)),)
