@@ -21,7 +21,7 @@ from typing import Literal
 
 import onnx_ir as ir
 
-from onnxprune.channels.labels import dims
+from onnxprune.graph.sizes import dims
 
 AttentionUnit = Literal["head-dim", "heads", "either"]
 """What goes of attention: entries of every head, whole heads, or heads where entries cannot go."""

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 import onnx_ir as ir
 
 from onnxprune.channels import hints
-from onnxprune.channels.labels import Labels, MisfitError, dims
+from onnxprune.channels.labels import Labels, MisfitError
 from onnxprune.channels.registry import flow_of
 from onnxprune.errors import ModelError
+from onnxprune.graph.sizes import dims
 
 
 def flow_through(node: ir.Node, labels: Labels) -> None:

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from onnxprune.channels import hints
 from onnxprune.channels.map import Axis, Contraction
-from onnxprune.graph.sizes import Size, expanded, named
+from onnxprune.graph.sizes import Size, dims, expanded, named
 
 Axes = tuple[Axis, ...]
 FIXED = -1
@@ -199,13 +199,6 @@ class Labels:
             np.minimum.at(first, root[labels], reason)
         first = first[root]
         return root, np.where(first == none, -1, first)
-
-
-def dims(value: ir.Value) -> tuple[int | str | None, ...]:
-    """Return a value's sizes: numbers, names of dynamic dimensions, or None where unknown."""
-    if value.shape is None:
-        return ()
-    return tuple(d if isinstance(d, int) else d.value for d in value.shape)
 
 
 def connected_components(count: int, edges: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from onnxprune.channels.flowing import flow_through
-from onnxprune.channels.labels import Axes, Labels, dims
+from onnxprune.channels.labels import Axes, Labels
+from onnxprune.graph.sizes import dims
 
 # What breaks or joins axes itself ends the trial.
 _REGROUPING = frozenset({"Reshape", "Flatten", "DepthToSpace", "SpaceToDepth"})

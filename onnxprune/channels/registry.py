@@ -9,8 +9,9 @@ from typing import TypeVar
 import numpy as np
 import onnx_ir as ir
 
-from onnxprune.channels.labels import Labels, dims
+from onnxprune.channels.labels import Labels
 from onnxprune.channels.map import Axis, ChannelMap
+from onnxprune.graph.sizes import dims
 
 
 @dataclass(frozen=True)

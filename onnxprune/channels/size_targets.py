@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_ir as ir
 
-from onnxprune.channels.labels import dims
 from onnxprune.channels.ops.rules import patch_sizes, positive, set_constant
 from onnxprune.channels.registry import Removal
 from onnxprune.graph.shape_values import shape_values
+from onnxprune.graph.sizes import dims
 
 TARGETS = {
     "ConstantOfShape": {0},

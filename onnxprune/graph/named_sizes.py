@@ -6,16 +6,19 @@ calls what comes of them by new names; added to the sequence, it takes the seque
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
 
 from onnxprune.graph.shape_values import axes_of, shape_values
-from onnxprune.graph.sizes import Size
+from onnxprune.graph.sizes import Size, dims
 
 Dims = tuple[int | str | None, ...]
 Sizes = Mapping[str, np.ndarray]
+# As `_at_most` writes it; a model's own names may begin alike.
+_BOUNDED = re.compile(r"min\(.+, (\d+)\)")
 _BROADCASTING = frozenset(
     {"Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Mul", "Or", "Pow", "Sub"}
     | {"Where", "Xor"}
@@ -37,9 +40,9 @@ def named_sizes(model: ir.Model) -> dict[str, Dims]:
     sizes = shape_values(model, products=True)
     found: dict[str, Dims] = {}
     for node in nodes:
-        dims = _RULES[node.op_type](node, sizes)
-        if dims is not None and _says_more(dims, node.outputs[0]):
-            found[str(node.outputs[0].name)] = dims
+        stated = _RULES[node.op_type](node, sizes)
+        if stated is not None and _says_more(stated, node.outputs[0]):
+            found[str(node.outputs[0].name)] = stated
     return found
 
 
@@ -49,12 +52,14 @@ def _follows(node: ir.Node) -> bool:
     return node.op_type not in _BROADCASTING and any(v is not None and v.producer() is not None for v in computed)
 
 
-def _says_more(dims: Dims, value: ir.Value) -> bool:
+def _says_more(stated: Dims, value: ir.Value) -> bool:
     """Say whether some axis is a number, or has a name that was there before, where it has none of these."""
     now = _dims(value)
-    if value.is_graph_output() or len(dims) != len(now):
+    if value.is_graph_output() or len(stated) != len(now):
         return False
-    return any(dim is not None and dim != old and not isinstance(old, int) for dim, old in zip(dims, now, strict=True))
+    return any(
+        new is not None and new != old and not isinstance(old, int) for new, old in zip(stated, now, strict=True)
+    )
 
 
 def _counted(node: ir.Node, sizes: Sizes) -> Dims | None:
@@ -71,13 +76,16 @@ def _cut(node: ir.Node, sizes: Sizes) -> Dims | None:
     start, end = (_only(sizes, node.inputs[i]) if len(node.inputs) > i else None for i in (1, 2))
     step = _only(sizes, node.inputs[4]) if len(node.inputs) > 4 and node.inputs[4] is not None else 1
     inputs = [None if value is None else sizes.get(str(value.name)) for value in node.inputs]
-    axes, dims = axes_of(node, inputs, 3), list(_dims(node.inputs[0]))
+    axes, left = axes_of(node, inputs, 3), list(_dims(node.inputs[0]))
     name = _name(end)
     if name is None or (start, step) != (0, 1) or axes is None or len(axes) != 1:
         return None
-    entries = dims[axes[0]]
-    dims[axes[0]] = _at_most(name, entries) if isinstance(entries, int) and entries > 1 else None
-    return tuple(dims)
+    if not -len(left) <= axes[0] < len(left):
+        # Nothing is known of what is cut.
+        return None
+    entries = left[axes[0]]
+    left[axes[0]] = _at_most(name, entries) if isinstance(entries, int) and entries > 1 else None
+    return tuple(left)
 
 
 def _expanded(node: ir.Node, sizes: Sizes) -> Dims | None:
@@ -109,7 +117,8 @@ def _meeting(sizes: Sequence[int | str | None]) -> int | str | None:
 
 
 def _bounds(sizes: set[int | str | None]) -> set[int]:
-    return {int(size[4:-1].rsplit(", ", 1)[1]) for size in sizes if isinstance(size, str) and size.startswith("min(")}
+    found = (_BOUNDED.fullmatch(size) for size in sizes if isinstance(size, str))
+    return {int(match[1]) for match in found if match is not None}
 
 
 def _at_most(name: int | str | None, entries: int) -> str:
@@ -126,8 +135,7 @@ def _name(entry: object) -> str | None:
 
 
 def _dims(value: ir.Value | None) -> Dims:
-    shape = value.shape if value is not None and value.shape is not None else ()
-    return tuple(d if isinstance(d, int) else d.value for d in shape)
+    return () if value is None else dims(value)
 
 
 _RULES: dict[str, Callable[[ir.Node, Sizes], Dims | None]] = {

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
+import onnx_ir as ir
+
 
 @dataclass(frozen=True)
 class Size:
@@ -43,3 +45,10 @@ def expanded(size: Size, known: Mapping[str, Size]) -> Size:
     for name in size.names:
         result *= known.get(name, named(name))
     return result
+
+
+def dims(value: ir.Value) -> tuple[int | str | None, ...]:
+    """Return a value's sizes: numbers, names of dynamic dimensions, or None where unknown."""
+    if value.shape is None:
+        return ()
+    return tuple(d if isinstance(d, int) else d.value for d in value.shape)

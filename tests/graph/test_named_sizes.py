@@ -47,3 +47,21 @@ def test_sizes_keep_the_names_that_they_are_known_to_have(name: str, tmp_path: P
     found = [dim if isinstance(dim, int) else dim.value for dim in shape]
     known = {"N", "L", "min(L, 64)"}
     assert [dim if isinstance(dim, int) or dim in known else None for dim in found] == list(expected or [None])
+
+
+@pytest.mark.parametrize("size", ["min(a)", "min(a, b)", "min(a, 3", "Min(4, a)"])
+def test_names_that_models_give_may_look_alike(size: str, tmp_path: Path) -> None:
+    info = onnx.helper.make_tensor_value_info
+    nodes = onnx.parser.parse_graph(
+        "net (float[N, L, 8] x) => (float[A] y) { l = Shape<start = 1, end = 2>(x)\nlength = Squeeze(l)\n"
+        "p = Range(no, length, step)\nc = Cast<to = 1>(p)\nu = Unsqueeze(c, one)\nt = Add(u, x)\ny = Add(t, z) }"
+    )
+    inputs = [info("x", 1, ["N", "L", 8]), info("z", 1, ["N", size, 8])]
+    graph = onnx.helper.make_graph(nodes.node, "net", inputs, [info("y", 1, ["N", "M", 8])])
+    for key in ("no", "step", "one"):
+        array = np.array(NUMBERS[key], dtype=np.int64)
+        graph.initializer.append(onnx.numpy_helper.from_array(array, key))
+    opset = onnx.helper.make_opsetid("", 18)
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8), tmp_path / "net.onnx")
+    (joined,) = [node for node in load(tmp_path / "net.onnx").graph if node.outputs[0].name == "t"]
+    assert joined.outputs[0].shape == ["N", "L", 8]

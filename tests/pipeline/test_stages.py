@@ -15,7 +15,7 @@ import pytest
 import onnxprune
 from onnxprune.errors import RunDirectoryError, TargetError, TargetOutOfReachError
 from onnxprune.graph import graph_cost, load
-from onnxprune.latency import Feeds, LatencyStats, MeasureOptions, ModelSource, summarise
+from onnxprune.latency import Feeds, LatencyStats, MeasureOptions, ModelSource
 from onnxprune.latency.device import Progress
 from onnxprune.latency.fake import FakeDevice
 from onnxprune.pipeline import Settings, preview, run
@@ -235,38 +235,6 @@ class DyingDevice(FakeDevice):
         return super().measure(models, feeds, options, on_progress)
 
 
-class DisturbedDevice(FakeDevice):
-    """What is measured at length takes too long there, the first so many times."""
-
-    def __init__(self, times: int) -> None:
-        super().__init__(by_macs, layer_ms=lambda s: s.channels_in * s.channels_out * 576e-6)
-        self.times = times
-
-    def measure(
-        self,
-        models: Mapping[str, ModelSource],
-        feeds: Mapping[str, Feeds],
-        options: MeasureOptions,
-        on_progress: Progress | None = None,
-    ) -> dict[str, LatencyStats]:
-        stats = super().measure(models, feeds, options, on_progress)
-        if "pruned" in stats and options.sessions == MeasureOptions().sessions and self.times > 0:
-            self.times -= 1
-            slow = [[20 * ms for ms in runs] for runs in stats["pruned"].samples_ms]
-            stats["pruned"] = replace(summarise(slow), load_ms=stats["pruned"].load_ms)
-        return stats
-
-
-def test_an_earlier_stage_that_misses_its_target_is_gone_on_from(model: Path) -> None:
-    settings = Settings(target=parse_latency("40%"), stages=2, round_to=1, allocation="global")
-    report = run(model, replace(settings, device=DisturbedDevice(8))).report
-    assert report.before.latency is not None
-    assert report.after.latency is not None
-    assert 0.38 <= report.after.latency.p50_ms / report.before.latency.p50_ms <= 0.4
-    with pytest.raises(TargetOutOfReachError, match="met in short measurements but not in long ones"):
-        run(model, replace(settings, stages=1, device=DisturbedDevice(99)))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("training", [DistillConfig(epochs=3, batch_size=16), None])
 def test_a_run_that_goes_on_sees_what_it_saw(model: Path, tmp_path: Path, training: DistillConfig | None) -> None:
@@ -395,7 +363,7 @@ def test_the_published_agent_reaches_what_the_limits_leave(model: Path) -> None:
 
 @pytest.mark.slow
 def test_the_published_agent_trains_within_its_time_over_all_stages(model: Path) -> None:
-    budget_s = 3.0
+    budget_s = 5.0
     settings = Settings(
         target=parse_count("50%"),
         data=pictures(),
@@ -406,11 +374,10 @@ def test_the_published_agent_trains_within_its_time_over_all_stages(model: Path)
     stages = run(model, settings).report.stages
     assert len(stages) > 2
     trainings = [stage.training for stage in stages if stage.training is not None]
+    assert len(trainings) == len(stages)
     assert all(training.stopped_by == "time budget" for training in trainings)
-    assert len(trainings) > 2
-    assert trainings[0].steps > 0
-    # Had each stage the whole budget, it would be more than twice as much.
-    assert sum(training.epochs[-1].elapsed_s for training in trainings) < 2 * budget_s
+    assert trainings[-1].steps > 0
+    assert sum(training.epochs[-1].elapsed_s for training in trainings) < budget_s
 
 
 @pytest.mark.slow

@@ -9,12 +9,13 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxprune.channels import hints
-from onnxprune.channels.labels import Axes, Labels, dims
+from onnxprune.channels.labels import Axes, Labels
 from onnxprune.channels.map import Axis
 from onnxprune.channels.ops.rules import named
 from onnxprune.channels.registry import Removal, flow, resize
 from onnxprune.channels.regroup import regroup
 from onnxprune.channels.stand_ins import Dims
+from onnxprune.graph.sizes import dims
 
 _QUERIES, _KEYS, _VALUES, _MASK = range(4)
 

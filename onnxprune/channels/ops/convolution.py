@@ -6,11 +6,12 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxprune.channels import hints
-from onnxprune.channels.labels import Labels, dims
+from onnxprune.channels.labels import Labels
 from onnxprune.channels.map import Axis
 from onnxprune.channels.ops.rules import in_rows, named, tie_rows
 from onnxprune.channels.registry import Removal, flow, resize
 from onnxprune.channels.stand_ins import Dims
+from onnxprune.graph.sizes import dims
 from onnxprune.graph.sizes import named as named_size
 
 

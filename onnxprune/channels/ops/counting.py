@@ -11,10 +11,11 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from onnxprune.channels import hints
-from onnxprune.channels.labels import Labels, dims
+from onnxprune.channels.labels import Labels
 from onnxprune.channels.ops.rules import axes_argument, named, positive
 from onnxprune.channels.registry import flow
 from onnxprune.channels.size_targets import TARGETS
+from onnxprune.graph.sizes import dims
 
 
 @flow("Shape", "Size")

@@ -6,10 +6,11 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxprune.channels import hints
-from onnxprune.channels.labels import Labels, dims
+from onnxprune.channels.labels import Labels
 from onnxprune.channels.map import Axis
 from onnxprune.channels.ops.rules import as_array, named, patch_sizes, positive, size_of
 from onnxprune.channels.registry import Removal, flow, resize
+from onnxprune.graph.sizes import dims
 
 
 @flow("Concat")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from onnxprune.channels.labels import Labels, dims
+from onnxprune.channels.labels import Labels
 from onnxprune.channels.map import Axis
 from onnxprune.channels.ops.rules import is_weight, named
 from onnxprune.channels.registry import flow
+from onnxprune.graph.sizes import dims
 
 
 @flow("Gemm")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from onnxprune.channels import hints
-from onnxprune.channels.labels import Axes, Labels, dims
+from onnxprune.channels.labels import Axes, Labels
 from onnxprune.channels.map import Axis
 from onnxprune.channels.ops.rules import grouped_in_rows, named, positive
 from onnxprune.channels.registry import Removal, flow, resize
+from onnxprune.graph.sizes import dims
 
 
 @flow("BatchNormalization", "InstanceNormalization")

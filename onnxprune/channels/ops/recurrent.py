@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from onnxprune.channels.labels import Labels, dims
+from onnxprune.channels.labels import Labels
 from onnxprune.channels.map import Axis
 from onnxprune.channels.ops.rules import named
 from onnxprune.channels.registry import Removal, flow, resize
+from onnxprune.graph.sizes import dims
 
 _GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 _PEEPHOLES = 3

@@ -8,10 +8,11 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from onnxprune.channels import hints
-from onnxprune.channels.labels import Labels, dims
+from onnxprune.channels.labels import Labels
 from onnxprune.channels.map import Axis
 from onnxprune.channels.ops.rules import axes_argument, is_weight, named, opset, positive
 from onnxprune.channels.registry import flow
+from onnxprune.graph.sizes import dims
 
 REDUCTIONS = (
     "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceLogSum",

@@ -8,13 +8,14 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxprune.channels import hints
-from onnxprune.channels.labels import Labels, dims
+from onnxprune.channels.labels import Labels
 from onnxprune.channels.map import Axis
 from onnxprune.channels.ops.rules import axes_argument, named, opset, patch_sizes, positive, set_constant
 from onnxprune.channels.outlook import fixed_axes
 from onnxprune.channels.registry import Removal, flow, resize
 from onnxprune.channels.regroup import regroup
 from onnxprune.channels.stand_ins import PRIMES, Dims
+from onnxprune.graph.sizes import dims
 
 _AXES_AS_INPUT_SINCE = 13
 

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from onnxprune.channels.labels import FIXED, Axes, Labels, MisfitError, dims
+from onnxprune.channels.labels import FIXED, Axes, Labels, MisfitError
 from onnxprune.channels.map import Axis
 from onnxprune.graph.quantised import is_computed_weight, origin_of
 from onnxprune.graph.shape_values import add_initializer
+from onnxprune.graph.sizes import dims
 
 
 def named(node: ir.Node) -> str:

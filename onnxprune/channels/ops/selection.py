@@ -9,13 +9,14 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxprune.channels import hints
-from onnxprune.channels.labels import Axes, Labels, dims
+from onnxprune.channels.labels import Axes, Labels
 from onnxprune.channels.map import Axis
 from onnxprune.channels.ops.rules import is_weight, named, opset, positive, set_constant, set_entries
 from onnxprune.channels.outlook import fixed_axes
 from onnxprune.channels.registry import Removal, flow, resize
 from onnxprune.channels.regroup import regroup
 from onnxprune.graph.shape_values import add_initializer
+from onnxprune.graph.sizes import dims
 
 Known = Callable[[ir.Value | None], np.ndarray | None]
 """What the graph determines of a small tensor, None entries where dynamic."""

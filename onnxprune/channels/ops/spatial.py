@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxprune.channels import hints
-from onnxprune.channels.labels import Labels, dims
+from onnxprune.channels.labels import Labels
 from onnxprune.channels.map import Axis
 from onnxprune.channels.ops.rules import (
     as_array,
@@ -20,6 +20,7 @@ from onnxprune.channels.ops.rules import (
     size_of,
 )
 from onnxprune.channels.registry import Removal, flow, resize
+from onnxprune.graph.sizes import dims
 from onnxprune.graph.sizes import named as named_size
 
 _Pair = tuple[int | None, int | None]

@@ -110,7 +110,9 @@ def may_pass(code: int, said: str) -> bool:
         code: Exit code of ssh.
         said: What it wrote to standard error.
     """
-    return code == _SSH_FAILED and "refused" not in said and any(words in said for words in _HUNG_UP)
+    # Keys that were refused are not offered again: servers shut out those who try too often.
+    answered = any(words in said for words in ("refused", "denied", "verification failed"))
+    return code == _SSH_FAILED and not answered and any(words in said for words in _HUNG_UP)
 
 
 def failure(target: Target, code: int, said: str) -> DeviceError:
