@@ -19,7 +19,7 @@ disappears as a whole, and so does a branch of an inception module or a layer of
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -152,11 +152,24 @@ def _together(graph: _Graph, emptiness: Emptiness, found: dict[int, Branch]) -> 
         # Each of these groups leaves something of the axis; without all of them nothing is left.
         sharing = {index: branch for index, branch in accepted.items() if not axis.isdisjoint(branch.groups)}
         while axis <= {g for branch in sharing.values() for g in branch.groups}:
-            if _can_go(graph, emptiness, sharing.values()):
+            stuck = (cover for cover in _covers(axis, sharing) if not _can_go(graph, emptiness, cover.values()))
+            last = max(next(stuck, ()), default=None)
+            if last is None:
                 break
-            last = max(sharing)
             del sharing[last], accepted[last]
     return accepted
+
+
+def _covers(axis: Collection[int], sharing: Mapping[int, Branch]) -> Iterator[Mapping[int, Branch]]:
+    """Yield ways to leave nothing of an axis: with all that share it, and with as little as possible besides.
+
+    A branch that takes more with it may take what needs the axis, too.
+    """
+    yield sharing
+    smallest = (
+        min((i for i in sharing if group in sharing[i].groups), key=lambda i: len(sharing[i].groups)) for group in axis
+    )
+    yield {index: sharing[index] for index in smallest}
 
 
 def _can_go(graph: _Graph, emptiness: Emptiness, branches: Collection[Branch]) -> bool:

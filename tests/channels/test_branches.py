@@ -132,27 +132,50 @@ def test_a_value_that_a_subgraph_reads_keeps_its_branch(tmp_path: Path) -> None:
     assert find_branches(model, analyse(model)) == {}
 
 
-def test_parts_that_several_groups_make_go_in_any_combination(tmp_path: Path) -> None:
-    proto = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["": 17]>
-        net (float[n, 3, 4, 4] x) => (float[n, 5] y)
-            <int64[5] at = {0, 1, 0, 0, 2}, int64[2] parts = {2, 3}> {
+# From `x`, 3 channels, to `s`, with the weights.
+PARTS = {
+    "parts of what several groups make": (
+        """
             a = Conv(x, w)
             g = Gather<axis = 1>(a, at)
             p, q = Split<axis = 1>(g, parts)
             r = Conv(q, v)
-            s = Concat<axis = 1>(r, p)
-            t = Concat<axis = 1>(s, x)
-            m = GlobalAveragePool(t)
+            s = Concat<axis = 1>(r, p)""",
+        {"w": (5, 3, 1, 1), "v": (3, 3, 1, 1), "z": (8, 5)},
+    ),
+    "what reads several groups may go with them": (
+        """
+            a = Conv(x, w)
+            p = Pad(a, more)
+            c = Conv<group = 2>(p, v)
+            t = Transpose<perm = [0, 2, 3, 1]>(c)
+            d = MatMul(t, k)
+            s = Transpose<perm = [0, 3, 1, 2]>(d)""",
+        {"w": (3, 3, 1, 1), "v": (2, 2, 1, 1), "k": (2, 8), "z": (11, 5)},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_branches_that_share_an_axis_go_in_any_combination(name: str, tmp_path: Path) -> None:
+    body, weights = PARTS[name]
+    proto = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["": 17]>
+        net (float[n, 3, 4, 4] x) => (float[n, 5] y)
+            <int64[5] at = {{0, 1, 0, 0, 2}}, int64[2] parts = {{2, 3}}, int64[8] more = {{0, 0, 0, 0, 0, 1, 0, 0}}> {{
+            {body}
+            u = Concat<axis = 1>(s, x)
+            m = GlobalAveragePool(u)
             f = Flatten(m)
             y = Gemm(f, z)
-        }""")
+        }}""")
     rng = np.random.default_rng(0)
-    for name, size in {"w": (5, 3, 1, 1), "v": (3, 3, 1, 1), "z": (8, 5)}.items():
-        proto.graph.initializer.append(onnx.numpy_helper.from_array(rng.standard_normal(size).astype("f"), name))
+    for weight, size in weights.items():
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(rng.standard_normal(size).astype("f"), weight))
     onnx.save(proto, tmp_path / "net.onnx")
     model = load(tmp_path / "net.onnx")
     channels = analyse(model)
     branches = list(find_branches(model, channels).values())
+    assert len(branches) > 1
     for chosen in range(1, 2 ** len(branches)):
         keep = np.ones(channels.unit_count, dtype=bool)
         for number, branch in enumerate(branches):
