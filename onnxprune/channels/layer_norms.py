@@ -55,7 +55,7 @@ def _stays(units: np.ndarray, keep: np.ndarray) -> np.ndarray:
 
 def _average_what_stays(model: ir.Model, node: ir.Node, axes: tuple[Axis, ...], keep: np.ndarray) -> None:
     if not axes:
-        # Nothing is known of what it averages, as of sizes and scores without channels.
+        # Nothing is known of what it averages, as of sizes and scores without channels, or it is silenced by now.
         return
     x, y = node.inputs[0], node.outputs[0]
     dtype = x.dtype.numpy() if x is not None and x.dtype is not None else np.float32

@@ -41,6 +41,11 @@ class Removal:
         mask[labelled] = self.keep[units[labelled]]
         return None if mask.all() else mask
 
+    def known_ints(self, value: ir.Value | None) -> list[int] | None:
+        """Return a small tensor of the original as integers, or None unless every entry is known."""
+        entries = None if value is None else self.known.get(str(value.name))
+        return None if entries is None or None in entries.flat else [int(e) for e in entries.flat]
+
     def sizes(self, value: ir.Value | None) -> tuple[int | str | None, ...]:
         """Return the sizes that a value had before the removal; initializers are cut when rules run, others are not."""
         if value is None:

@@ -37,12 +37,6 @@ SPELLED = {
         r = Sqrt(e)
         n = Div(h, r)
         a = Mul(n, scale)""",
-    "global response": """s = ReduceL2<axes = [1]>(h)
-        m = ReduceMean<axes = [-1]>(s)
-        e = Add(m, small)
-        n = Div(s, e)
-        g = Mul(h, n)
-        a = Mul(g, scale)""",
     "mean of all but the batch": """m = ReduceMean<axes = [1, 2], keepdims = 0>(h)
         u = Reshape(m, box)
         a = Sub(h, u)""",

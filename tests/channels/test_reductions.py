@@ -1,12 +1,16 @@
-"""Sums and norms over channels: removing channels equals the network in which their weights were set to zero."""
+"""Sums and norms over channels, and means of norms: removal equals weights that were set to zero."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnx_ir as ir
 import pytest
 
+from onnxprune.channels import analyse, prune
+from onnxprune.graph import load
 from tests.channels.zeroed import check_removal, network
 
 CONSTANTS = {
@@ -20,6 +24,7 @@ CONSTANTS = {
     "small": np.float32(1e-6),
     "channel": np.array([1]),
     "inner": np.array([1, 2, 3]),
+    "pixels": np.array([2, 3]),
     "last": np.array([-1]),
     "box": np.array([0, 8, -1]),
     "both": np.array([-1, 1]),
@@ -44,6 +49,21 @@ BODIES = {
     "channels and pixels": (
         "f = Reshape(h, box)\no = ReduceL1<keepdims = 0>(f, both)\nn = Unsqueeze(o, channel)\nm = Add(n, small)\n"
         "r = GlobalMaxPool(h)\nk = Reshape(r, flat)\nd = Div(k, m)\ny = Gemm<transB = 1>(d, rows)",
+        8,
+    ),
+    "global response": (
+        "s = ReduceL2(h, pixels)\nm = ReduceMean(s, channel)\ne = Add(m, small)\nn = Div(s, e)\nd = Mul(h, n)\n"
+        "y = Conv(d, few)",
+        8,
+    ),
+    "global response, spelled out": (
+        "q = Mul(h, h)\nt = ReduceSum(q, pixels)\ns = Sqrt(t)\nm = ReduceMean(s)\ne = Add(m, small)\nn = Div(s, e)\n"
+        "d = Mul(h, n)\ny = Conv(d, few)",
+        8,
+    ),
+    "mean of weighed norms": (
+        "s = ReduceL2(h, pixels)\nr = Mul(s, g)\nm = ReduceMean<keepdims = 0>(r, inner)\nc = Unsqueeze(m, inner)\n"
+        "e = Add(c, small)\nd = Div(h, e)\ny = Conv(d, few)",
         8,
     ),
     "cosine head": (
@@ -72,3 +92,11 @@ def test_removal_equals_weights_of_zero(name: str, seed: int, tmp_path: Path) ->
         folder=tmp_path,
         seed=seed,
     )
+
+
+def test_a_mean_of_norms_can_be_cut_again(tmp_path: Path) -> None:
+    onnx.save(network(BODIES["global response"][0], CONSTANTS, "Conv<pads = [1, 1, 1, 1]>"), tmp_path / "whole.onnx")
+    model = load(tmp_path / "whole.onnx")
+    once = ir.serde.serialize_model(prune(model, analyse(model), np.arange(8) != 3))
+    x = np.random.default_rng(1).standard_normal((2, 3, 5, 7)).astype(np.float32)
+    check_removal(once, {"w": 0, "b": 0}, x, units=7, folder=tmp_path, seed=0)

@@ -1,17 +1,23 @@
 """Ops that look along an axis: reductions, norms, Softmax, ArgMax, TopK. Channels on that axis are fixed.
 
-Sums and norms are the exception: without a channel they are what they were with zeros there, as in a convolution.
+Sums and norms are the exception: without a channel they are what they were with zeros there, as in a convolution. So
+are means of norms, as ConvNeXt V2's Global Response Normalization takes them (arXiv:2301.00808), divided by as many
+channels as there were.
 """
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import onnx_ir as ir
 
 from onnxprune.channels import hints
 from onnxprune.channels.labels import Labels
 from onnxprune.channels.map import Axis
-from onnxprune.channels.ops.rules import axes_argument, is_weight, named, opset, positive
-from onnxprune.channels.registry import flow
+from onnxprune.channels.ops.rules import axes_argument, insert_before, is_weight, named, opset, positive
+from onnxprune.channels.registry import Removal, flow, resize
+from onnxprune.graph.shape_values import add_initializer
 from onnxprune.graph.sizes import dims
 
 REDUCTIONS = (
@@ -26,15 +32,15 @@ _SUMS = frozenset({"ReduceSum", "ReduceL1", "ReduceL2", "ReduceSumSquare"})
 def reduction(node: ir.Node, labels: Labels) -> None:
     """Contract the reduced axes where zeros add nothing; elsewhere their labels are fixed. The other axes pass.
 
-    A mean over channels, as in a LayerNormalization that is spelled out, only becomes another one where channels go:
-    where the embedding is to become narrower, that is allowed.
+    Any other mean over channels, as in a LayerNormalization that is spelled out, only becomes another one where
+    channels go: where the embedding is to become narrower, that is allowed.
     """
     axes = labels.of(node.inputs[0])
     reduced = _reduced(node, labels)
     if reduced is None:
         labels.pin_all(node.inputs[:1], f"{named(node)} reduces axes that are not known beforehand", hints.INDICES)
         labels.set(node.outputs[0], (None,) * len(dims(node.outputs[0])))
-    elif node.op_type in _SUMS:
+    elif node.op_type in _SUMS or averages_norms(node):
         for position in sorted(reduced):
             _sum(node, labels, position)
         _drop(node, labels, reduced, None)
@@ -47,15 +53,44 @@ def reduction(node: ir.Node, labels: Labels) -> None:
         _drop(node, labels, reduced, "averages over", hints.EMBEDDING)
 
 
-def _reduced(node: ir.Node, labels: Labels) -> set[int] | None:
+def _reduced(node: ir.Node, known: Labels | Removal) -> set[int] | None:
     """Return the axes a node reduces: all where it names none, unless that means none; None where unknown."""
-    rank = len(labels.of(node.inputs[0]))
-    given = axes_argument(node, labels)
+    rank = len(dims(node.inputs[0])) if node.inputs[0] is not None else 0
+    given = axes_argument(node, known)
     if given is None and len(node.inputs) > 1 and node.inputs[1] is not None:
         return None
     if not given:
         return set() if node.attributes.get_int("noop_with_empty_axes", 0) else set(range(rank))
     return {positive(axis, rank) for axis in given}
+
+
+def averages_norms(node: ir.Node) -> bool:
+    """Say whether a node takes the mean of sums or norms, which are zero of channels that are silenced."""
+    value = node.inputs[0] if node.op_type == "ReduceMean" else None
+    producer = value.producer() if value is not None else None
+    while producer is not None and _keeps_zeros(producer) and producer.inputs[0] is not None:
+        producer = producer.inputs[0].producer()
+    return producer is not None and producer.op_type in _SUMS
+
+
+def _keeps_zeros(node: ir.Node) -> bool:
+    scales = node.op_type == "Mul" and node.inputs[1] is not None and node.inputs[1].is_initializer()
+    return scales or node.op_type in {"Abs", "Cast", "Identity", "Sqrt"}
+
+
+@resize("ReduceMean")
+def mean_of_norms(node: ir.Node, removal: Removal) -> None:
+    """Divide by as many channels as there were."""
+    value = node.inputs[0]
+    if value is None or not averages_norms(node):
+        return
+    masks = [removal.kept(value, axis) for axis in _reduced(node, removal) or ()]
+    share = math.prod(float(mask.mean()) for mask in masks if mask is not None)
+    if share == 1 or value.dtype is None:
+        return
+    assert isinstance(node.graph, ir.Graph)
+    factor = add_initializer(node.graph, f"{node.name}.share", np.asarray(share, dtype=value.dtype.numpy()))
+    node.replace_input_with(0, insert_before(node, "Mul", [value, factor], f"{node.name}.shared", value.dtype))
 
 
 @flow("LpNormalization")

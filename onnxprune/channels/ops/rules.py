@@ -10,9 +10,12 @@ import onnx_ir as ir
 
 from onnxprune.channels.labels import FIXED, Axes, Labels, MisfitError
 from onnxprune.channels.map import Axis
+from onnxprune.channels.registry import Removal
 from onnxprune.graph.quantised import is_computed_weight, origin_of
 from onnxprune.graph.shape_values import add_initializer
 from onnxprune.graph.sizes import dims
+
+_INT64 = ir.DataType.INT64
 
 
 def named(node: ir.Node) -> str:
@@ -32,10 +35,10 @@ def positive(axis: int, rank: int) -> int:
     return axis + rank if axis < 0 else axis
 
 
-def axes_argument(node: ir.Node, labels: Labels, position: int = 1) -> list[int] | None:
+def axes_argument(node: ir.Node, known: Labels | Removal, position: int = 1) -> list[int] | None:
     """Return the `axes` of a node, whether an attribute or an input; None where they are absent or unknown."""
     if len(node.inputs) > position and node.inputs[position] is not None:
-        return labels.known_ints(node.inputs[position])
+        return known.known_ints(node.inputs[position])
     axes = node.attributes.get_ints("axes", None)
     return None if axes is None else list(axes)
 
@@ -157,7 +160,7 @@ def set_entries(node: ir.Node, index: int, entries: Sequence[int | None]) -> Non
     assert isinstance(graph, ir.Graph)
     assert old is not None
     if old.dtype == ir.DataType.INT32:
-        old = _insert(node, "Cast", [old], f"{node.name}.wide", to=ir.DataType.INT64.value)
+        old = insert_before(node, "Cast", [old], f"{node.name}.wide", _INT64, to=_INT64.value)
     # Gather and Concat are what shape inference sees through.
     pieces: list[ir.Value] = []
     for position, entry in enumerate(entries):
@@ -165,18 +168,33 @@ def set_entries(node: ir.Node, index: int, entries: Sequence[int | None]) -> Non
             pieces.append(add_initializer(graph, f"{node.name}.size_{position}", np.array([entry], dtype=np.int64)))
         else:
             where = add_initializer(graph, f"{node.name}.position_{position}", np.array([position]))
-            pieces.append(_insert(node, "Gather", [old, where], f"{node.name}.dynamic_{position}"))
-    joined = _insert(node, "Concat", pieces, f"{node.name}.sizes", axis=0)
+            pieces.append(insert_before(node, "Gather", [old, where], f"{node.name}.dynamic_{position}", _INT64))
+    joined = insert_before(node, "Concat", pieces, f"{node.name}.sizes", _INT64, axis=0)
     node.replace_input_with(index, joined)
 
 
-def _insert(before: ir.Node, op_type: str, inputs: list[ir.Value], name: str, **attributes: int) -> ir.Value:
+def insert_before(
+    before: ir.Node, op_type: str, inputs: list[ir.Value], name: str, dtype: ir.DataType, **attributes: int
+) -> ir.Value:
+    """Put a node in front of another.
+
+    Args:
+        before: The other node.
+        op_type: The operator.
+        inputs: What it reads.
+        name: Its name, made unique.
+        dtype: The type of what it computes.
+        attributes: Its attributes.
+
+    Returns:
+        What it computes.
+    """
     assert isinstance(before.graph, ir.Graph)
     node = ir.node(op_type, inputs, attributes=attributes)
     # A network that was pruned before has nodes of these names already.
     taken = {other.name for other in before.graph}
     node.name = next(free for count in itertools.count() if (free := f"{name}.{count}" if count else name) not in taken)
     node.outputs[0].name = f"{node.name}_output"
-    node.outputs[0].dtype = ir.DataType.INT64
+    node.outputs[0].dtype = dtype
     before.graph.insert_before(before, node)
     return node.outputs[0]
