@@ -8,12 +8,15 @@ Half-precision models are compared in float32 copies: rounding would hide what i
 kernels for bfloat16. Where quantised models do not agree exactly, sums in another order may have been rounded to the
 next step, so copies that do not round are compared. What draws random numbers is given the same seeds in both.
 
+Where sizes behind the batch are dynamic, the two are compared at others as well, if the original runs there.
+
 What an output is put together of is compared too, each on its own scale. Where an output says nothing, since it is the
 same everywhere or nowhere finite, a value before it is compared as well.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -30,7 +33,13 @@ from onnxprune.channels.running import run_model
 from onnxprune.errors import UnsupportedModelError, VerificationError
 from onnxprune.graph.draws import draws_repeated
 from onnxprune.graph.formats import HALVES, element_types, in_float32
-from onnxprune.graph.inputs import output_names, random_inputs, resolve_input_shapes
+from onnxprune.graph.inputs import (
+    other_input_shapes,
+    output_names,
+    random_inputs,
+    resolve_input_shapes,
+    shown_sizes,
+)
 from onnxprune.graph.quantised import is_quantised
 from onnxprune.graph.rounding import without_rounding
 from onnxprune.graph.shape_values import add_initializer
@@ -51,6 +60,7 @@ class Verification:
         tolerance: What was allowed.
         compared: What was run: the models as they are, or copies of both.
         notes: Which outputs say nothing on random inputs, and what was compared instead.
+        sizes: At which sizes the models ran, in the form of `--input-shape`.
     """
 
     relative_error: float
@@ -58,6 +68,7 @@ class Verification:
     tolerance: float
     compared: Compared = "as they are"
     notes: tuple[str, ...] = ()
+    sizes: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -93,21 +104,41 @@ def verify(
         VerificationError: The outputs differ; the analysis of some operator is wrong.
     """
     whole, small = in_float32(draws_repeated(model)), in_float32(draws_repeated(pruned))
-    feeds = random_inputs(whole, resolve_input_shapes(model, input_shapes, batch=2), seed)
     silenced = silence(whole, channels, keep)
-    compared: Compared = "in float32" if element_types(model) & HALVES else "as they are"
     removal = Removal(channels, keep, {})
-    worst = replace(_worst(silenced, small, feeds, tolerance, removal), compared=compared)
-    if not worst.passed and is_quantised(model):
-        smooth = without_rounding(silenced), without_rounding(small)
-        if smooth[0] is not None and smooth[1] is not None:
-            worst = replace(_worst(smooth[0], smooth[1], feeds, tolerance, removal), compared="without rounding")
+
+    def compared_at(shapes: Mapping[str, Sequence[int]]) -> Verification:
+        feeds = random_inputs(whole, shapes, seed)
+        found = replace(_compared(silenced, small, feeds, tolerance, removal), sizes=(shown_sizes(shapes),))
+        halves = found.compared == "as they are" and element_types(model) & HALVES
+        return replace(found, compared="in float32") if halves else found
+
+    shapes = resolve_input_shapes(model, input_shapes, batch=2)
+    found = [compared_at(shapes)]
+    for other in other_input_shapes(model, shapes):
+        # Not every size is one that the network takes.
+        with contextlib.suppress(UnsupportedModelError):
+            found.append(compared_at(other))
+            break
+    worst = max(found, key=lambda one: one.relative_error)
     if not worst.passed:
         raise VerificationError(
             f"the pruned model differs from the silenced original: output '{worst.output}' by "
-            f"{worst.relative_error:.2g} (allowed {tolerance:.0e}). This is a defect of onnxprune: nothing was "
-            "written; please report the model's architecture"
+            f"{worst.relative_error:.2g} (allowed {tolerance:.0e}) at {worst.sizes[0]}. This is a defect of onnxprune: "
+            "nothing was written; please report the model's architecture"
         )
+    return replace(worst, notes=found[0].notes, sizes=tuple(size for one in found for size in one.sizes))
+
+
+def _compared(
+    silenced: ir.Model, pruned: ir.Model, feeds: Mapping[str, np.ndarray], tolerance: float, removal: Removal
+) -> Verification:
+    """Compare two models, without rounding where they are quantised and do not agree as they are."""
+    worst = _worst(silenced, pruned, feeds, tolerance, removal)
+    if not worst.passed and is_quantised(silenced):
+        smooth = without_rounding(silenced), without_rounding(pruned)
+        if smooth[0] is not None and smooth[1] is not None:
+            return replace(_worst(smooth[0], smooth[1], feeds, tolerance, removal), compared="without rounding")
     return worst
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,8 @@ import onnx_ir as ir
 from onnxprune.errors import InputShapeError, UnsupportedModelError
 
 _RECURRENT, _LENGTHS = frozenset({"GRU", "LSTM", "RNN"}), 4
+# Tokens, or their embeddings; pictures have more axes.
+_SEQUENCE_RANK = 3
 
 
 @dataclass(frozen=True)
@@ -84,14 +86,42 @@ def _concrete(spec: InputSpec, given: Sequence[int] | None, batch: int) -> tuple
             sizes.append(batch)
         else:
             shown = "x".join(str(d) if isinstance(d, int) else "?" for d in spec.shape)
+            usual = "224" if len(spec.shape) > _SEQUENCE_RANK else "128"
             example = "x".join(
-                str(d) if isinstance(d, int) else ("1" if i == 0 else "224") for i, d in enumerate(spec.shape)
+                str(d) if isinstance(d, int) else ("1" if i == 0 else usual) for i, d in enumerate(spec.shape)
             )
             raise InputShapeError(
                 f"input '{spec.name}' has a dynamic size ({shown}, axis {axis}"
                 f"{f' {dim!r}' if dim else ''}); say which to use, e.g. --input-shape {spec.name}:{example}"
             )
     return tuple(sizes)
+
+
+def other_input_shapes(
+    model: ir.Model, input_shapes: Mapping[str, Sequence[int]]
+) -> Iterator[dict[str, tuple[int, ...]]]:
+    """Yield other sizes that a model of dynamic sizes may take, likely ones first; the first axis stays as it is.
+
+    Pictures often have to be multiples of 32, and sequences are no longer than their positions.
+
+    Args:
+        model: A loaded model.
+        input_shapes: The concrete shape of each input.
+    """
+    first = {name: tuple(sizes) for name, sizes in input_shapes.items()}
+    tried = [first]
+    for smaller in (lambda size: size - 32 if size > 64 else size // 2, lambda size: size // 2, lambda size: size - 1):
+        other = {spec.name: _changed(spec, first[spec.name], smaller) for spec in input_specs(model)}
+        if other not in tried:
+            tried.append(other)
+            yield other
+
+
+def _changed(spec: InputSpec, sizes: Sequence[int], smaller: Callable[[int], int]) -> tuple[int, ...]:
+    return tuple(
+        size if axis == 0 or isinstance(spec.shape[axis], int) else max(smaller(size), 1)
+        for axis, size in enumerate(sizes)
+    )
 
 
 def samples_of(input_shapes: Mapping[str, Sequence[int]]) -> int:

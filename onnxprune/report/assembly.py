@@ -229,6 +229,7 @@ def verification_record(verification: Verification) -> VerificationRecord:
         output=verification.output,
         tolerance=verification.tolerance,
         compared=verification.compared,
+        sizes=verification.sizes,
     )
 
 

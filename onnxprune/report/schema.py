@@ -77,12 +77,14 @@ class VerificationRecord(Record):
         tolerance: What was allowed.
         compared: What was run: both networks "as they are", or copies of both "in float32" (half precision) or "without
             rounding" (int8, where a sum in another order was rounded to the next step).
+        sizes: The inputs' sizes at which both ran; several where sizes behind the batch are dynamic.
     """
 
     relative_error: float
     output: str
     tolerance: float
     compared: str = "as they are"
+    sizes: tuple[str, ...] = ()
 
 
 class ExportCheck(Record):

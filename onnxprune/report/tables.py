@@ -8,7 +8,7 @@ from rich.text import Text
 from onnxprune.channels import short_name
 from onnxprune.report.figures import LatencyFigures, MetricFigures, ModelFigures
 from onnxprune.report.inspection import Inspection
-from onnxprune.report.schema import LearningRecord, QuantisationRecord, Report, TargetRecord
+from onnxprune.report.schema import LearningRecord, QuantisationRecord, Report, TargetRecord, VerificationRecord
 from onnxprune.report.units import change, count, counted, data_size, milliseconds, percent, points, quantity
 
 _NAME_LENGTH = 44
@@ -104,11 +104,7 @@ def outcome_lines(report: Report) -> list[str]:
     lines = [f"target {target_text(report.target)}"]
     if report.learning is not None and report.learning.judged:
         lines.append(_learning_line(report.learning, tuple(group.channels_after for group in report.groups)))
-    check = report.verification
-    lines.append(
-        f"verified: removing equals silencing, relative error {check.relative_error:.1e} "
-        f"(allowed {check.tolerance:.0e}){'' if check.compared == 'as they are' else f', compared {check.compared}'}"
-    )
+    lines.append(f"verified: removing equals silencing, {_proof(report.verification)}")
     if report.export_check is not None:
         error = report.export_check.relative_error
         lines.append(f"exported: ONNX equals PyTorch, relative error {error:.1e}")
@@ -117,6 +113,13 @@ def outcome_lines(report: Report) -> list[str]:
     if report.steps:
         lines.append(_time_line(report))
     return lines
+
+
+def _proof(check: VerificationRecord) -> str:
+    """Say how far the networks differed, and what was run."""
+    compared = "" if check.compared == "as they are" else f", compared {check.compared}"
+    sizes = f", at {' and '.join(check.sizes)}" if len(check.sizes) > 1 else ""
+    return f"relative error {check.relative_error:.1e} (allowed {check.tolerance:.0e}){compared}{sizes}"
 
 
 def _time_line(report: Report) -> str:

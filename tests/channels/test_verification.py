@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 
 from onnxprune.channels import analyse, prune, verify
+from onnxprune.channels.ops.rules import set_constant
 from onnxprune.errors import VerificationError
 from onnxprune.graph import load
 from tests.channels.operator_table import Row, build
@@ -130,3 +132,45 @@ def test_large_entries_hide_no_small_ones(name: str, tmp_path: Path) -> None:
     assert verify(model, channels, keep, prune(model, channels, keep)).relative_error < 1e-5
     with pytest.raises(VerificationError, match="output 'z'"):
         verify(model, channels, keep, prune(model, channels, other))
+
+
+# What follows 8 channels of a picture, and whether any size of picture goes.
+ENDS = {"Conv": ("y = Conv(h, v)", True), "Gemm": ("f = Flatten(h)\ny = Gemm(f, rows)", False)}
+
+
+def _of_any_size(body: str, tmp_path: Path) -> ir.Model:
+    model = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["": 17]>
+        net (float[N, 3, H, W] x) => (float[] y) {{
+            c = Conv(x, w)
+            h = Relu(c)
+            {body}
+        }}""")
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    rng = np.random.default_rng(0)
+    for name, shape in {"w": (8, 3, 1, 1), "v": (5, 8, 1, 1), "rows": (8 * 36, 5)}.items():
+        array = rng.standard_normal(shape).astype(np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    onnx.save(model, tmp_path / "m.onnx")
+    return load(tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_another_size_is_compared_where_the_original_takes_it(name: str, tmp_path: Path) -> None:
+    body, any_size = ENDS[name]
+    model = _of_any_size(body, tmp_path)
+    channels = analyse(model)
+    keep = np.arange(channels.unit_count) % 3 > 0
+    proof = verify(model, channels, keep, prune(model, channels, keep), input_shapes={"x": (0, 3, 6, 6)})
+    assert proof.sizes == ("x:2x3x6x6", "x:2x3x3x3")[: 1 + any_size]
+
+
+def test_a_size_that_was_written_into_the_graph_is_found(tmp_path: Path) -> None:
+    model = _of_any_size("z = Conv(h, v)\ns = Shape<start = 0, end = 2>(z)\nm = Constant<value_ints = [-1]>()\n"
+                         "t = Concat<axis = 0>(s, m)\ny = Reshape(z, t)", tmp_path)  # fmt: skip
+    channels = analyse(model)
+    keep = np.arange(channels.unit_count) % 3 > 0
+    pruned = prune(model, channels, keep)
+    assert verify(model, channels, keep, pruned, input_shapes={"x": (0, 3, 6, 6)}).passed
+    set_constant(next(node for node in pruned.graph if node.op_type == "Reshape"), 1, np.array([0, 5, 36]))
+    with pytest.raises(VerificationError, match="runs the original but not the pruned"):
+        verify(model, channels, keep, pruned, input_shapes={"x": (0, 3, 6, 6)})
