@@ -59,7 +59,7 @@ def _entries_or_heads(labelled: Callable[[Collection[str]], Labels], together: I
     """Let whole heads go where the entries of queries, keys or values cannot.
 
     The heads of queries, keys and values are one axis: where the entries of one are stuck, all of that attention go
-    by heads. Where heads cannot go either (all of queries share one of keys, say), what can stay free does.
+    by heads. Where heads cannot go either, the entries of values may.
 
     Args:
         labelled: Runs labels through the model, given the splits whose heads go whole.
@@ -73,7 +73,7 @@ def _entries_or_heads(labelled: Callable[[Collection[str]], Labels], together: I
     whole = frozenset[str]().union(*families)
     labels = labelled(whole)
     lost = _stuck(labels)
-    possible = frozenset[str]().union(*(family & stuck if family & lost else family for family in families))
+    possible = frozenset[str]().union(*(family for family in families if not family & lost))
     return labels if possible == whole else labelled(possible)
 
 
@@ -95,7 +95,9 @@ def _stuck(labels: Labels) -> frozenset[str]:
         labelled = axis[axis >= 0]
         return len(np.unique(root[labelled[reason[labelled] < 0]])) > 1
 
-    return frozenset(name for name in labels.head_splits if not any(map(is_free, labels.attention.get(name, ()))))
+    # A single head that heads of queries share stays anyway.
+    splits = [name for name, heads in labels.head_splits.items() if heads > 1 or name not in labels.whole_heads]
+    return frozenset(name for name in splits if not any(map(is_free, labels.attention.get(name, ()))))
 
 
 def _channel_map(labels: Labels, op_types: dict[str, str]) -> ChannelMap:

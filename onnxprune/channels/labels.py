@@ -53,6 +53,7 @@ class Labels:
         self.head_splits = head_splits or {}
         self.whole_heads = whole_heads
         self.attention: dict[str, list[np.ndarray]] = {}
+        self._heads: set[int] = set()
         self.embedding = embedding
         self.embedded: list[np.ndarray] = []
         self.products: dict[str, Size] = {}
@@ -184,6 +185,14 @@ class Labels:
         labels = self.of(weight)[axis] if channels is None else channels
         if labels is not None and weight is not None:
             self.producers.append((str(node.name), str(weight.name), axis, labels))
+
+    def mark_heads(self, axis: np.ndarray) -> None:
+        """Take note that labels are of whole heads."""
+        self._heads.update(int(label) for label in axis if label >= 0)
+
+    def are_heads(self, axis: Axis) -> bool:
+        """Say whether some of an axis' labels are of whole heads."""
+        return bool(self._heads) and axis is not None and any(int(label) in self._heads for label in axis)
 
     def classes(self) -> tuple[np.ndarray, np.ndarray]:
         """Join all ties.

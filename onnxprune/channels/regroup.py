@@ -3,7 +3,8 @@
 Both shapes are refined to common factors: (C, H, W) -> (g, C/g * H * W) has the factors g, C/g, H, W. Where an axis
 breaks into several factors, its labels stay free along one of them and are tied along the others, so that whatever is
 removed leaves a box: along the largest that nothing behind fixes. Where factors join, the labels of the one free factor
-are repeated. This one rule covers channel shuffle, grouped normalisation, attention heads, Flatten and PixelShuffle.
+are repeated; of several it is the largest, but whole heads come first. This one rule covers channel shuffle, grouped
+normalisation, attention heads, Flatten and PixelShuffle.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ def regroup(
         before: Sizes before; names or None where dynamic.
         after: Sizes after, likewise.
         what: The op and its node, for messages.
-        free_size: Where an axis breaks up, labels stay free along the factor of this size; None, or none of this size:
-            along the largest that can stay free.
+        free_size: Where an axis breaks up, labels stay free along the factor of this size, a number of heads that go
+            whole; None, or none of this size: along the largest that can stay free.
         outlook: Asked for the axes after that are fixed anyway, if that matters.
 
     Returns:
@@ -149,6 +150,8 @@ def _unfold(labels: Labels, axes: Axes, in_spans: list[range], choice: _Choice, 
         for column in range(1, boxes.shape[1]):
             labels.tie(boxes[:, 0], boxes[:, column], f"{what} splits an axis with fixed entries")
         result[free] = boxes[:, 0]
+        if len(span) > 1 and size == choice.free_size:
+            labels.mark_heads(boxes[:, 0])
     return result
 
 
@@ -160,7 +163,8 @@ def _fold(labels: Labels, factor_labels: list[Axis], out_spans: list[range], fac
             out.append(None)
             continue
         dynamic = _is_dynamic(factors, span)
-        free = max(labelled, key=lambda i: factors[i])
+        # Entries of a single head that whole heads share have been free so far.
+        free = max(labelled, key=lambda i: (labels.are_heads(factor_labels[i]), factors[i]))
         for i in labelled:
             if i != free or dynamic:
                 labels.pin(factor_labels[i], f"{what} merges them with another axis")

@@ -1,19 +1,21 @@
 """Names for dynamic sizes that ONNX's inference does not follow, so that axes of one size are known to be.
 
 Exporters count positions with a Range as long as the sequence, and cut tables of positions to its length. Inference
-calls what comes of them by new names; added to the sequence, it takes the sequence's own name away.
+calls what comes of them by new names; added to the sequence, it takes the sequence's own name away. So it does with
+what a Reshape leaves over where sizes changed their places.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 
 import numpy as np
 import onnx_ir as ir
 
 from onnxprune.graph.shape_values import axes_of, shape_values
-from onnxprune.graph.sizes import Size, dims
+from onnxprune.graph.sizes import Size, dims, named, quotient
 
 Dims = tuple[int | str | None, ...]
 Sizes = Mapping[str, np.ndarray]
@@ -48,6 +50,9 @@ def named_sizes(model: ir.Model) -> dict[str, Dims]:
 
 def _follows(node: ir.Node) -> bool:
     """Say whether a node's output has a size that is computed when the network runs."""
+    if node.op_type == "Reshape":
+        before = _dims(node.inputs[0])
+        return any(not isinstance(dim, int) and dim not in before for dim in _dims(node.outputs[0]))
     computed = node.inputs if node.op_type == "Range" else node.inputs[1:]
     return node.op_type not in _BROADCASTING and any(v is not None and v.producer() is not None for v in computed)
 
@@ -93,6 +98,39 @@ def _expanded(node: ir.Node, sizes: Sizes) -> Dims | None:
     if target is None:
         return None
     return _broadcast([_dims(node.inputs[0]), tuple(e if isinstance(e, int) else _name(e) for e in target.flat)])
+
+
+def _regrouped(node: ir.Node, sizes: Sizes) -> Dims | None:
+    """The -1 of a Reshape is what the other sizes leave of the entries."""
+    target = sizes.get(str(node.inputs[1].name)) if node.inputs[1] is not None else None
+    entries = [] if target is None else list(target.flat)
+    if entries.count(-1) != 1:
+        return None
+    before = [_size(dim) for dim in _dims(node.inputs[0])]
+    kept = 0 if node.attributes.get_int("allowzero", 0) else len(before)
+    after = [before[i] if entry == 0 and i < kept else _size(entry) for i, entry in enumerate(entries)]
+    position = entries.index(-1)
+    whole, rest = _product(before), _product(after[:position] + after[position + 1 :])
+    after[position] = None if whole is None or rest is None else quotient(whole, rest)
+    return tuple(_number_or_name(size) for size in after)
+
+
+def _size(entry: object) -> Size | None:
+    if isinstance(entry, str):
+        return named(entry)
+    return Size(Fraction(entry)) if isinstance(entry, int) else entry if isinstance(entry, Size) else None
+
+
+def _product(sizes: Sequence[Size | None]) -> Size | None:
+    result: Size | None = Size(Fraction(1))
+    for size in sizes:
+        result = None if result is None or size is None else result * size
+    return result
+
+
+def _number_or_name(size: Size | None) -> int | str | None:
+    whole = size is not None and not size.names and size.factor.denominator == 1
+    return int(size.factor) if size is not None and whole else _name(size)
 
 
 def _joined(node: ir.Node, sizes: Sizes) -> Dims | None:  # noqa: ARG001
@@ -142,5 +180,6 @@ _RULES: dict[str, Callable[[ir.Node, Sizes], Dims | None]] = {
     "Range": _counted,
     "Slice": _cut,
     "Expand": _expanded,
+    "Reshape": _regrouped,
     **dict.fromkeys(_BROADCASTING, _joined),
 }

@@ -34,6 +34,16 @@ class Size:
         return Size(self.factor / number, self.names)
 
 
+def quotient(size: Size, by: Size) -> Size | None:
+    """Divide a size by another, None where that leaves a dynamic size to divide by."""
+    left = list(size.names)
+    for name in by.names:
+        if name not in left:
+            return None
+        left.remove(name)
+    return Size(size.factor / by.factor, tuple(left)) if by.factor else None
+
+
 def named(name: str) -> Size:
     """Return a dynamic size itself."""
     return Size(Fraction(1), (name,))

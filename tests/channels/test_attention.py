@@ -256,6 +256,33 @@ def test_heads_of_an_operators_queries_share_keys_and_values(tmp_path: Path) -> 
     assert (operator.attributes.get_int("q_num_heads"), operator.attributes.get_int("kv_num_heads")) == (2, 1)
 
 
+@pytest.mark.parametrize("rotated", [False, True])
+def test_heads_of_an_operators_queries_go_without_the_single_head_that_they_share(
+    rotated: bool, tmp_path: Path
+) -> None:
+    turned = "q1 = RotaryEmbedding<num_heads = 4>(q, cos, sin)\n k1 = RotaryEmbedding<num_heads = 1>(k, cos, sin)"
+    model = onnx.parser.parse_model(f"""
+        <ir_version: 10, opset_import: ["": 23]>
+        net (float[2, 5, 16] x) => (float[2, 5, 7] y) {{
+            q = MatMul(x, wq)
+            k = MatMul(x, wk)
+            v = MatMul(x, wv)
+            {turned if rotated else ""}
+            a = Attention<q_num_heads = 4, kv_num_heads = 1>({"q1, k1" if rotated else "q, k"}, v)
+            y = MatMul(a, wo)
+        }}""")
+    shapes = {"wq": (16, 24), "wk": (16, 6), "wv": (16, 6), "wo": (24, 7), "cos": (2, 5, 3), "sin": (2, 5, 3)}
+    network = filled(model, shapes, {}, tmp_path)
+    heads = analyse(network, "heads")
+    assert [(group.kind, group.size) for group in heads.groups] == [("heads", 4)]
+    keep = np.array([True, False, True, True])
+    pruned = prune(network, heads, keep)
+    verify(network, heads, keep, pruned)
+    operator = next(node for node in pruned.graph if node.op_type == "Attention")
+    assert (operator.attributes.get_int("q_num_heads"), operator.attributes.get_int("kv_num_heads")) == (3, 1)
+    assert [pruned.graph.initializers[name].shape for name in ("wq", "wk", "wv")] == [(16, 18), (16, 6), (16, 6)]
+
+
 ROTATED = {
     "three axes": """
         q1 = RotaryEmbedding<num_heads = 4>(q, cos, sin)
@@ -328,13 +355,40 @@ def test_heads_of_queries_go_with_the_keys_and_values_that_they_share(shared: in
     sizes |= {"values": [2, shared, 4 // shared, 5, 8], "values_joined": [2, 4, 5, 8]}
     network = filled(model, shapes, sizes, tmp_path)
     heads = permitted(network, Restriction(units=("heads",)))
-    assert [(group.kind, group.size) for group in heads.groups] == ([("heads", 2)] if shared == 2 else [])
-    if shared == 2:
-        keep = np.array([False, True])
-        pruned = prune(network, heads, keep)
-        verify(network, heads, keep, pruned)
-        assert [pruned.graph.initializers[name].shape for name in ("wq", "wk", "wv")] == [(12, 16), (12, 8), (12, 8)]
+    assert [(group.kind, group.size) for group in heads.groups] == [("heads", 4 if shared == 1 else 2)]
+    keep = np.arange(heads.unit_count) % 2 == 1
+    pruned = prune(network, heads, keep)
+    verify(network, heads, keep, pruned)
+    # A single head of keys and values stays.
+    assert [pruned.graph.initializers[name].shape for name in ("wq", "wk", "wv")] == [(12, 16), (12, 8), (12, 8)]
     assert {group.kind for group in permitted(network, Restriction(units=("head-dim",))).groups} == {"head-dim"}
+
+
+def test_heads_of_queries_go_without_keys_and_values_that_are_no_heads(tmp_path: Path) -> None:
+    model = onnx.parser.parse_model("""
+        <ir_version: 10, opset_import: ["": 17]>
+        net (float[2, 5, 12] x) => (float[2, 5, 4] y) {
+            qkv = MatMul(x, w)
+            whole = Unsqueeze(qkv, axis)
+            q, k, v = Split<axis = -1>(whole, parts)
+            q1 = Reshape(q, four)
+            q2 = Transpose<perm = [0, 2, 1, 3]>(q1)
+            k1 = Transpose<perm = [0, 1, 3, 2]>(k)
+            s = MatMul(q2, k1)
+            p = Softmax<axis = -1>(s)
+            a = MatMul(p, v)
+            b = Transpose<perm = [0, 2, 1, 3]>(a)
+            c = Reshape(b, joined)
+            y = MatMul(c, wo)
+        }""")
+    sizes = {"axis": [1], "parts": [32, 8, 8], "four": [2, 5, 4, 8], "joined": [0, 0, -1]}
+    network = filled(model, {"w": (12, 48), "wo": (32, 4)}, sizes, tmp_path)
+    heads = permitted(network, Restriction(units=("heads",)))
+    assert [(group.kind, group.size) for group in heads.groups] == [("heads", 4)]
+    keep = np.arange(4) != 1
+    pruned = prune(network, heads, keep)
+    verify(network, heads, keep, pruned)
+    assert pruned.graph.initializers["w"].shape == (12, 24 + 16)
 
 
 class Normalised(nn.Module):

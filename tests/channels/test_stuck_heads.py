@@ -74,8 +74,9 @@ def test_all_of_an_attention_go_by_heads(name: str, tmp_path: Path) -> None:
     assert [pruned.graph.initializers[name].shape for name in MATRICES] == [(16, 12)] * 3 + [(12, 7)]
 
 
+@pytest.mark.parametrize("stuck", [False, True])
 @pytest.mark.parametrize("shared", [1, 2])
-def test_of_values_that_heads_share_entries_go_where_heads_cannot(shared: int, tmp_path: Path) -> None:
+def test_of_values_that_heads_share_entries_go_where_heads_cannot(shared: int, stuck: bool, tmp_path: Path) -> None:
     repeated = "\n".join(
         f"{name}u = Unsqueeze({name}2, two)\n{name}e = Expand({name}u, times)\n{name}h = Reshape({name}e, heads)"
         for name in "kv"
@@ -84,13 +85,15 @@ def test_of_values_that_heads_share_entries_go_where_heads_cannot(shared: int, t
     body = f"""{split} {repeated}
         q3 = LayerNormalization(q2, scale)
         k3 = LayerNormalization(kh, scale)
-        v3 = Identity(vh)
+        top = ReduceMax(vh, one)
+        v3 = {"Add(vh, top)" if stuck else "Identity(vh)"}
         {WEIGHED}"""
     times = {"times": [2, shared, 4 // shared, 5, 6], "heads": [2, 4, 5, 6]}
-    sizes = SIZES | {"fewer": [0, 0, shared, 6], "two": [2]} | times
+    sizes = SIZES | {"fewer": [0, 0, shared, 6], "one": [1], "two": [2]} | times
     network = loaded(body, MATRICES | {"wk": (16, 6 * shared), "wv": (16, 6 * shared), "scale": (6,)}, sizes, tmp_path)
     channels = permitted(network)
-    assert permitted(network, Restriction(units=("heads",))).unit_count == (2 if shared == 2 else 0)
-    assert [(g.kind, g.size) for g in channels.groups] == [("heads", 2) if shared == 2 else ("head-dim", 6)]
+    heads = 0 if stuck else 4 if shared == 1 else 2
+    assert permitted(network, Restriction(units=("heads",))).unit_count == heads
+    assert [(g.kind, g.size) for g in channels.groups] == [("heads", heads) if heads else ("head-dim", 6)]
     keep = np.arange(channels.unit_count) % 2 == 0
     verify(network, channels, keep, prune(network, channels, keep))

@@ -11,6 +11,7 @@ import pytest
 from onnxprune.graph import load
 
 NUMBERS = {"no": 0, "step": 1, "two": 2, "none": [0], "one": [1], "each": [1], "pair": [2], "many": [7]}
+NUMBERS |= {"rest": [-1], "four": [4], "two_": [2], "copied": [0, 0, -1, 4]}
 LENGTH = "n = Shape<start = 0, end = 1>(x)\nl = Shape<start = 1, end = 2>(x)\nlength = Squeeze(l)\n"
 # What `o` is computed by from x (N, L, 8) and a table (1, 64, 8), and its shape.
 NAMED = {
@@ -27,6 +28,14 @@ NAMED = {
         "t = Slice(table, none, l, one, each)\ns = Shape(x)\no = Expand(t, s)",
         ("N", "L", 8),
     ),
+    "what is left of sizes that changed places": (
+        "i = Concat<axis = 0>(l, n, rest, four)\no = Reshape(x, i)",
+        ("L", "N", 2, 4),
+    ),
+    "what is left of copied sizes": ("o = Reshape(x, copied)", ("N", "L", 2, 4)),
+    "a size that is left": ("i = Concat<axis = 0>(n, four, rest, two_)\no = Reshape(x, i)", ("N", 4, "L", 2)),
+    "a multiple of a size": ("i = Concat<axis = 0>(n, two_, rest, two_)\no = Reshape(x, i)", ("N", 2, None, 2)),
+    "left where a size is no factor": ("i = Concat<axis = 0>(n, n, rest)\no = Reshape(x, i)", ("N", "N", None)),
     "another length": ("t = Slice(table, none, n, one, each)\no = Add(x, t)", ("N", None, 8)),
 }
 

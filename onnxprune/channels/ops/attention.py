@@ -102,6 +102,8 @@ def _tied_heads(node: ir.Node, labels: Labels, heads: list[Axis], sizes: list[li
     reason = f"{named(node)} joins them with fixed heads"
     queries, declared = heads[_QUERIES], sizes[_QUERIES]
     of_queries = len(queries) if queries is not None else declared[1] if declared is not None else None
+    # A single head of keys and values stays whatever goes of the queries.
+    heads = [queries if size is not None and size[1] == 1 else axis for axis, size in zip(heads, sizes, strict=True)]
     if isinstance(of_queries, int):
         # Several heads of queries in a row may share one of keys and values.
         heads = [axis if axis is None else np.repeat(axis, max(of_queries // len(axis), 1)) for axis in heads]
