@@ -3,13 +3,17 @@
 Parts of an output may be larger than others by orders of magnitude, such as what masks it, or boxes beside scores: what
 an output is put together of is compared too, each on its own scale.
 
+What was cut from may hardly show in the outputs, such as queries and keys of small weights. So what products and
+convolutions sum over removed units is compared as well, again on its own scale.
+
 An output that is the same everywhere, such as a map of zeros behind a Relu, or nowhere finite, is the same whatever was
 cut before it. The last value before it of which that is not so is compared in its place, on the entries that stay.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,11 +23,15 @@ from onnxprune.channels.registry import Removal
 from onnxprune.channels.running import run_model
 from onnxprune.errors import UnsupportedModelError
 from onnxprune.graph.shape_values import shape_values
+from onnxprune.graph.shapes import concrete_shapes
 
 _SATURATING = frozenset({"Sigmoid", "Softmax", "HardSigmoid"})
-# What these give changes wholly where two numbers that are equal but for rounding change places; and a mean over
-# channels is a part of a mean over those that stay, in the silenced original.
-_UNSTEADY = frozenset({"ArgMax", "ArgMin", "Hardmax", "NonMaxSuppression", "NonZero", "ReduceMean", "TopK", "Unique"})
+# What these give changes wholly where two numbers that are equal but for rounding change places.
+_UNSTEADY = frozenset({"ArgMax", "ArgMin", "Hardmax", "NonMaxSuppression", "NonZero", "TopK", "Unique"})
+# Sums over channels alone may cancel but for rounding, as behind a normalisation.
+_PRODUCTS = frozenset({"Attention", "Conv", "ConvTranspose", "Einsum", "Gemm", "MatMul"})
+# Of what is compared beside the outputs, at one time.
+_MOST_BYTES = 256 << 20
 _MOST_AT_ONCE = 64
 # What puts values together or moves them, and which inputs hold them.
 _PUT_TOGETHER: dict[str, slice] = {
@@ -70,6 +78,23 @@ def parts(model: ir.Model) -> dict[str, list[str]]:
     return found
 
 
+def products(model: ir.Model, nodes: Collection[str], input_shapes: Mapping[str, Sequence[int]]) -> list[str]:
+    """Name what some nodes compute if they multiply: as much as fits in memory, small values first.
+
+    Args:
+        model: The silenced original.
+        nodes: Names of nodes that sum over removed units.
+        input_shapes: The size of every input.
+    """
+    unsteady, shapes = _unsteady(model), concrete_shapes(model, input_shapes)
+    multiplying = [node for node in model.graph if node.name in nodes and node.op_type in _PRODUCTS]
+    values = [v for n in multiplying if (v := n.outputs[0]) not in unsteady and _is_real(v) and v.name in shapes]
+    size = {str(value.name): 4 * math.prod(shapes[str(value.name)]) for value in values}
+    names = sorted(size, key=size.__getitem__)
+    fit = int(np.searchsorted(np.cumsum([size[name] for name in names]), _MOST_BYTES, side="right"))
+    return names[:fit]
+
+
 def _leaves(value: ir.Value) -> Iterator[ir.Value]:
     queue, seen = [value], {value}
     while queue:
@@ -98,13 +123,13 @@ def _is_real(value: ir.Value) -> bool:
 
 
 def parts_compared(
-    output_parts: Mapping[str, Sequence[str]],
+    names: Sequence[str],
     silenced: Mapping[str, np.ndarray],
     pruned: Mapping[str, np.ndarray],
     removal: Removal,
 ) -> Iterator[Evidence]:
-    """Yield the parts of outputs, on the entries that stay; of a branch that is gone whole nothing is comparable."""
-    for name in dict.fromkeys(name for names in output_parts.values() for name in names):
+    """Yield values on the entries that stay; of a branch that is gone whole nothing is comparable."""
+    for name in names:
         stays = _staying(name, silenced[name], removal)
         if stays.shape == pruned[name].shape:
             yield Evidence(name, stays, pruned[name])
@@ -192,7 +217,11 @@ def _before(model: ir.Model, output: str) -> Iterator[str]:
 def _unsteady(model: ir.Model) -> set[ir.Value]:
     """Collect the values that follow from what is not compared."""
     unsteady: set[ir.Value] = set()
+    means: set[ir.Value] = set()
     for node in model.graph:
         if node.op_type in _UNSTEADY or any(value in unsteady for value in node.inputs):
             unsteady.update(node.outputs)
-    return unsteady
+        elif node.op_type == "ReduceMean":
+            # A mean over channels is a part of a mean over those that stay, in the silenced original.
+            means.update(node.outputs)
+    return unsteady | means

@@ -10,23 +10,32 @@ next step, so copies that do not round are compared. What draws random numbers i
 
 Where sizes behind the batch are dynamic, the two are compared at others as well, if the original runs there.
 
-What an output is put together of is compared too, each on its own scale. Where an output says nothing, since it is the
+What an output is put together of is compared too, each on its own scale, and so is what sums over removed units: of
+queries and keys with small weights, say, outputs show next to nothing. Where an output says nothing, since it is the
 same everywhere or nowhere finite, a value before it is compared as well.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
 
-from onnxprune.channels.evidence import Evidence, blind_outputs, evidence_before, parts, parts_compared, saturates
+from onnxprune.channels.evidence import (
+    Evidence,
+    blind_outputs,
+    evidence_before,
+    parts,
+    parts_compared,
+    products,
+    saturates,
+)
 from onnxprune.channels.layer_norms import normalise_what_stays
-from onnxprune.channels.map import ChannelMap
+from onnxprune.channels.map import ChannelMap, Contraction
 from onnxprune.channels.ops.rules import opset
 from onnxprune.channels.registry import Removal
 from onnxprune.channels.running import run_model
@@ -104,12 +113,11 @@ def verify(
         VerificationError: The outputs differ; the analysis of some operator is wrong.
     """
     whole, small = in_float32(draws_repeated(model)), in_float32(draws_repeated(pruned))
-    silenced = silence(whole, channels, keep)
-    removal = Removal(channels, keep, {})
+    sums = frozenset(contraction.node for contraction, _ in _silenced(whole, channels, keep))
+    pair = _Pair(silence(whole, channels, keep), small, Removal(channels, keep, {}), sums, tolerance)
 
     def compared_at(shapes: Mapping[str, Sequence[int]]) -> Verification:
-        feeds = random_inputs(whole, shapes, seed)
-        found = replace(_compared(silenced, small, feeds, tolerance, removal), sizes=(shown_sizes(shapes),))
+        found = replace(_compared(pair, random_inputs(whole, shapes, seed)), sizes=(shown_sizes(shapes),))
         halves = found.compared == "as they are" and element_types(model) & HALVES
         return replace(found, compared="in float32") if halves else found
 
@@ -130,30 +138,50 @@ def verify(
     return replace(worst, notes=found[0].notes, sizes=tuple(size for one in found for size in one.sizes))
 
 
-def _compared(
-    silenced: ir.Model, pruned: ir.Model, feeds: Mapping[str, np.ndarray], tolerance: float, removal: Removal
-) -> Verification:
+@dataclass(frozen=True)
+class _Pair:
+    """What is compared.
+
+    Attributes:
+        silenced: The original with the removed units silenced.
+        pruned: The pruned model.
+        removal: Which units stay.
+        sums: Names of the nodes that sum over removed units.
+        tolerance: Largest relative error allowed.
+    """
+
+    silenced: ir.Model
+    pruned: ir.Model
+    removal: Removal
+    sums: frozenset[str]
+    tolerance: float
+
+
+def _compared(pair: _Pair, feeds: Mapping[str, np.ndarray]) -> Verification:
     """Compare two models, without rounding where they are quantised and do not agree as they are."""
-    worst = _worst(silenced, pruned, feeds, tolerance, removal)
-    if not worst.passed and is_quantised(silenced):
-        smooth = without_rounding(silenced), without_rounding(pruned)
-        if smooth[0] is not None and smooth[1] is not None:
-            return replace(_worst(smooth[0], smooth[1], feeds, tolerance, removal), compared="without rounding")
-    return worst
+    if not is_quantised(pair.silenced):
+        return _worst(pair, feeds)
+    # Sums that are rounded to another step differ by more than outputs may.
+    worst = _worst(replace(pair, sums=frozenset()), feeds)
+    smooth = None if worst.passed else (without_rounding(pair.silenced), without_rounding(pair.pruned))
+    if smooth is None or smooth[0] is None or smooth[1] is None:
+        return worst
+    return replace(_worst(replace(pair, silenced=smooth[0], pruned=smooth[1]), feeds), compared="without rounding")
 
 
-def _worst(
-    silenced: ir.Model, pruned: ir.Model, feeds: Mapping[str, np.ndarray], tolerance: float, removal: Removal
-) -> Verification:
+def _worst(pair: _Pair, feeds: Mapping[str, np.ndarray]) -> Verification:
     """Find the output, or what stands in for it, where two models differ most.
 
     Raises:
         VerificationError: onnxruntime does not run the pruned model.
     """
+    silenced, pruned, removal = pair.silenced, pair.pruned, pair.removal
     outputs = output_names(silenced)
     made = {str(value.name) for node in pruned.graph for value in node.outputs} - set(outputs)
     made_of = {output: [part for part in found if part in made] for output, found in parts(silenced).items()}
-    names = list(dict.fromkeys([*outputs, *(part for found in made_of.values() for part in found)]))
+    sums = products(silenced, pair.sums, {name: array.shape for name, array in feeds.items()})
+    beside = dict.fromkeys([*(part for found in made_of.values() for part in found), *(n for n in sums if n in made)])
+    names = [*outputs, *beside]
     expected = dict(zip(names, run_model(silenced, feeds, names), strict=True))
     try:
         actual = dict(zip(names, run_model(pruned, feeds, names), strict=True))
@@ -163,17 +191,17 @@ def _worst(
             f"written; please report the model's architecture ({reason})"
         ) from reason
     compared = [Evidence(name, expected[name], actual[name]) for name in outputs]
-    compared += parts_compared(made_of, expected, actual, removal)
+    compared += parts_compared(list(beside), expected, actual, removal)
     notes = []
     for output in blind_outputs(silenced, compared, made_of):
         instead = evidence_before(output, silenced, pruned, feeds, removal)
         compared += [] if instead is None else [instead]
         notes.append(_note(output, instead))
-    worst = Verification(0.0, "", tolerance)
+    worst = Verification(0.0, "", pair.tolerance)
     for one in compared:
         error = relative_error(one.expected, one.actual, floor=_scale_floor(silenced, one.name))
         if error > worst.relative_error:
-            worst = Verification(error, one.name, tolerance)
+            worst = Verification(error, one.name, pair.tolerance)
     return replace(worst, notes=tuple(notes))
 
 
@@ -223,9 +251,16 @@ def silence(model: ir.Model, channels: ChannelMap, keep: np.ndarray) -> ir.Model
     """
     silenced = model.clone()
     nodes = {node.name: node for node in silenced.graph}
+    for contraction, mask in _silenced(model, channels, keep):
+        _mask(silenced, nodes[contraction.node], contraction.input_index, contraction.axis, mask)
+    normalise_what_stays(silenced, channels, keep)
+    return silenced
+
+
+def _silenced(model: ir.Model, channels: ChannelMap, keep: np.ndarray) -> Iterator[tuple[Contraction, np.ndarray]]:
+    """Yield the contractions that sum over removed units, with a 0 for each of those and a 1 for others."""
     read = {node.name: node.inputs for node in model.graph}
     for contraction in channels.contractions:
-        node = nodes[contraction.node]
         value = read[contraction.node][contraction.input_index]
         assert value is not None
         units = channels.axis(str(value.name), contraction.axis)
@@ -233,11 +268,8 @@ def silence(model: ir.Model, channels: ChannelMap, keep: np.ndarray) -> ir.Model
             continue
         mask = np.ones(len(units))
         mask[(units >= 0) & ~keep[np.maximum(units, 0)]] = 0
-        if mask.all():
-            continue
-        _mask(silenced, node, contraction.input_index, contraction.axis, mask)
-    normalise_what_stays(silenced, channels, keep)
-    return silenced
+        if not mask.all():
+            yield contraction, mask
 
 
 def _mask(model: ir.Model, node: ir.Node, index: int, axis: int, mask: np.ndarray) -> None:

@@ -87,7 +87,7 @@ def test_what_outputs_do_not_show_is_looked_for_before_them(name: str, tmp_path:
     keep, other = np.arange(channels.unit_count) % 8 < 5, np.arange(channels.unit_count) % 8 > 2
     (note,) = verify(model, channels, keep, prune(model, channels, keep)).notes
     assert f"value '{instead}' before it was compared" in note
-    with pytest.raises(VerificationError, match=f"output '{instead}'"):
+    with pytest.raises(VerificationError, match=f"output '({instead}|z)'"):
         verify(model, channels, keep, prune(model, channels, other))
 
 
@@ -174,3 +174,28 @@ def test_a_size_that_was_written_into_the_graph_is_found(tmp_path: Path) -> None
     set_constant(next(node for node in pruned.graph if node.op_type == "Reshape"), 1, np.array([0, 5, 36]))
     with pytest.raises(VerificationError, match="runs the original but not the pruned"):
         verify(model, channels, keep, pruned, input_shapes={"x": (0, 3, 6, 6)})
+
+
+def test_a_wrong_entry_of_queries_that_hardly_matter_is_found(tmp_path: Path) -> None:
+    model = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["": 17]>
+        net (float[2, 5, 12] x) => (float[2, 5, 12] y) {
+            q = MatMul(x, wq)
+            k = MatMul(x, wk)
+            v = MatMul(x, wv)
+            t = Transpose<perm = [0, 2, 1]>(k)
+            s = MatMul(q, t)
+            p = Softmax<axis = -1>(s)
+            y = MatMul(p, v)
+        }""")
+    rng = np.random.default_rng(0)
+    for name, scale in {"wq": 1e-3, "wk": 1e-3, "wv": 1}.items():
+        array = (scale * rng.standard_normal((12, 12))).astype(np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    onnx.save(model, tmp_path / "m.onnx")
+    network = load(tmp_path / "m.onnx")
+    channels = analyse(network)
+    keep, other = np.ones((2, channels.unit_count), dtype=bool)
+    keep[0] = other[1] = False
+    assert verify(network, channels, keep, prune(network, channels, keep)).passed
+    with pytest.raises(VerificationError, match="output 's' by"):
+        verify(network, channels, keep, prune(network, channels, other))
