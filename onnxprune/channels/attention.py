@@ -144,9 +144,11 @@ def _shared_heads(node: ir.Node, heads: int) -> int:
     before, after = _sizes(node)
     if node.op_type != "Reshape" or len(before) != len(after) + 1:
         return heads
+    producer = node.inputs[0].producer() if node.inputs[0] is not None else None
+    repeated = producer is not None and producer.op_type in {"Expand", "Tile"}
     for axis, (shared, times) in enumerate(pairwise(before)):
-        # A single entry of the first axis is a sample.
-        if not isinstance(shared, int) or not isinstance(times, int) or (shared, axis) == (1, 0):
+        # A single entry that is not repeated is a sample.
+        if not isinstance(shared, int) or not isinstance(times, int) or (shared == 1 and not repeated):
             continue
         if shared * times == heads == after[axis]:
             return shared
@@ -163,7 +165,7 @@ def _splits(node: ir.Node, heads: int) -> bool:
     if len(before) == len(after) == 3 and _heads_of_last(before, after) == heads:
         return True
     # Where the width was there before, it is samples that are told from heads.
-    from_samples = len(before) == 3 and len(after) == 4 and before[1:] == after[2:]
+    from_samples = len(before) in {3, 4} and len(after) == 4 and before[-2:] == after[-2:]
     return after.count(heads) > before.count(heads) and not from_samples
 
 

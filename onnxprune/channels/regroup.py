@@ -2,9 +2,9 @@
 
 Both shapes are refined to common factors: (C, H, W) -> (g, C/g * H * W) has the factors g, C/g, H, W. Where an axis
 breaks into several factors, its labels stay free along one of them and are tied along the others, so that whatever is
-removed leaves a box: along the largest that nothing behind fixes. Where factors join, the labels of the one free factor
-are repeated; of several it is the largest, but whole heads come first. This one rule covers channel shuffle, grouped
-normalisation, attention heads, Flatten and PixelShuffle.
+removed leaves a box: along the largest that nothing behind fixes and that labels were not repeated for. Where factors
+join, the labels of the one free factor are repeated; of several it is the largest, but whole heads come first. This one
+rule covers channel shuffle, grouped normalisation, attention heads, Flatten and PixelShuffle.
 """
 
 from __future__ import annotations
@@ -122,8 +122,8 @@ class _Choice:
     free_size: int | None
     fixed: Outlook
 
-    def of(self, span: range) -> int:
-        """Choose among the factors of an axis."""
+    def of(self, span: range, labels: np.ndarray) -> int:
+        """Choose among the factors of an axis, given its labels, an axis for each factor."""
         if self.free_size in [self.factors[i] for i in span[:-1]]:
             # Of two factors of the wanted size the last but one is the heads': their width follows.
             return max(i for i in span[:-1] if self.factors[i] == self.free_size)
@@ -131,7 +131,10 @@ class _Choice:
             return span[0]
         fixed = self.fixed()
         lost = [i for i, out in enumerate(self.out_spans) if i in fixed or _is_dynamic(self.factors, out)]
-        return max(span, key=lambda i: (all(i not in self.out_spans[axis] for axis in lost), self.factors[i], i))
+        # Along factors that labels are repeated for, nothing tells units apart.
+        differ = {i for k, i in enumerate(span) if (labels != labels.take([0], axis=k)).any()}
+        kept = [i for i in span if all(i not in self.out_spans[axis] for axis in lost)]
+        return max(span, key=lambda i: (i in differ, i in kept, self.factors[i], i))
 
 
 def _is_dynamic(factors: list[int], span: range) -> bool:
@@ -144,9 +147,10 @@ def _unfold(labels: Labels, axes: Axes, in_spans: list[range], choice: _Choice, 
         if axis is None or len(span) == 0:
             continue
         shape = [choice.factors[i] for i in span]
-        free = choice.of(span)
+        by_factor = axis.reshape(shape)
+        free = choice.of(span, by_factor)
         size = choice.factors[free]
-        boxes = np.moveaxis(axis.reshape(shape), free - span.start, 0).reshape(size, -1)
+        boxes = np.moveaxis(by_factor, free - span.start, 0).reshape(size, -1)
         for column in range(1, boxes.shape[1]):
             labels.tie(boxes[:, 0], boxes[:, column], f"{what} splits an axis with fixed entries")
         result[free] = boxes[:, 0]

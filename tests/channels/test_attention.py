@@ -391,6 +391,37 @@ def test_heads_of_queries_go_without_keys_and_values_that_are_no_heads(tmp_path:
     assert pruned.graph.initializers["w"].shape == (12, 24 + 16)
 
 
+@pytest.mark.parametrize("windows", [1, 6])
+def test_heads_that_shared_an_axis_with_windows(windows: int, tmp_path: Path) -> None:
+    model = onnx.parser.parse_model(f"""
+        <ir_version: 10, opset_import: ["": 17]>
+        net (float[{windows}, 7, 12] x) => (float[{windows}, 7, 3] y) {{
+            qkv = MatMul(x, w)
+            split = Reshape(qkv, parts)
+            first = Transpose<perm = [2, 0, 3, 1, 4]>(split)
+            joined = Reshape(first, together)
+            q, k, v = Split<axis = 0>(joined)
+            q1 = Reshape(q, apart)
+            k1 = Reshape(k, apart)
+            v1 = Reshape(v, apart)
+            k2 = Transpose<perm = [0, 1, 3, 2]>(k1)
+            s = MatMul(q1, k2)
+            p = Softmax<axis = -1>(s)
+            a = MatMul(p, v1)
+            b = Transpose<perm = [0, 2, 1, 3]>(a)
+            c = Reshape(b, merged)
+            y = MatMul(c, wo)
+        }}""")
+    sizes = {"parts": [windows, 7, 3, 4, 5], "together": [3, windows * 4, 7, 5], "apart": [windows, 4, 7, 5]}
+    network = filled(model, {"w": (12, 60), "wo": (20, 3)}, sizes | {"merged": [0, 0, -1]}, tmp_path)
+    heads = permitted(network, Restriction(units=("heads",)))
+    assert [(group.kind, group.size) for group in heads.groups] == [("heads", 4)]
+    keep = np.arange(4) != 2
+    pruned = prune(network, heads, keep)
+    verify(network, heads, keep, pruned)
+    assert pruned.graph.initializers["wo"].shape == (15, 3)
+
+
 class Normalised(nn.Module):
     """Attention whose queries and keys are normalised: centred, or only scaled, as Swin's second version has it."""
 
