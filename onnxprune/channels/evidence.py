@@ -25,6 +25,7 @@ from onnxprune.errors import UnsupportedModelError
 from onnxprune.graph.shape_values import shape_values
 from onnxprune.graph.shapes import concrete_shapes
 
+_MOVES = frozenset({"Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 _SATURATING = frozenset({"Sigmoid", "Softmax", "HardSigmoid"})
 # What these give changes wholly where two numbers that are equal but for rounding change places.
 _UNSTEADY = frozenset({"ArgMax", "ArgMin", "Hardmax", "NonMaxSuppression", "NonZero", "TopK", "Unique"})
@@ -61,6 +62,8 @@ class Evidence:
 def saturates(output: ir.Value) -> str | None:
     """Return the name of the value that an output's last Sigmoid or Softmax reads; None where there is no such node."""
     producer = output.producer()
+    while producer is not None and producer.op_type in _MOVES and producer.inputs[0] is not None:
+        producer = producer.inputs[0].producer()
     if producer is None or producer.op_type not in _SATURATING or producer.inputs[0] is None:
         return None
     return str(producer.inputs[0].name)

@@ -180,16 +180,10 @@ def _worst(pair: _Pair, feeds: Mapping[str, np.ndarray]) -> Verification:
     made = {str(value.name) for node in pruned.graph for value in node.outputs} - set(outputs)
     made_of = {output: [part for part in found if part in made] for output, found in parts(silenced).items()}
     sums = products(silenced, pair.sums, {name: array.shape for name, array in feeds.items()})
-    beside = dict.fromkeys([*(part for found in made_of.values() for part in found), *(n for n in sums if n in made)])
-    names = [*outputs, *beside]
-    expected = dict(zip(names, run_model(silenced, feeds, names), strict=True))
-    try:
-        actual = dict(zip(names, run_model(pruned, feeds, names), strict=True))
-    except UnsupportedModelError as reason:
-        raise VerificationError(
-            f"onnxruntime runs the original but not the pruned model, which is a defect of onnxprune: nothing was "
-            f"written; please report the model's architecture ({reason})"
-        ) from reason
+    scores = [name for value in silenced.graph.outputs if (name := saturates(value)) is not None]
+    made_parts = [part for found in made_of.values() for part in found]
+    beside = dict.fromkeys([*made_parts, *(name for name in [*scores, *sums] if name in made)])
+    expected, actual = _run_both(pair, feeds, [*outputs, *beside])
     compared = [Evidence(name, expected[name], actual[name]) for name in outputs]
     compared += parts_compared(list(beside), expected, actual, removal)
     notes = []
@@ -199,10 +193,24 @@ def _worst(pair: _Pair, feeds: Mapping[str, np.ndarray]) -> Verification:
         notes.append(_note(output, instead))
     worst = Verification(0.0, "", pair.tolerance)
     for one in compared:
-        error = relative_error(one.expected, one.actual, floor=_scale_floor(silenced, one.name))
+        error = relative_error(one.expected, one.actual, floor=_scale_floor(silenced, one.name, expected))
         if error > worst.relative_error:
             worst = Verification(error, one.name, pair.tolerance)
     return replace(worst, notes=tuple(notes))
+
+
+def _run_both(
+    pair: _Pair, feeds: Mapping[str, np.ndarray], names: list[str]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return the named values of both models."""
+    expected = dict(zip(names, run_model(pair.silenced, feeds, names), strict=True))
+    try:
+        return expected, dict(zip(names, run_model(pair.pruned, feeds, names), strict=True))
+    except UnsupportedModelError as reason:
+        raise VerificationError(
+            f"onnxruntime runs the original but not the pruned model, which is a defect of onnxprune: nothing was "
+            f"written; please report the model's architecture ({reason})"
+        ) from reason
 
 
 def _note(output: str, instead: Evidence | None) -> str:
@@ -214,10 +222,17 @@ def _note(output: str, instead: Evidence | None) -> str:
     return f"verification: output '{output}' says nothing on random inputs (all the same, or not finite), {found}"
 
 
-def _scale_floor(model: ir.Model, output: str) -> float:
-    """Probabilities are compared on their own scale, 0 to 1."""
+def _scale_floor(model: ir.Model, output: str, values: Mapping[str, np.ndarray]) -> float:
+    """Probabilities are compared on their own scale, 0 to 1, or that of the scores whose rounding shows in them."""
     value = next((v for v in model.graph.outputs if v.name == output), None)
-    return 1.0 if value is not None and saturates(value) is not None else 0.0
+    scores = None if value is None else saturates(value)
+    if scores is None:
+        return 0.0
+    return max(1.0, _magnitude(values[scores])) if scores in values else 1.0
+
+
+def _magnitude(array: np.ndarray) -> float:
+    return float(np.abs(array[np.isfinite(array)]).max(initial=0.0))
 
 
 def relative_error(expected: np.ndarray, actual: np.ndarray, floor: float = 0.0) -> float:
@@ -236,7 +251,7 @@ def relative_error(expected: np.ndarray, actual: np.ndarray, floor: float = 0.0)
         # Indices and decisions flip on ties within the floating-point tolerance; many flips are a defect.
         return float(np.mean(expected != actual)) * TOLERANCE / 0.01
     a, b = expected.astype(np.float64), actual.astype(np.float64)
-    scale = max(float(np.abs(a[np.isfinite(a)]).max(initial=0.0)), floor) or 1.0
+    scale = max(_magnitude(a), floor) or 1.0
     same = (a == b) | (np.isnan(a) & np.isnan(b))
     # Equal infinities differ by NaN, which is not looked at.
     with np.errstate(invalid="ignore"):

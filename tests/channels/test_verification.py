@@ -199,3 +199,24 @@ def test_a_wrong_entry_of_queries_that_hardly_matter_is_found(tmp_path: Path) ->
     assert verify(network, channels, keep, prune(network, channels, keep)).passed
     with pytest.raises(VerificationError, match="output 's' by"):
         verify(network, channels, keep, prune(network, channels, other))
+
+
+@pytest.mark.parametrize("end", ["y = Softmax<axis = -1>(s)", "p = Softmax<axis = -1>(s)\ny = Transpose(p)"])
+def test_rounding_of_large_scores_is_none_of_their_probabilities(end: str, tmp_path: Path) -> None:
+    model = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["": 17]>
+        net (float[N, 600] x) => (float[A, B] y) {{
+            h = MatMul(x, w)
+            z = MatMul(h, v)
+            s = Mul(z, k)
+            {end}
+        }}""")
+    rng = np.random.default_rng(0)
+    # Two classes have nearly the same score, so that its rounding decides how probable they are.
+    pairs = np.repeat(rng.standard_normal((512, 25)), 2, axis=1) + 1e-6 * rng.standard_normal((512, 50))
+    for name, array in {"w": rng.standard_normal((600, 512)), "v": pairs, "k": 30.0}.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(array, dtype=np.float32), name))
+    onnx.save(model, tmp_path / "m.onnx")
+    network = load(tmp_path / "m.onnx")
+    channels = analyse(network)
+    keep = rng.random(channels.unit_count) < 0.5
+    assert verify(network, channels, keep, prune(network, channels, keep)).relative_error < 1e-5
