@@ -14,8 +14,10 @@ import torch
 _REDUCTIONS = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
 _SETTINGS: dict[str, frozenset[int]] = {
     "Clip": frozenset({1, 2}),
+    "Col2Im": frozenset({1, 2}),
     "ConstantOfShape": frozenset({0}),
     "CumSum": frozenset({1}),
+    "DFT": frozenset({1, 2}),
     "Dropout": frozenset({1, 2}),
     "Expand": frozenset({1}),
     "OneHot": frozenset({1}),

@@ -283,6 +283,24 @@ ROWS: dict[str, Row] = {
         constants={"w": (1, 8, 1, 1), "r": ints(1, 8, 1, 1)},
     ),
     "Tile": Row("a = Tile(h, r)", constants={"r": ints(1, 3, 1, 1)}, read=24),
+    "Col2Im": Row(
+        "f = Reshape(h, r)\na = Col2Im<strides = [2, 2]>(f, i, k)",
+        units=2,
+        constants={"r": ints(0, 8, 36), "i": ints(12, 12), "k": ints(2, 2)},
+        read=2,
+        opset=18,
+    ),
+    "DFT": Row(
+        "u = Unsqueeze(h, i)\nf = DFT<axis = 3>(u)\nm = ReduceL2(f, i)\na = Squeeze(m, i)",
+        constants={"i": ints(4)},
+        opset=18,
+    ),
+    "DFT of channels": Row(
+        "u = Unsqueeze(h, i)\nf = DFT<axis = 1>(u)\nm = ReduceL2(f, i)\na = Squeeze(m, i)",
+        units=0,
+        constants={"i": ints(4)},
+        opset=18,
+    ),
     "DepthToSpace": Row("a = DepthToSpace<blocksize = 2>(h)", units=2, read=2),
     "DepthToSpace CRD": Row(
         'b = Conv(h, w)\na = DepthToSpace<blocksize = 2, mode = "CRD">(b)',

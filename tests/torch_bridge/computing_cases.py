@@ -303,6 +303,18 @@ def _cumsum(opset):
     yield Case([X, -1], {"exclusive": 1, "reverse": 1})
 
 
+@cases("DFT")
+def _dft(opset):
+    axis = {"axis": 2} if opset < 20 else {}
+    given = [] if opset < 20 else [None, 2]
+    yield Case([array(2, 3, 8, 1), *given], axis)
+    yield Case([array(2, 3, 8, 2), *given], axis)
+    yield Case([array(2, 3, 8, 2), *given], {**axis, "inverse": 1})
+    yield Case([array(2, 3, 8, 1), *given], {**axis, "onesided": 1})
+    yield Case([array(2, 3, 8, 1), 5, *given[1:]], axis)
+    yield Case([array(2, 8, 3, 1)] if opset < 20 else [array(2, 3, 8, 1)])
+
+
 @cases("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin")
 @cases("ReduceProd", "ReduceSumSquare")
 def _reduce(opset):

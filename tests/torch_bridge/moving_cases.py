@@ -169,6 +169,14 @@ def _depth_to_space(opset):
         yield Case([array(2, 12, 3, 4)], {"blocksize": 2, "mode": "CRD"})
 
 
+@cases("Col2Im")
+def _col2im(opset):
+    yield Case([array(2, 12, 4), [4, 4], [2, 2]], {"strides": [2, 2]})
+    yield Case([array(2, 12, 9), [4, 4], [2, 2]])
+    yield Case([array(2, 12, 16), [4, 4], [2, 2]], {"pads": [1, 0, 0, 1]})
+    yield Case([array(2, 12, 6), [5, 3], [2, 2]], {"dilations": [2, 1]})
+
+
 @cases("SpaceToDepth")
 def _space_to_depth(opset):
     yield Case([array(2, 3, 6, 4)], {"blocksize": 2})

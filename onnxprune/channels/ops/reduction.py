@@ -25,6 +25,7 @@ REDUCTIONS = (
     "ReduceLogSumExp", "ReduceSumSquare",
 )  # fmt: skip
 # Entries that are zero add nothing to these.
+_DFT_AXIS_AS_INPUT_SINCE = 20
 _SUMS = frozenset({"ReduceSum", "ReduceL1", "ReduceL2", "ReduceSumSquare"})
 
 
@@ -130,6 +131,19 @@ def _drop(node: ir.Node, labels: Labels, reduced: set[int], what: str | None, hi
         if keep:
             out.append(None)
     labels.set(node.outputs[0], out)
+
+
+@flow("DFT")
+def fourier(node: ir.Node, labels: Labels) -> None:
+    """Fix the axis that is transformed; the last holds a number's real and imaginary part."""
+    axes = labels.of(node.inputs[0])
+    rank = len(axes)
+    default = node.attributes.get_int("axis", 1 if opset(node) < _DFT_AXIS_AS_INPUT_SINCE else -2)
+    named_axis = labels.known_ints(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else [default]
+    mixed = range(rank) if not named_axis else {positive(named_axis[0], rank), rank - 1}
+    for position in mixed:
+        labels.pin(axes[position], f"{named(node)} mixes them")
+    labels.set(node.outputs[0], [None if position in mixed else axis for position, axis in enumerate(axes)])
 
 
 @flow("Softmax", "LogSoftmax", "Hardmax")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -20,6 +21,7 @@ from onnxprune.channels.ops.rules import (
     size_of,
 )
 from onnxprune.channels.registry import Removal, flow, resize
+from onnxprune.channels.regroup import regroup
 from onnxprune.graph.sizes import dims
 from onnxprune.graph.sizes import named as named_size
 
@@ -90,6 +92,23 @@ def resize_sizes(node: ir.Node, removal: Removal) -> None:
     axes = [positive(axis, rank) for axis in node.attributes.get_ints("axes", range(len(entries)))]
     kept = {position: removal.kept(node.outputs[0], axis) for position, axis in enumerate(axes)}
     patch_sizes(node, 3, entries, {position: int(mask.sum()) for position, mask in kept.items() if mask is not None})
+
+
+@flow("Col2Im")
+def columns_to_image(node: ir.Node, labels: Labels) -> None:
+    """Carry channels, each with all entries of its blocks: (N, C * entries, blocks) -> (N, C, ...)."""
+    axes = labels.of(node.inputs[0])
+    block = labels.known_ints(node.inputs[2])
+    rank = len(dims(node.outputs[0]))
+    if block is None or axes[1] is None:
+        labels.pin_all(node.inputs[:1], f"{named(node)} has blocks that are not known beforehand", hints.SIZES)
+        labels.set(node.outputs[0], (None,) * rank)
+        return
+    labels.pin(axes[2], f"{named(node)} places them", hints.POSITIONS)
+    entries = math.prod(block)
+    before, after = [len(axes[1])], [len(axes[1]) // entries, entries]
+    channels, _ = regroup(labels, (axes[1],), before, after, named(node), outlook=lambda: frozenset({1}))
+    labels.set(node.outputs[0], (axes[0], channels, *(None for _ in range(rank - 2))))
 
 
 @flow("Pad")

@@ -5,6 +5,7 @@ from onnxprune.torch_bridge.converters import (
     attention,
     convolution,
     elementwise,
+    folding,
     linear,
     normalization,
     pooling,
@@ -16,6 +17,7 @@ from onnxprune.torch_bridge.converters import (
     rotation,
     selection,
     sources,
+    spectral,
     widened,
 )
 
@@ -24,6 +26,7 @@ __all__ = [
     "attention",
     "convolution",
     "elementwise",
+    "folding",
     "linear",
     "normalization",
     "pooling",
@@ -35,5 +38,6 @@ __all__ = [
     "rotation",
     "selection",
     "sources",
+    "spectral",
     "widened",
 ]
