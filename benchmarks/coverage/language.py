@@ -1,4 +1,4 @@
-"""Language models and vision transformers of transformers, small, to be exported with a free batch and length."""
+"""Language models and networks for pictures of transformers, small, exported with a free batch and length."""
 
 from __future__ import annotations
 
@@ -22,11 +22,17 @@ TEXTS: dict[str, dict[str, Any]] = {
     "deberta-v2": SIZES | LENGTHS,
     "distilbert": LENGTHS | {"dim": 128, "hidden_dim": 256, "n_layers": 2, "n_heads": 4},
     "electra": SIZES | LENGTHS | {"embedding_size": 64},
+    "esm": SIZES | LENGTHS | {"position_embedding_type": "rotary", "pad_token_id": 1},
+    "fnet": SIZES | LENGTHS,
     "gemma": SHARED | {"head_dim": 32},
     "gemma2": SHARED | {"head_dim": 32},
     "gpt2": LENGTHS | {"n_embd": 128, "n_layer": 2, "n_head": 4, "n_positions": 64, "use_cache": False},
+    "gpt_bigcode": LENGTHS | {"n_embd": 128, "n_layer": 2, "n_head": 4, "n_positions": 64, "use_cache": False},
     "gpt_neox": SIZES | LENGTHS | {"use_cache": False},
+    "granite": SHARED,
+    "ibert": SIZES | LENGTHS,
     "llama": SHARED,
+    "mobilebert": SIZES | LENGTHS | {"embedding_size": 64, "intra_bottleneck_size": 64},
     "mistral": SHARED,
     "modernbert": SIZES
     | LENGTHS
@@ -40,8 +46,22 @@ TEXTS: dict[str, dict[str, Any]] = {
     "qwen3": SHARED | {"head_dim": 32},
     "roberta": SIZES | LENGTHS,
     "smollm3": SHARED,
+    "stablelm": SHARED,
+    "xlm-roberta": SIZES | LENGTHS,
 }
-IMAGES = ("beit", "clip_vision_model", "deit", "dinov2", "siglip_vision_model", "vit")
+SIDE = {"image_size": 64}
+IMAGES: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(("beit", "clip_vision_model", "deit", "dinov2", "siglip_vision_model", "vit"), PICTURES),
+    "convnextv2": SIDE | {"hidden_sizes": [32, 64, 96, 128], "depths": [1, 1, 2, 1]},
+    "levit": SIDE
+    | {"hidden_sizes": [64, 96, 128], "num_attention_heads": [2, 3, 4], "depths": [1, 1, 1], "key_dim": [16, 16, 16]},
+    "mobilevit": SIDE | {"hidden_sizes": [48, 64, 80], "num_attention_heads": 4},
+    "mobilevitv2": SIDE | {"width_multiplier": 0.5},
+    "pvt_v2": SIDE | {"hidden_sizes": [32, 64, 96, 128], "depths": [1, 1, 1, 1], "num_attention_heads": [1, 2, 3, 4]},
+    "segformer": {"num_encoder_blocks": 2, "depths": [2, 2], "sr_ratios": [4, 2], "hidden_sizes": [64, 128]}
+    | {"patch_sizes": [7, 3], "strides": [4, 2], "num_attention_heads": [2, 4], "mlp_ratios": [4, 4]},
+    "swinv2": SIDE | {"embed_dim": 48, "depths": [2, 2], "num_heads": [2, 4], "window_size": 4},
+}
 
 
 class LastStates(nn.Module):
@@ -60,7 +80,7 @@ def model(name: str) -> tuple[nn.Module, tuple[Tensor, ...]]:
     """Build a network and its example input, a batch of 2."""
     import transformers
 
-    config = transformers.AutoConfig.for_model(name, **(PICTURES if name in IMAGES else TEXTS[name]))
+    config = transformers.AutoConfig.for_model(name, **(IMAGES.get(name) or TEXTS[name]))
     network = transformers.AutoModel.from_config(config)
     if name in IMAGES:
         return LastStates(network, "pixel_values"), (torch.randn(2, 3, 64, 64),)
