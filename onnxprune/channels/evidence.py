@@ -4,7 +4,8 @@ Parts of an output may be larger than others by orders of magnitude, such as wha
 an output is put together of is compared too, each on its own scale.
 
 What was cut from may hardly show in the outputs, such as queries and keys of small weights. So what products and
-convolutions sum over removed units is compared as well, again on its own scale.
+convolutions sum over removed units is compared as well, again on its own scale; of quantised networks only where their
+outputs differ and copies that do not round are looked at.
 
 An output that is the same everywhere, such as a map of zeros behind a Relu, or nowhere finite, is the same whatever was
 cut before it. The last value before it of which that is not so is compared in its place, on the entries that stay.
@@ -25,21 +26,20 @@ from onnxprune.errors import UnsupportedModelError
 from onnxprune.graph.shape_values import shape_values
 from onnxprune.graph.shapes import concrete_shapes
 
-_MOVES = frozenset({"Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
+_REARRANGING = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 _SATURATING = frozenset({"Sigmoid", "Softmax", "HardSigmoid"})
 # What these give changes wholly where two numbers that are equal but for rounding change places.
 _UNSTEADY = frozenset({"ArgMax", "ArgMin", "Hardmax", "NonMaxSuppression", "NonZero", "TopK", "Unique"})
 # Sums over channels alone may cancel but for rounding, as behind a normalisation.
 _PRODUCTS = frozenset({"Attention", "Conv", "ConvTranspose", "Einsum", "Gemm", "MatMul"})
-# Of what is compared beside the outputs, at one time.
+# Of what products give, in one model; comparing takes some times as much.
 _MOST_BYTES = 256 << 20
 _MOST_AT_ONCE = 64
 # What puts values together or moves them, and which inputs hold them.
 _PUT_TOGETHER: dict[str, slice] = {
     "Concat": slice(None),
     "Where": slice(1, 3),
-    **dict.fromkeys(("Cast", "Expand", "Flatten", "Gather", "Identity", "Pad", "Reshape", "Slice", "Split"), slice(1)),
-    **dict.fromkeys(("Squeeze", "Transpose", "Unsqueeze", *_SATURATING), slice(1)),
+    **dict.fromkeys((*_REARRANGING, "Expand", "Gather", "Pad", "Slice", "Split", *_SATURATING), slice(1)),
 }
 _WITH_CONSTANT = frozenset({"Add", "Div", "Mul", "Sub"})
 
@@ -59,14 +59,24 @@ class Evidence:
     actual: np.ndarray
 
 
-def saturates(output: ir.Value) -> str | None:
-    """Return the name of the value that an output's last Sigmoid or Softmax reads; None where there is no such node."""
+def saturates(output: ir.Value) -> tuple[str, str] | None:
+    """Name what an output's last Sigmoid or Softmax reads and gives; None where there is no such node."""
     producer = output.producer()
-    while producer is not None and producer.op_type in _MOVES and producer.inputs[0] is not None:
+    while producer is not None and producer.op_type in _REARRANGING and producer.inputs[0] is not None:
         producer = producer.inputs[0].producer()
     if producer is None or producer.op_type not in _SATURATING or producer.inputs[0] is None:
         return None
-    return str(producer.inputs[0].name)
+    return str(producer.inputs[0].name), str(producer.outputs[0].name)
+
+
+def scale_of(scores: np.ndarray, probabilities: np.ndarray) -> float:
+    """Return the scale that probabilities are compared on: 1, or that of the scores whose rounding shows in them.
+
+    What is added to a score changes its probability p by p (1 - p) of it at most, so masked scores have no part.
+    """
+    shows = 4 * probabilities.astype(np.float64) * (1 - probabilities.astype(np.float64))
+    finite = np.isfinite(scores) & np.isfinite(probabilities)
+    return float((np.abs(scores.astype(np.float64)) * shows)[finite].max(initial=1.0))
 
 
 def parts(model: ir.Model) -> dict[str, list[str]]:
@@ -89,6 +99,8 @@ def products(model: ir.Model, nodes: Collection[str], input_shapes: Mapping[str,
         nodes: Names of nodes that sum over removed units.
         input_shapes: The size of every input.
     """
+    if not nodes:
+        return []
     unsteady, shapes = _unsteady(model), concrete_shapes(model, input_shapes)
     multiplying = [node for node in model.graph if node.name in nodes and node.op_type in _PRODUCTS]
     values = [v for n in multiplying if (v := n.outputs[0]) not in unsteady and _is_real(v) and v.name in shapes]
@@ -125,7 +137,7 @@ def _is_real(value: ir.Value) -> bool:
     return value.dtype is not None and value.dtype.is_floating_point()
 
 
-def parts_compared(
+def compared_where_kept(
     names: Sequence[str],
     silenced: Mapping[str, np.ndarray],
     pruned: Mapping[str, np.ndarray],

@@ -141,6 +141,9 @@ class Labels:
             return a
         if len(a) != len(b):
             raise MisfitError(f"{len(a)} channels meet {len(b)}")
+        if self.are_heads(a) or self.are_heads(b):
+            self.mark_heads(a)
+            self.mark_heads(b)
         free = (a >= 0) & (b >= 0)
         if not free.all():
             self.pin(a[b < 0], reason, hints.TIED)
@@ -188,11 +191,11 @@ class Labels:
 
     def mark_heads(self, axis: np.ndarray) -> None:
         """Take note that labels are of whole heads."""
-        self._heads.update(int(label) for label in axis if label >= 0)
+        self._heads.update(axis[axis >= 0].tolist())
 
     def are_heads(self, axis: Axis) -> bool:
         """Say whether some of an axis' labels are of whole heads."""
-        return bool(self._heads) and axis is not None and any(int(label) in self._heads for label in axis)
+        return bool(self._heads) and axis is not None and not self._heads.isdisjoint(axis.tolist())
 
     def classes(self) -> tuple[np.ndarray, np.ndarray]:
         """Join all ties.

@@ -28,11 +28,12 @@ import onnx_ir as ir
 from onnxprune.channels.evidence import (
     Evidence,
     blind_outputs,
+    compared_where_kept,
     evidence_before,
     parts,
-    parts_compared,
     products,
     saturates,
+    scale_of,
 )
 from onnxprune.channels.layer_norms import normalise_what_stays
 from onnxprune.channels.map import ChannelMap, Contraction
@@ -113,15 +114,16 @@ def verify(
         VerificationError: The outputs differ; the analysis of some operator is wrong.
     """
     whole, small = in_float32(draws_repeated(model)), in_float32(draws_repeated(pruned))
-    sums = frozenset(contraction.node for contraction, _ in _silenced(whole, channels, keep))
-    pair = _Pair(silence(whole, channels, keep), small, Removal(channels, keep, {}), sums, tolerance)
+    shapes = resolve_input_shapes(model, input_shapes, batch=2)
+    silenced, nodes = silence(whole, channels, keep), {c.node for c, _ in _silenced(whole, channels, keep)}
+    sums = tuple(products(silenced, nodes, shapes))
+    pair = _Pair(silenced, small, Removal(channels, keep, {}), sums, tolerance)
 
     def compared_at(shapes: Mapping[str, Sequence[int]]) -> Verification:
         found = replace(_compared(pair, random_inputs(whole, shapes, seed)), sizes=(shown_sizes(shapes),))
         halves = found.compared == "as they are" and element_types(model) & HALVES
         return replace(found, compared="in float32") if halves else found
 
-    shapes = resolve_input_shapes(model, input_shapes, batch=2)
     found = [compared_at(shapes)]
     for other in other_input_shapes(model, shapes):
         # Not every size is one that the network takes.
@@ -146,14 +148,14 @@ class _Pair:
         silenced: The original with the removed units silenced.
         pruned: The pruned model.
         removal: Which units stay.
-        sums: Names of the nodes that sum over removed units.
+        sums: Names of what sums over removed units.
         tolerance: Largest relative error allowed.
     """
 
     silenced: ir.Model
     pruned: ir.Model
     removal: Removal
-    sums: frozenset[str]
+    sums: tuple[str, ...]
     tolerance: float
 
 
@@ -162,7 +164,7 @@ def _compared(pair: _Pair, feeds: Mapping[str, np.ndarray]) -> Verification:
     if not is_quantised(pair.silenced):
         return _worst(pair, feeds)
     # Sums that are rounded to another step differ by more than outputs may.
-    worst = _worst(replace(pair, sums=frozenset()), feeds)
+    worst = _worst(replace(pair, sums=()), feeds)
     smooth = None if worst.passed else (without_rounding(pair.silenced), without_rounding(pair.pruned))
     if smooth is None or smooth[0] is None or smooth[1] is None:
         return worst
@@ -177,26 +179,29 @@ def _worst(pair: _Pair, feeds: Mapping[str, np.ndarray]) -> Verification:
     """
     silenced, pruned, removal = pair.silenced, pair.pruned, pair.removal
     outputs = output_names(silenced)
-    made = {str(value.name) for node in pruned.graph for value in node.outputs} - set(outputs)
+    made = _made(silenced) & _made(pruned) - set(outputs)
     made_of = {output: [part for part in found if part in made] for output, found in parts(silenced).items()}
-    sums = products(silenced, pair.sums, {name: array.shape for name, array in feeds.items()})
-    scores = [name for value in silenced.graph.outputs if (name := saturates(value)) is not None]
+    scores = [name for value in silenced.graph.outputs for name in saturates(value) or ()]
     made_parts = [part for found in made_of.values() for part in found]
-    beside = dict.fromkeys([*made_parts, *(name for name in [*scores, *sums] if name in made)])
+    beside = dict.fromkeys([*made_parts, *(name for name in [*scores, *pair.sums] if name in made)])
     expected, actual = _run_both(pair, feeds, [*outputs, *beside])
     compared = [Evidence(name, expected[name], actual[name]) for name in outputs]
-    compared += parts_compared(list(beside), expected, actual, removal)
+    compared += compared_where_kept(list(beside), expected, actual, removal)
     notes = []
     for output in blind_outputs(silenced, compared, made_of):
         instead = evidence_before(output, silenced, pruned, feeds, removal)
         compared += [] if instead is None else [instead]
         notes.append(_note(output, instead))
-    worst = Verification(0.0, "", pair.tolerance)
+    worst, floors = Verification(0.0, "", pair.tolerance), _scale_floors(silenced, expected)
     for one in compared:
-        error = relative_error(one.expected, one.actual, floor=_scale_floor(silenced, one.name, expected))
+        error = relative_error(one.expected, one.actual, floor=floors.get(one.name, 0.0))
         if error > worst.relative_error:
             worst = Verification(error, one.name, pair.tolerance)
     return replace(worst, notes=tuple(notes))
+
+
+def _made(model: ir.Model) -> set[str]:
+    return {str(value.name) for node in model.graph for value in node.outputs}
 
 
 def _run_both(
@@ -222,13 +227,15 @@ def _note(output: str, instead: Evidence | None) -> str:
     return f"verification: output '{output}' says nothing on random inputs (all the same, or not finite), {found}"
 
 
-def _scale_floor(model: ir.Model, output: str, values: Mapping[str, np.ndarray]) -> float:
-    """Probabilities are compared on their own scale, 0 to 1, or that of the scores whose rounding shows in them."""
-    value = next((v for v in model.graph.outputs if v.name == output), None)
-    scores = None if value is None else saturates(value)
-    if scores is None:
-        return 0.0
-    return max(1.0, _magnitude(values[scores])) if scores in values else 1.0
+def _scale_floors(model: ir.Model, values: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Return the scales of probabilities, 0 to 1 or that of the scores whose rounding shows in them, by their names."""
+    floors: dict[str, float] = {}
+    for output in model.graph.outputs:
+        names = saturates(output)
+        if names is not None:
+            scale = scale_of(*(values[name] for name in names)) if set(names) <= set(values) else 1.0
+            floors |= {str(output.name): scale, names[1]: scale}
+    return floors
 
 
 def _magnitude(array: np.ndarray) -> float:

@@ -102,7 +102,8 @@ def other_input_shapes(
 ) -> Iterator[dict[str, tuple[int, ...]]]:
     """Yield other sizes that a model of dynamic sizes may take, likely ones first; the first axis stays as it is.
 
-    Pictures often have to be multiples of 32, and sequences are no longer than their positions.
+    Pictures often have to be multiples of 32, and sequences are no longer than their positions. Where all sizes are
+    declared dynamic, those of channels are not.
 
     Args:
         model: A loaded model.
@@ -111,15 +112,16 @@ def other_input_shapes(
     first = {name: tuple(sizes) for name, sizes in input_shapes.items()}
     tried = [first]
     for smaller in (lambda size: size - 32 if size > 64 else size // 2, lambda size: size // 2, lambda size: size - 1):
-        other = {spec.name: _changed(spec, first[spec.name], smaller) for spec in input_specs(model)}
-        if other not in tried:
-            tried.append(other)
-            yield other
+        for kept in (1, 2):
+            other = {spec.name: _changed(spec, first[spec.name], smaller, kept) for spec in input_specs(model)}
+            if other not in tried:
+                tried.append(other)
+                yield other
 
 
-def _changed(spec: InputSpec, sizes: Sequence[int], smaller: Callable[[int], int]) -> tuple[int, ...]:
+def _changed(spec: InputSpec, sizes: Sequence[int], smaller: Callable[[int], int], kept: int) -> tuple[int, ...]:
     return tuple(
-        size if axis == 0 or isinstance(spec.shape[axis], int) else max(smaller(size), 1)
+        size if axis < kept or isinstance(spec.shape[axis], int) else max(smaller(size), 1)
         for axis, size in enumerate(sizes)
     )
 

@@ -104,7 +104,7 @@ def _regrouped(node: ir.Node, sizes: Sizes) -> Dims | None:
     """The -1 of a Reshape is what the other sizes leave of the entries."""
     target = sizes.get(str(node.inputs[1].name)) if node.inputs[1] is not None else None
     entries = [] if target is None else list(target.flat)
-    if entries.count(-1) != 1:
+    if entries.count(-1) != 1 or node.inputs[0] is None or node.inputs[0].shape is None:
         return None
     before = [_size(dim) for dim in _dims(node.inputs[0])]
     kept = 0 if node.attributes.get_int("allowzero", 0) else len(before)

@@ -290,6 +290,20 @@ ROWS: dict[str, Row] = {
         read=2,
         opset=18,
     ),
+    "Col2Im of one channel": Row(
+        "b = Conv(h, w)\nf = Reshape(b, r)\na = Col2Im<strides = [2, 2]>(f, i, k)",
+        units=8,
+        constants={"w": (4, 8, 1, 1), "r": ints(0, 4, 36), "i": ints(12, 12), "k": ints(2, 2)},
+        read=1,
+        opset=18,
+    ),
+    "Col2Im of the same channels twice": Row(
+        "b = Concat<axis = 1>(h, h)\nf = Reshape(b, r)\na = Col2Im<strides = [2, 2]>(f, i, k)",
+        units=2,
+        constants={"r": ints(0, 16, 36), "i": ints(12, 12), "k": ints(2, 2)},
+        read=4,
+        opset=18,
+    ),
     "DFT": Row(
         "u = Unsqueeze(h, i)\nf = DFT<axis = 3>(u)\nm = ReduceL2(f, i)\na = Squeeze(m, i)",
         constants={"i": ints(4)},

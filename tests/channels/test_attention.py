@@ -364,10 +364,11 @@ def test_heads_of_queries_go_with_the_keys_and_values_that_they_share(shared: in
     assert {group.kind for group in permitted(network, Restriction(units=("head-dim",))).groups} == {"head-dim"}
 
 
-def test_heads_of_queries_go_without_keys_and_values_that_are_no_heads(tmp_path: Path) -> None:
-    model = onnx.parser.parse_model("""
+@pytest.mark.parametrize("scores", ["s", "bias, s", "s, bias"])
+def test_heads_of_queries_go_without_keys_and_values_that_are_no_heads(scores: str, tmp_path: Path) -> None:
+    model = onnx.parser.parse_model(f"""
         <ir_version: 10, opset_import: ["": 17]>
-        net (float[2, 5, 12] x) => (float[2, 5, 4] y) {
+        net (float[2, 5, 12] x) => (float[2, 5, 4] y) {{
             qkv = MatMul(x, w)
             whole = Unsqueeze(qkv, axis)
             q, k, v = Split<axis = -1>(whole, parts)
@@ -375,14 +376,15 @@ def test_heads_of_queries_go_without_keys_and_values_that_are_no_heads(tmp_path:
             q2 = Transpose<perm = [0, 2, 1, 3]>(q1)
             k1 = Transpose<perm = [0, 1, 3, 2]>(k)
             s = MatMul(q2, k1)
-            p = Softmax<axis = -1>(s)
+            t = {"Add" if "bias" in scores else "Identity"}({scores})
+            p = Softmax<axis = -1>(t)
             a = MatMul(p, v)
             b = Transpose<perm = [0, 2, 1, 3]>(a)
             c = Reshape(b, joined)
             y = MatMul(c, wo)
-        }""")
+        }}""")
     sizes = {"axis": [1], "parts": [32, 8, 8], "four": [2, 5, 4, 8], "joined": [0, 0, -1]}
-    network = filled(model, {"w": (12, 48), "wo": (32, 4)}, sizes, tmp_path)
+    network = filled(model, {"w": (12, 48), "wo": (32, 4), "bias": (4, 1, 5)}, sizes, tmp_path)
     heads = permitted(network, Restriction(units=("heads",)))
     assert [(group.kind, group.size) for group in heads.groups] == [("heads", 4)]
     keep = np.arange(4) != 1

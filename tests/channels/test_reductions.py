@@ -9,9 +9,10 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from onnxprune.channels import analyse, prune
+from onnxprune.channels import analyse, prune, verify
 from onnxprune.graph import load
 from tests.channels.zeroed import check_removal, network
+from tests.formats.conversion import cast_weights
 
 CONSTANTS = {
     "w": (8, 3, 3, 3),
@@ -66,6 +67,10 @@ BODIES = {
         "e = Add(c, small)\nd = Div(h, e)\ny = Conv(d, few)",
         8,
     ),
+    "mean of norms that are weighed": (
+        "s = ReduceL2(h, pixels)\nr = Mul(g, s)\nm = ReduceMean(r, channel)\nd = Div(h, m)\ny = Conv(d, few)",
+        8,
+    ),
     "cosine head": (
         "r = GlobalMaxPool(h)\nk = Reshape(r, flat)\nn = ReduceL2(k, last)\nm = Add(n, small)\nd = Div(k, m)\n"
         "o = ReduceL2(rows, last)\nu = Div(rows, o)\nt = Transpose(u)\ny = MatMul(d, t)",
@@ -100,3 +105,30 @@ def test_a_mean_of_norms_can_be_cut_again(tmp_path: Path) -> None:
     once = ir.serde.serialize_model(prune(model, analyse(model), np.arange(8) != 3))
     x = np.random.default_rng(1).standard_normal((2, 3, 5, 7)).astype(np.float32)
     check_removal(once, {"w": 0, "b": 0}, x, units=7, folder=tmp_path, seed=0)
+
+
+@pytest.mark.parametrize("dtype", [onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16])
+def test_means_of_norms_of_half_precision(dtype: int, tmp_path: Path) -> None:
+    wide = network(BODIES["global response"][0], CONSTANTS | {"w": (12, 3, 3, 3), "b": (12,), "few": (5, 12, 1, 1)})
+    onnx.save(cast_weights(wide, dtype, borders=True), tmp_path / "half.onnx")
+    model = load(tmp_path / "half.onnx")
+    channels = analyse(model)
+    assert channels.unit_count == 12
+    for kept in range(1, 12):
+        keep = np.arange(12) < kept
+        assert verify(model, channels, keep, prune(model, channels, keep), input_shapes={"x": (2, 3, 5, 7)}).passed
+
+
+def test_a_normalisation_of_sums_is_no_mean_of_norms(tmp_path: Path) -> None:
+    body = """s = ReduceSum<keepdims = 0>(h, pixels)
+        m = ReduceMean(s, each)
+        d = Sub(s, m)
+        q = Mul(d, d)
+        u = ReduceMean(q, each)
+        r = Sqrt(u)
+        n = Div(d, r)
+        y = Gemm<transB = 1>(n, rows)"""
+    onnx.save(network(body, CONSTANTS | {"each": np.array([1])}), tmp_path / "net.onnx")
+    model = load(tmp_path / "net.onnx")
+    assert analyse(model).unit_count == 0
+    assert [group.kind for group in analyse(model, embedding=True).groups] == ["embedding"]

@@ -134,34 +134,39 @@ def test_large_entries_hide_no_small_ones(name: str, tmp_path: Path) -> None:
         verify(model, channels, keep, prune(model, channels, other))
 
 
-# What follows 8 channels of a picture, and whether any size of picture goes.
-ENDS = {"Conv": ("y = Conv(h, v)", True), "Gemm": ("f = Flatten(h)\ny = Gemm(f, rows)", False)}
+# What follows 8 channels of a picture, and the sizes that it is run at.
+ENDS = {
+    "any size": ("y = Conv(h, v)", ["x:2x3x6x6", "x:2x3x3x3"]),
+    "one size": ("p = Add(h, table)\ny = Conv(p, v)", ["x:2x3x6x6"]),
+}
 
 
-def _of_any_size(body: str, tmp_path: Path) -> ir.Model:
+def _of_any_size(body: str, tmp_path: Path, sizes: str = "N, 3, H, W") -> ir.Model:
     model = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["": 17]>
-        net (float[N, 3, H, W] x) => (float[] y) {{
+        net (float[{sizes}] x) => (float[] y) {{
             c = Conv(x, w)
             h = Relu(c)
             {body}
         }}""")
     model.graph.output[0].type.tensor_type.ClearField("shape")
     rng = np.random.default_rng(0)
-    for name, shape in {"w": (8, 3, 1, 1), "v": (5, 8, 1, 1), "rows": (8 * 36, 5)}.items():
+    for name, shape in {"w": (8, 3, 1, 1), "v": (5, 8, 1, 1), "table": (8, 6, 6)}.items():
         array = rng.standard_normal(shape).astype(np.float32)
         model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
     onnx.save(model, tmp_path / "m.onnx")
     return load(tmp_path / "m.onnx")
 
 
+@pytest.mark.parametrize("declared", ["N, 3, H, W", "N, C, H, W"])
 @pytest.mark.parametrize("name", ENDS)
-def test_another_size_is_compared_where_the_original_takes_it(name: str, tmp_path: Path) -> None:
-    body, any_size = ENDS[name]
-    model = _of_any_size(body, tmp_path)
+def test_another_size_is_compared_where_the_original_takes_it(name: str, declared: str, tmp_path: Path) -> None:
+    body, sizes = ENDS[name]
+    model = _of_any_size(body, tmp_path, declared)
     channels = analyse(model)
-    keep = np.arange(channels.unit_count) % 3 > 0
+    assert channels.unit_count == 8
+    keep = np.arange(8) % 3 > 0
     proof = verify(model, channels, keep, prune(model, channels, keep), input_shapes={"x": (0, 3, 6, 6)})
-    assert proof.sizes == ("x:2x3x6x6", "x:2x3x3x3")[: 1 + any_size]
+    assert list(proof.sizes) == sizes
 
 
 def test_a_size_that_was_written_into_the_graph_is_found(tmp_path: Path) -> None:
@@ -220,3 +225,34 @@ def test_rounding_of_large_scores_is_none_of_their_probabilities(end: str, tmp_p
     channels = analyse(network)
     keep = rng.random(channels.unit_count) < 0.5
     assert verify(network, channels, keep, prune(network, channels, keep)).relative_error < 1e-5
+    with pytest.raises(VerificationError):
+        verify(network, channels, keep, prune(network, channels, np.roll(keep, 1)))
+
+
+@pytest.mark.parametrize("low", [-1e4, -3.4e38])
+def test_masked_scores_hide_no_wrong_probabilities(low: float, tmp_path: Path) -> None:
+    model = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["": 17]>
+        net (float[N, 6] x, int64[N, 7] mask) => (float[N, 7] y) {
+            h = MatMul(x, w)
+            z = MatMul(h, v)
+            b = Add(z, bias)
+            f = Cast<to = 1>(mask)
+            o = Sub(one, f)
+            m = Mul(o, low)
+            s = Add(b, m)
+            y = Softmax<axis = -1>(s)
+        }""")
+    rng = np.random.default_rng(0)
+    arrays = {"w": rng.standard_normal((6, 8)), "v": rng.standard_normal((8, 7)), "bias": np.arange(7), "one": 1}
+    for name, array in (arrays | {"low": low}).items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(array, dtype=np.float32), name))
+    onnx.save(model, tmp_path / "m.onnx")
+    network = load(tmp_path / "m.onnx")
+    channels = analyse(network)
+    keep = np.arange(channels.unit_count) % 2 == 0
+    pruned = prune(network, channels, keep)
+    assert verify(network, channels, keep, pruned).passed
+    bias = pruned.graph.initializers["bias"]
+    bias.const_value = ir.tensor(np.zeros(7, np.float32), name="bias")
+    with pytest.raises(VerificationError):
+        verify(network, channels, keep, pruned)

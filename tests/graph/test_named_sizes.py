@@ -74,3 +74,17 @@ def test_names_that_models_give_may_look_alike(size: str, tmp_path: Path) -> Non
     onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8), tmp_path / "net.onnx")
     (joined,) = [node for node in load(tmp_path / "net.onnx").graph if node.outputs[0].name == "t"]
     assert joined.outputs[0].shape == ["N", "L", 8]
+
+
+def test_nothing_is_left_of_a_rank_that_is_not_known(tmp_path: Path) -> None:
+    model = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["": 18, "custom": 1]>
+        net (float[2, 8] x) => (float[A, B] y) <float[1, K] f> {
+            c = custom.Op(x)
+            f = Reshape(c, sizes)
+            y = Neg(f)
+        }""")
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1, -1]), "sizes"))
+    onnx.save(model, tmp_path / "net.onnx")
+    (negative,) = [node for node in load(tmp_path / "net.onnx").graph if node.op_type == "Neg"]
+    shape = negative.inputs[0].shape  # type: ignore[union-attr]
+    assert shape is None or list(shape)[1] != 1

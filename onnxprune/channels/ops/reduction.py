@@ -1,4 +1,4 @@
-"""Ops that look along an axis: reductions, norms, Softmax, ArgMax, TopK. Channels on that axis are fixed.
+"""Ops that look along an axis: reductions, norms, Softmax, ArgMax, TopK, DFT. Channels on that axis are fixed.
 
 Sums and norms are the exception: without a channel they are what they were with zeros there, as in a convolution. So
 are means of norms, as ConvNeXt V2's Global Response Normalization takes them (arXiv:2301.00808), divided by as many
@@ -17,6 +17,7 @@ from onnxprune.channels.labels import Labels
 from onnxprune.channels.map import Axis
 from onnxprune.channels.ops.rules import axes_argument, insert_before, is_weight, named, opset, positive
 from onnxprune.channels.registry import Removal, flow, resize
+from onnxprune.graph.formats import HALVES
 from onnxprune.graph.shape_values import add_initializer
 from onnxprune.graph.sizes import dims
 
@@ -24,8 +25,9 @@ REDUCTIONS = (
     "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceLogSum",
     "ReduceLogSumExp", "ReduceSumSquare",
 )  # fmt: skip
-# Entries that are zero add nothing to these.
+_FLOAT = ir.DataType.FLOAT
 _DFT_AXIS_AS_INPUT_SINCE = 20
+# Entries that are zero add nothing to these.
 _SUMS = frozenset({"ReduceSum", "ReduceL1", "ReduceL2", "ReduceSumSquare"})
 
 
@@ -66,17 +68,33 @@ def _reduced(node: ir.Node, known: Labels | Removal) -> set[int] | None:
 
 
 def averages_norms(node: ir.Node) -> bool:
-    """Say whether a node takes the mean of sums or norms, which are zero of channels that are silenced."""
-    value = node.inputs[0] if node.op_type == "ReduceMean" else None
-    producer = value.producer() if value is not None else None
-    while producer is not None and _keeps_zeros(producer) and producer.inputs[0] is not None:
-        producer = producer.inputs[0].producer()
-    return producer is not None and producer.op_type in _SUMS
+    """Say whether a node takes the mean of norms, which are zero of channels that are silenced.
+
+    A LayerNormalization of norms subtracts their mean.
+    """
+    if node.op_type != "ReduceMean" or any(use.node.op_type == "Sub" for use in node.outputs[0].uses()):
+        return False
+    producer = _producer(node.inputs[0])
+    while producer is not None and (source := _scaled(producer)) is not None:
+        producer = _producer(source)
+    if producer is None or producer.op_type != "ReduceSum":
+        return producer is not None and producer.op_type in _SUMS
+    summed = _producer(producer.inputs[0])
+    return summed is not None and (
+        summed.op_type == "Abs" or (summed.op_type == "Mul" and summed.inputs[0] is summed.inputs[1])
+    )
 
 
-def _keeps_zeros(node: ir.Node) -> bool:
-    scales = node.op_type == "Mul" and node.inputs[1] is not None and node.inputs[1].is_initializer()
-    return scales or node.op_type in {"Abs", "Cast", "Identity", "Sqrt"}
+def _producer(value: ir.Value | None) -> ir.Node | None:
+    return None if value is None else value.producer()
+
+
+def _scaled(node: ir.Node) -> ir.Value | None:
+    """Return what a node scales, moves or takes the root of, so that zeros stay zeros; None if it does not."""
+    if node.op_type == "Mul":
+        varying = [value for value in node.inputs if value is not None and not value.is_initializer()]
+        return varying[0] if len(varying) == 1 else None
+    return node.inputs[0] if node.op_type in {"Abs", "Cast", "Identity", "Sqrt"} else None
 
 
 @resize("ReduceMean")
@@ -90,8 +108,16 @@ def mean_of_norms(node: ir.Node, removal: Removal) -> None:
     if share == 1 or value.dtype is None:
         return
     assert isinstance(node.graph, ir.Graph)
+    half = value.dtype if value.dtype in HALVES else None
+    if half is not None:
+        # Rounded to half precision, the factor would be another one.
+        value = insert_before(node, "Cast", [value], f"{node.name}.wide", _FLOAT, to=_FLOAT.value)
+    assert value.dtype is not None
     factor = add_initializer(node.graph, f"{node.name}.share", np.asarray(share, dtype=value.dtype.numpy()))
-    node.replace_input_with(0, insert_before(node, "Mul", [value, factor], f"{node.name}.shared", value.dtype))
+    value = insert_before(node, "Mul", [value, factor], f"{node.name}.shared", value.dtype)
+    if half is not None:
+        value = insert_before(node, "Cast", [value], f"{node.name}.narrow", half, to=half.value)
+    node.replace_input_with(0, value)
 
 
 @flow("LpNormalization")

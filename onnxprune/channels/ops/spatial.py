@@ -97,18 +97,19 @@ def resize_sizes(node: ir.Node, removal: Removal) -> None:
 @flow("Col2Im")
 def columns_to_image(node: ir.Node, labels: Labels) -> None:
     """Carry channels, each with all entries of its blocks: (N, C * entries, blocks) -> (N, C, ...)."""
-    axes = labels.of(node.inputs[0])
+    batch, columns, blocks = labels.of(node.inputs[0])
     block = labels.known_ints(node.inputs[2])
-    rank = len(dims(node.outputs[0]))
-    if block is None or axes[1] is None:
-        labels.pin_all(node.inputs[:1], f"{named(node)} has blocks that are not known beforehand", hints.SIZES)
-        labels.set(node.outputs[0], (None,) * rank)
-        return
-    labels.pin(axes[2], f"{named(node)} places them", hints.POSITIONS)
-    entries = math.prod(block)
-    before, after = [len(axes[1])], [len(axes[1]) // entries, entries]
-    channels, _ = regroup(labels, (axes[1],), before, after, named(node), outlook=lambda: frozenset({1}))
-    labels.set(node.outputs[0], (axes[0], channels, *(None for _ in range(rank - 2))))
+    channels: Axis = None
+    if block is None:
+        labels.pin(columns, f"{named(node)} has blocks that are not known beforehand", hints.SIZES)
+    elif columns is not None:
+        entries = math.prod(block)
+        sizes = [len(columns) // entries, entries]
+        unfolded = regroup(labels, (columns,), [len(columns)], sizes, named(node), outlook=lambda: frozenset({1}))
+        channels = unfolded[0]
+        labels.pin(unfolded[1], f"{named(node)} places them", hints.POSITIONS)
+    labels.pin(blocks, f"{named(node)} places them", hints.POSITIONS)
+    labels.set(node.outputs[0], (batch, channels, *(None for _ in dims(node.outputs[0])[2:])))
 
 
 @flow("Pad")

@@ -35,10 +35,12 @@ def dft(
     x: torch.Tensor, length: object = None, axis: object = None, *, default_axis: int, inverse: bool, onesided: bool
 ) -> torch.Tensor:
     """Transform `x`, shape (..., 1) where real and (..., 2) where complex, along an axis; the result is complex."""
+    # PyTorch transforms no half precision, which mixed precision brings here.
+    wide = x if x.dtype == torch.float64 else x.float()
     along = int(default_axis if axis is None else as_number(axis)) % x.ndim
     size = as_number(length)
     if onesided:
-        return torch.view_as_real(torch.fft.rfft(x[..., 0], size, along))
-    signal = torch.view_as_complex(x.contiguous()) if x.shape[-1] == 2 else x[..., 0]
+        return torch.view_as_real(torch.fft.rfft(wide[..., 0], size, along)).to(x.dtype)
+    signal = torch.view_as_complex(wide.contiguous()) if x.shape[-1] == 2 else wide[..., 0]
     transform = torch.fft.ifft if inverse else torch.fft.fft
-    return torch.view_as_real(transform(signal, size, along))
+    return torch.view_as_real(transform(signal, size, along)).to(x.dtype)
