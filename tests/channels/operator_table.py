@@ -304,17 +304,6 @@ ROWS: dict[str, Row] = {
         read=4,
         opset=18,
     ),
-    "DFT": Row(
-        "u = Unsqueeze(h, i)\nf = DFT<axis = 3>(u)\nm = ReduceL2(f, i)\na = Squeeze(m, i)",
-        constants={"i": ints(4)},
-        opset=18,
-    ),
-    "DFT of channels": Row(
-        "u = Unsqueeze(h, i)\nf = DFT<axis = 1>(u)\nm = ReduceL2(f, i)\na = Squeeze(m, i)",
-        units=0,
-        constants={"i": ints(4)},
-        opset=18,
-    ),
     "DepthToSpace": Row("a = DepthToSpace<blocksize = 2>(h)", units=2, read=2),
     "DepthToSpace CRD": Row(
         'b = Conv(h, w)\na = DepthToSpace<blocksize = 2, mode = "CRD">(b)',

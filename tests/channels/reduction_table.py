@@ -59,4 +59,15 @@ REDUCTIONS: dict[str, Row] = {
     "LpNormalization of weights": Row(
         "n = LpNormalization<axis = 1>(w)\na = Conv(h, n)", units=12, constants={"w": (12, 8, 1, 1)}, read=12
     ),
+    "DFT": Row(
+        "u = Unsqueeze(h, i)\nf = DFT<axis = 3>(u)\nm = ReduceL2(f, i)\na = Squeeze(m, i)",
+        constants={"i": ints(4)},
+        opset=18,
+    ),
+    "DFT of channels": Row(
+        "u = Unsqueeze(h, i)\nf = DFT<axis = 1>(u)\nm = ReduceL2(f, i)\na = Squeeze(m, i)",
+        units=0,
+        constants={"i": ints(4)},
+        opset=18,
+    ),
 }

@@ -29,21 +29,20 @@ def pictures(path: Path, count: int = 64) -> Path:
 
 
 FAILURES = [
-    pytest.param(("--target-macs", "50%", "--data", "no_such.npz"), {1}, id="data"),
-    pytest.param(("--target-macs", "50%", "-o", "no_such_folder/p.onnx"), {1}, id="output"),
-    pytest.param(("--target-macs", "50%", "--importance", "taylor"), {1}, id="criterion"),
-    pytest.param(("--target-macs", "0.1%"), {3}, id="target"),
-    # A machine with much other work is too noisy to measure, which is a failure, too.
-    pytest.param(("--target-latency", "0.0001ms"), {1, 3}, id="latency"),
+    pytest.param(("--target-macs", "50%", "--data", "no_such.npz"), 1, id="data"),
+    pytest.param(("--target-macs", "50%", "-o", "no_such_folder/p.onnx"), 1, id="output"),
+    pytest.param(("--target-macs", "50%", "--importance", "taylor"), 1, id="criterion"),
+    pytest.param(("--target-macs", "0.1%"), 3, id="target"),
+    pytest.param(("--target-latency", "0.0001ms"), 3, id="latency"),
 ]
 
 
-@pytest.mark.parametrize(("wrong", "codes"), FAILURES)
+@pytest.mark.parametrize(("wrong", "code"), FAILURES)
 def test_a_run_that_fails_at_the_start_can_be_corrected(
-    run: Run, model: Path, folder: Path, wrong: tuple[str, ...], codes: set[int]
+    run: Run, model: Path, folder: Path, wrong: tuple[str, ...], code: int
 ) -> None:
     told = ("prune", model, "--round-to", "1", "--run-dir", folder)
-    assert run(*told, *wrong).exit_code in codes
+    assert run(*told, *wrong).exit_code == code
     assert not folder.parent.exists()
     assert run(*told, "--target-macs", "50%").exit_code == 0
     assert (folder / "report.json").is_file()
