@@ -229,8 +229,9 @@ def _heed_input_shapes(model: ir.Model, input_shapes: Mapping[str, Sequence[int]
             raise InputShapeError(f"the model has no input '{name}'; its inputs are {sorted(map(str, inputs))}")
         value = inputs[name]
         declared = list(value.shape) if value.shape is not None else [None] * len(sizes)
+        # PaddlePaddle declares -1 what is dynamic.
         if len(declared) != len(sizes) or any(
-            isinstance(d, int) and s > 0 and d != s for d, s in zip(declared, sizes, strict=False)
+            isinstance(d, int) and d >= 0 and s > 0 and d != s for d, s in zip(declared, sizes, strict=False)
         ):
             raise InputShapeError(
                 f"input '{name}' is declared as {_display(declared)}, which {tuple(sizes)} does not fit"

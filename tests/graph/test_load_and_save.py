@@ -330,3 +330,15 @@ def test_a_text_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     write_text("ü", tmp_path / "x.html")
     assert [p.name for p in tmp_path.iterdir()] == ["x.html"]
     assert (tmp_path / "x.html").read_text(encoding="utf-8") == "ü"
+
+
+def test_sizes_fit_what_is_declared_as_minus_one(tmp_path: Path) -> None:
+    model = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["": 17]>
+        net (float[N, 3, H, W] x) => (float[N, 3, H, W] y) { y = Relu(x) }""")
+    for dim in model.graph.input[0].type.tensor_type.shape.dim:
+        if dim.dim_param:
+            dim.dim_value = -1
+    onnx.save(model, tmp_path / "net.onnx")
+    assert load(tmp_path / "net.onnx", input_shapes={"x": (1, 3, 8, 8)}).graph.inputs[0].name == "x"
+    with pytest.raises(InputShapeError, match="declared as"):
+        load(tmp_path / "net.onnx", input_shapes={"x": (1, 4, 8, 8)})
