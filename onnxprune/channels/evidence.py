@@ -4,8 +4,8 @@ Parts of an output may be larger than others by orders of magnitude, such as wha
 an output is put together of is compared too, each on its own scale.
 
 What was cut from may hardly show in the outputs, such as queries and keys of small weights. So what products and
-convolutions sum over removed units is compared as well, again on its own scale; of quantised networks only where their
-outputs differ and copies that do not round are looked at.
+convolutions sum over removed units is compared as well, again on its own scale; of quantised networks in copies that do
+not round.
 
 An output that is the same everywhere, such as a map of zeros behind a Relu, or nowhere finite, is the same whatever was
 cut before it. The last value before it of which that is not so is compared in its place, on the entries that stay.

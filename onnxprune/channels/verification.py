@@ -5,8 +5,9 @@ Nothing else can carry them to an output, so the outputs must equal the pruned g
 data and no knowledge of the architecture.
 
 Half-precision models are compared in float32 copies: rounding would hide what is wrong, and onnxruntime's CPU has no
-kernels for bfloat16. Where quantised models do not agree exactly, sums in another order may have been rounded to the
-next step, so copies that do not round are compared. What draws random numbers is given the same seeds in both.
+kernels for bfloat16. Of quantised models copies that do not round are compared as well, and alone where the models do
+not agree as they are: sums in another order may have been rounded to the next step. What draws random numbers is given
+the same seeds in both.
 
 Where sizes behind the batch are dynamic, the two are compared at others as well, if the original runs there.
 
@@ -69,7 +70,7 @@ class Verification:
         output: The output where it occurs, or a value that it is put together of, or one before.
         tolerance: What was allowed.
         compared: What was run: the models as they are, or copies of both.
-        notes: Which outputs say nothing on random inputs, and what was compared instead.
+        notes: Which outputs say nothing on random inputs, and what was compared instead; whether no other size was run.
         sizes: At which sizes the models ran, in the form of `--input-shape`.
     """
 
@@ -124,20 +125,22 @@ def verify(
         halves = found.compared == "as they are" and element_types(model) & HALVES
         return replace(found, compared="in float32") if halves else found
 
-    found = [compared_at(shapes)]
-    for other in other_input_shapes(model, shapes):
+    found, others = [compared_at(shapes)], list(other_input_shapes(model, shapes))
+    for other in others:
         # Not every size is one that the network takes.
         with contextlib.suppress(UnsupportedModelError):
             found.append(compared_at(other))
             break
     worst = max(found, key=lambda one: one.relative_error)
     if not worst.passed:
+        kind = "output" if worst.output in output_names(model) else "the inner value"
         raise VerificationError(
-            f"the pruned model differs from the silenced original: output '{worst.output}' by "
+            f"the pruned model differs from the silenced original: {kind} '{worst.output}' by "
             f"{worst.relative_error:.2g} (allowed {tolerance:.0e}) at {worst.sizes[0]}. This is a defect of onnxprune: "
             "nothing was written; please report the model's architecture"
         )
-    return replace(worst, notes=found[0].notes, sizes=tuple(size for one in found for size in one.sizes))
+    notes = found[0].notes if len(found) > 1 or not others else (*found[0].notes, _one_size(found[0]))
+    return replace(worst, notes=notes, sizes=tuple(size for one in found for size in one.sizes))
 
 
 @dataclass(frozen=True)
@@ -160,15 +163,20 @@ class _Pair:
 
 
 def _compared(pair: _Pair, feeds: Mapping[str, np.ndarray]) -> Verification:
-    """Compare two models, without rounding where they are quantised and do not agree as they are."""
+    """Compare two models; where they are quantised, copies that do not round too."""
     if not is_quantised(pair.silenced):
         return _worst(pair, feeds)
     # Sums that are rounded to another step differ by more than outputs may.
-    worst = _worst(replace(pair, sums=()), feeds)
-    smooth = None if worst.passed else (without_rounding(pair.silenced), without_rounding(pair.pruned))
-    if smooth is None or smooth[0] is None or smooth[1] is None:
-        return worst
-    return replace(_worst(replace(pair, silenced=smooth[0], pruned=smooth[1]), feeds), compared="without rounding")
+    rounded = _worst(replace(pair, sums=()), feeds)
+    copies = without_rounding(pair.silenced), without_rounding(pair.pruned)
+    if copies[0] is None or copies[1] is None:
+        return rounded
+    try:
+        smooth = _worst(replace(pair, silenced=copies[0], pruned=copies[1]), feeds)
+    except UnsupportedModelError:
+        # What runs on integers only, such as a look-up by them.
+        return rounded
+    return rounded if rounded.passed and smooth.passed else replace(smooth, compared="without rounding")
 
 
 def _worst(pair: _Pair, feeds: Mapping[str, np.ndarray]) -> Verification:
@@ -225,6 +233,13 @@ def _note(output: str, instead: Evidence | None) -> str:
         else f"so value '{instead.name}' before it was compared, and what lies between was not"
     )
     return f"verification: output '{output}' says nothing on random inputs (all the same, or not finite), {found}"
+
+
+def _one_size(proof: Verification) -> str:
+    return (
+        "verification: the network ran at none of the other sizes that were tried, so it is proved at "
+        f"{proof.sizes[0]} only"
+    )
 
 
 def _scale_floors(model: ir.Model, values: Mapping[str, np.ndarray]) -> dict[str, float]:

@@ -258,3 +258,30 @@ def test_any_quantised_network(
     before, after = types(model), types(pruned)
     unlike = {name for name, dtype in after.items() if dtype != before.get(name)}
     assert all(after[name] == ir.DataType.FLOAT for name in unlike)
+
+
+def test_what_rounding_hides_of_an_int8_network_is_noticed(tmp_path: Path) -> None:
+    model = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["": 17]>
+        net (float[2, 3, 4, 4] x) => (float[2, 3, 4, 4] y)
+        <float step = {0.01}, float coarse = {0.1}, uint8 zero = {0}, int8 middle = {0}> {
+            c = Conv(x, w)
+            h = Relu(c)
+            hq = QuantizeLinear(h, step, zero)
+            hd = DequantizeLinear(hq, step, zero)
+            z = Conv(hd, v)
+            s = Add(x, z)
+            sq = QuantizeLinear(s, coarse, middle)
+            y = DequantizeLinear(sq, coarse, middle)
+        }""")
+    rng = np.random.default_rng(0)
+    for name, shape, scale in (("w", (8, 3, 1, 1), 1.0), ("v", (3, 8, 1, 1), 1e-7)):
+        array = (scale * rng.standard_normal(shape)).astype(np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    onnx.save(model, tmp_path / "m.onnx")
+    network = load(tmp_path / "m.onnx")
+    channels = analyse(network)
+    keep = np.arange(channels.unit_count) % 3 > 0
+    proof = verify(network, channels, keep, prune(network, channels, keep))
+    assert (proof.relative_error, proof.compared) == (0.0, "as they are")
+    with pytest.raises(VerificationError, match="the inner value 'z'"):
+        verify(network, channels, keep, prune(network, channels, np.roll(keep, 1)))
