@@ -21,6 +21,7 @@ OnnxPruneError                 anything a user can cause; exit code 1 unless sai
 ├── DataError                  calibration or training data that is missing or does not fit
 ├── CriterionError             an importance criterion that is unknown or lacks what it needs
 ├── DeviceError                a provider or device that cannot run the model
+│   └── InputsError            it can, but not on these inputs
 ├── ConversionError            a graph that PyTorch cannot represent
 ├── QuantisationError          a network that onnxruntime's tools cannot quantise
 ├── OutputError                the result cannot be written
@@ -145,6 +146,10 @@ class CriterionError(OnnxPruneError):
 
 class DeviceError(OnnxPruneError):
     """A provider or device is not there or cannot run the model."""
+
+
+class InputsError(DeviceError):
+    """A device loads the model, and does not run it on the inputs it was given."""
 
 
 class ConversionError(OnnxPruneError):

@@ -21,6 +21,7 @@ from onnxprune.channels.restriction import (
     with_embedding_hints,
 )
 from onnxprune.channels.surgery import embed, prune
+from onnxprune.channels.unreached import unreached_weights
 from onnxprune.channels.verification import Verification, verify
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "prune",
     "restrict",
     "short_name",
+    "unreached_weights",
     "verify",
     "verify_reading",
     "with_embedding_hints",

@@ -11,6 +11,7 @@ from onnxprune.channels.labels import Labels, MisfitError
 from onnxprune.channels.registry import flow_of
 from onnxprune.errors import ModelError
 from onnxprune.graph.sizes import dims
+from onnxprune.graph.subgraphs import has_subgraph, subgraphs
 
 
 def flow_through(node: ir.Node, labels: Labels) -> None:
@@ -25,10 +26,10 @@ def flow_through(node: ir.Node, labels: Labels) -> None:
     """
     rule = flow_of(node)
     unknown_rank = [v for v in [*node.inputs, *node.outputs] if v is not None and v.shape is None and v.name]
-    has_subgraph = any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values())
+    holds_graphs = has_subgraph(node)
     what = f"{node.domain + ':' if node.domain else ''}{node.op_type} '{node.name}'"
-    if rule is None or unknown_rank or has_subgraph:
-        if has_subgraph:
+    if rule is None or unknown_rank or holds_graphs:
+        if holds_graphs:
             reason, hint = f"{what} has subgraphs, and what they read stays as it is", hints.SUBGRAPH
         elif unknown_rank and rule is not None:
             reason, hint = f"{what} has a tensor of unknown rank, '{unknown_rank[0].name}'", hints.RANK
@@ -46,14 +47,7 @@ def flow_through(node: ir.Node, labels: Labels) -> None:
 
 def _captured(node: ir.Node) -> Iterable[ir.Value]:
     """Values of outer graphs that a node's subgraphs read."""
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH:
-            graphs = [attribute.as_graph()]
-        elif attribute.type == ir.AttributeType.GRAPHS:
-            graphs = list(attribute.as_graphs())
-        else:
-            continue
-        for graph in graphs:
-            for inner in graph.all_nodes():
-                yield from (v for v in inner.inputs if v is not None and v.graph is not graph)
-            yield from (v for v in graph.outputs if v.graph is not graph)
+    for graph in subgraphs(node):
+        for inner in graph.all_nodes():
+            yield from (v for v in inner.inputs if v is not None and v.graph is not graph)
+        yield from (v for v in graph.outputs if v.graph is not graph)

@@ -146,18 +146,21 @@ def restrict(channels: ChannelMap, keep: Sequence[str] = (), only: Sequence[str]
     )
 
 
-def nothing_left(path: str | Path, fixed: Iterable[FixedChannels]) -> str:
+def nothing_left(path: str | Path, fixed: Iterable[FixedChannels], unreached: Sequence[str] = ()) -> str:
     """Say why no channel of a model can go, with the three commonest reasons.
 
     Args:
         path: The model's file.
         fixed: What is fixed in it.
+        unreached: Where it has weights that the analysis does not reach; see `unreached_weights`.
     """
     reasons: Counter[str] = Counter()
     for entry in fixed:
         reasons[entry.reason] += entry.channels
     if not reasons:
-        return f"'{path}' has no convolution or matrix product with weights: there is no channel to remove"
+        where = f" that channels are followed through: {'; '.join(unreached)}" if unreached else ""
+        end = "" if unreached else ": there is no channel to remove"
+        return f"'{path}' has no convolution or matrix product with weights{where}{end}"
     listed = "; ".join(f"{reason} ({count} channels)" for reason, count in reasons.most_common(3))
     return f"no channel of '{path}' can be removed: {listed}. 'onnxprune inspect -v {path}' says what would free them"
 

@@ -72,7 +72,7 @@ def inspect(
         if path is not None:
             write_text(draw(inspection), path)
     if not inspection.groups:
-        raise NothingToPruneError(nothing_left(model, inspection.fixed))
+        raise NothingToPruneError(nothing_left(model, inspection.fixed, inspection.unreached))
 
 
 def _print(inspection: Inspection, *, quiet: bool) -> None:

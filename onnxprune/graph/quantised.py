@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from onnxprune.graph.subgraphs import has_subgraph
+
 # What moves or rescales a constant without mixing its entries.
 MOVES = frozenset({"Transpose", "Cast", "Identity", "Reshape", "QuantizeLinear", "DequantizeLinear"})
 CONTRACTIONS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
@@ -53,8 +55,7 @@ def is_computed_weight(value: ir.Value | None) -> bool:
 
 def can_be_constant(node: ir.Node) -> bool:
     """Say whether a node gives the same in every run if what it reads does."""
-    graphs = {ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS}
-    plain = node.domain == "" and not any(attribute.type in graphs for attribute in node.attributes.values())
+    plain = node.domain == "" and not has_subgraph(node)
     return plain and bool(node.inputs) and node.op_type not in _RANDOM and not node.op_type.startswith("Random")
 
 

@@ -29,6 +29,7 @@ def infer_shapes(model: ir.Model) -> None:
     """Infer the shape and type of every value of `model`, in place; values that cannot be inferred keep theirs."""
     stated: dict[str, Dims] = {}
     _keep(model, _inferred(model))
+    _forget_impossible(model)
     for _ in range(_MOST_ROUNDS):
         found = {name: dims for name, dims in named_sizes(model).items() if stated.get(name) != dims}
         if not found:
@@ -47,6 +48,16 @@ def _keep(model: ir.Model, inferred: Mapping[str, tuple[int, Dims | None]]) -> N
             value.type = ir.TensorType(ir.DataType(elem_type))
         if dims is not None and not _is_declared(value, len(dims)):
             value.shape = ir.Shape(list(dims))
+
+
+def _forget_impossible(model: ir.Model) -> None:
+    """Declare no sizes of what a Reshape to computed ones gives in another number of axes than is declared."""
+    for value in model.graph.outputs:
+        node = value.producer()
+        target = None if node is None or node.op_type != "Reshape" else node.inputs[1]
+        entries = None if target is None or target.shape is None or len(target.shape) != 1 else target.shape[0]
+        if isinstance(entries, int) and value.shape is not None and len(value.shape) != entries:
+            value.shape = ir.Shape([None] * entries)
 
 
 def _is_declared(value: ir.Value, rank: int) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from onnxprune.errors import DeviceError
+from onnxprune.errors import DeviceError, InputsError
 from onnxprune.latency.device import Feeds, ModelSource
 from onnxprune.latency.on_device.loaded import Loaded
 from onnxprune.latency.options import MeasureOptions
@@ -40,7 +40,7 @@ class Session:
             prefix = None if profile is None else str(profile)
             self._loaded = Loaded(source if isinstance(source, bytes) else str(source), self._provider, options, prefix)
         except Exception as error:
-            raise self._failed("load", error) from error
+            raise DeviceError(self._failure("load", error)) from error
         if self._provider not in self._loaded.providers:
             raise DeviceError(f"onnxruntime dropped the provider '{options.provider}' for model '{name}'")
 
@@ -48,12 +48,12 @@ class Session:
         """Run once; the outputs are dropped.
 
         Raises:
-            DeviceError: The model does not run on these inputs.
+            InputsError: The model does not run on these inputs.
         """
         try:
             self._loaded.run(feeds)
         except Exception as error:
-            raise self._failed("run", error) from error
+            raise InputsError(self._failure("run", error)) from error
 
     def copies_ms(self, feeds: Feeds) -> list[float]:
         """Return what copies of the inputs to the provider's memory and of the outputs back take, in milliseconds."""
@@ -63,9 +63,8 @@ class Session:
         """Stop profiling and return the file that was written."""
         return Path(self._loaded.end_profile())
 
-    def _failed(self, what: str, error: Exception) -> DeviceError:
-        reason = plain_reason(str(error))
-        return DeviceError(f"onnxruntime cannot {what} model '{self.name}' on {self._provider}: {reason}")
+    def _failure(self, what: str, error: Exception) -> str:
+        return f"onnxruntime cannot {what} model '{self.name}' on {self._provider}: {plain_reason(str(error))}"
 
 
 def plain_reason(text: str) -> str:

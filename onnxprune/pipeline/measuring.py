@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -11,8 +11,8 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxprune.channels import prune
-from onnxprune.errors import DeviceError
-from onnxprune.graph import random_inputs, session_source
+from onnxprune.errors import DeviceError, InputsError
+from onnxprune.graph import random_inputs, session_source, shown_sizes
 from onnxprune.latency import (
     BUSY_SPREAD,
     Device,
@@ -159,9 +159,23 @@ def measure_models(network: Network, models: Mapping[str, ir.Model], bench: Benc
     """Measure models with a network's inputs, interleaved."""
     models = {name: runnable(model, bench.options.provider) for name, model in models.items()}
     feeds = random_inputs(next(iter(models.values())), network.input_shapes, 0)
-    with ExitStack() as opened:
+    with ExitStack() as opened, _sizes_named(network):
         sources = {name: opened.enter_context(session_source(model, name)) for name, model in models.items()}
         return measured(bench, sources, dict.fromkeys(models, feeds))
+
+
+@contextmanager
+def _sizes_named(network: Network) -> Iterator[None]:
+    """Name the sizes of the inputs where a model does not run on them and may on others."""
+    try:
+        yield
+    except InputsError as error:
+        if all(isinstance(size, int) for spec in network.inputs for size in spec.shape[1:]):
+            raise
+        raise InputsError(
+            f"{error}. Its inputs had the sizes {shown_sizes(network.input_shapes)}; if it takes others, say which by "
+            "--input-shape"
+        ) from error
 
 
 def measured(bench: Bench, models: Mapping[str, ModelSource], feeds: Mapping[str, Feeds]) -> dict[str, LatencyStats]:

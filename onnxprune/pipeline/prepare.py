@@ -9,7 +9,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from onnxprune.channels import ChannelMap, Restriction, nothing_left, permitted
+from onnxprune.channels import ChannelMap, Restriction, nothing_left, permitted, unreached_weights
 from onnxprune.errors import InputShapeError, NothingToPruneError
 from onnxprune.graph import (
     InputSpec,
@@ -96,7 +96,7 @@ def read_network(
     sizes = resolve_input_shapes(model, input_shapes, batch)
     channels = permitted(model, restriction)
     if channels.unit_count == 0:
-        raise NothingToPruneError(nothing_left(path, channels.fixed))
+        raise NothingToPruneError(nothing_left(path, channels.fixed, unreached_weights(model)))
     return Network(path, model, channels, input_specs(in_float32(model)), sizes, concrete_shapes(model, sizes))
 
 

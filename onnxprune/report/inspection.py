@@ -9,7 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from onnxprune.channels import ChannelMap, FixedChannels, Restriction, permitted, with_embedding_hints
+from onnxprune.channels import (
+    ChannelMap,
+    FixedChannels,
+    Restriction,
+    permitted,
+    unreached_weights,
+    with_embedding_hints,
+)
 from onnxprune.errors import ArgumentError
 from onnxprune.graph import GraphCost, InputSpec, graph_cost, input_specs, load
 from onnxprune.report.assembly import file_bytes
@@ -52,6 +59,7 @@ class Inspection:
         groups: The groups of removable channels, in graph order.
         fixed: Output channels that cannot be removed, and why.
         prunable_macs: Multiply-accumulates that removable channels take part in.
+        unreached: Which weights are none of these, and why; see `channels.unreached_weights`.
         drawn: What a picture shows of each node, in graph order.
     """
 
@@ -64,6 +72,7 @@ class Inspection:
     groups: tuple[GroupInspection, ...]
     fixed: tuple[FixedChannels, ...]
     prunable_macs: int
+    unreached: tuple[str, ...] = ()
     drawn: tuple[DrawnNode, ...] = ()
 
     @property
@@ -89,6 +98,7 @@ class Inspection:
             "coverage": round(self.coverage, 6),
             "groups": [asdict(group) for group in self.groups],
             "fixed": [asdict(fixed) for fixed in self.fixed],
+            "unreached": list(self.unreached),
         }
 
 
@@ -130,6 +140,7 @@ def inspect_model(
         groups=_groups(channels, macs.by_group, parameters.by_group),
         fixed=channels.fixed,
         prunable_macs=round(macs.by_any),
+        unreached=unreached_weights(model),
         drawn=draw(model, channels),
     )
 

@@ -197,6 +197,7 @@ def inspection_lines(inspection: Inspection) -> list[str]:
         f"peak activations {data_size(cost.peak_activation_bytes)}",
         f"prunable: {removable} of {removable + fixed} output channels, in {counted(len(inspection.groups), 'group')}; "
         f"they take part in {percent(inspection.coverage)} of the MACs",
+        *(f"not reached: {line}" for line in inspection.unreached),
     ]
 
 

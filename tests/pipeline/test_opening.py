@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 import onnxprune
-from onnxprune.errors import DataError
+from onnxprune.errors import DataError, DeviceError
 from tests.pipeline.test_run import Listening, pictures
 from tests.report.conftest import small_cnn
 
@@ -119,3 +119,18 @@ def test_one_number_a_sample_has_a_batch_axis(tmp_path: Path, inputs: str) -> No
         "z": np.ones((40, 1), np.float32),
     }
     assert onnxprune.prune(path, ratio=0.3, round_to=1, data=data, importance="l1").report.after.metric is not None
+
+
+def test_sizes_that_the_network_does_not_take_are_named(tmp_path: Path) -> None:
+    net = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["": 17]>
+        net (float[N, 3, H, 6] x) => (float[N, 5, H, 6] y) {
+            c = Conv(x, w)
+            p = Add(c, table)
+            y = Conv(p, v)
+        }""")
+    for name, shape in {"w": (8, 3, 1, 1), "v": (5, 8, 1, 1), "table": (8, 6, 6)}.items():
+        net.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(shape, np.float32), name))
+    onnx.save(net, tmp_path / "m.onnx")
+    assert onnxprune.prune(tmp_path / "m.onnx", ratio=0.5, input_shapes={"x": (1, 3, 6, 6)}).report.after.macs
+    with pytest.raises(DeviceError, match="the sizes x:1x3x4x6; if it takes others, say which by --input-shape"):
+        onnxprune.prune(tmp_path / "m.onnx", ratio=0.5, input_shapes={"x": (1, 3, 4, 6)})

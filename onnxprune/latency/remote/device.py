@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from onnxprune.errors import DeviceError
+from onnxprune.errors import DeviceError, InputsError
 from onnxprune.latency.conditions import Seen, conditions, summary
 from onnxprune.latency.device import Feeds, ModelSource, Progress
 from onnxprune.latency.hardware import with_provider_options
@@ -198,7 +198,8 @@ class SshDevice:
         try:
             yield
         except RequestError as error:
-            raise DeviceError(self._meaning(error, options)) from None
+            kind = InputsError if error.kind == "run" else DeviceError
+            raise kind(self._meaning(error, options)) from None
 
     def _meaning(self, error: RequestError, options: MeasureOptions) -> str:
         where, version = f"device '{self.name}'", f"onnxruntime {self._link.connect()}"
