@@ -31,7 +31,7 @@ from onnxprune.graph.head_axes import separate_heads
 from onnxprune.graph.repeats import expand_single_entries
 from onnxprune.graph.sequences import split_sequences
 from onnxprune.graph.shape_values import fold_shape_values
-from onnxprune.graph.shapes import infer_shapes
+from onnxprune.graph.shapes import infer_shapes, infer_unnamed, name_sizes
 from onnxprune.graph.transposes import join_transposes
 from onnxprune.graph.unnamed_outputs import drop_unnamed_outputs
 from onnxprune.graph.zero_states import drop_zero_states
@@ -52,11 +52,7 @@ def normalise(model: ir.Model) -> ir.Model:
     _believe_the_weights(model)
     _forget_meaningless_sizes(model)
     separate_channel_constants(model)
-    infer_shapes(model)
-    # Sizes behind a folded Reshape become known only then, so a chain of blocks takes a round each.
-    while _simplify(model):
-        RemoveUnusedNodesPass()(model)
-        infer_shapes(model)
+    _infer_and_simplify(model)
     if fold_constant_nodes(model):
         RemoveUnusedNodesPass()(model)
         separate_channel_constants(model)
@@ -68,6 +64,21 @@ def normalise(model: ir.Model) -> ir.Model:
     if separate_heads(model):
         RemoveUnusedNodesPass()(model)
     return model
+
+
+def _infer_and_simplify(model: ir.Model) -> None:
+    """Infer shapes and fold what they decide, until neither gets any further."""
+    while True:
+        infer_unnamed(model)
+        # Sizes behind a folded Reshape become known only then, so a chain of blocks takes a round each.
+        while _simplify(model):
+            RemoveUnusedNodesPass()(model)
+            infer_unnamed(model)
+        # Names take rounds of their own for each block, so only what is left to be named gets one.
+        name_sizes(model)
+        if not _simplify(model):
+            return
+        RemoveUnusedNodesPass()(model)
 
 
 def _simplify(model: ir.Model) -> bool:

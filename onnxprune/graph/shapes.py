@@ -27,9 +27,19 @@ Dims = tuple[int | str | None, ...]
 
 def infer_shapes(model: ir.Model) -> None:
     """Infer the shape and type of every value of `model`, in place; values that cannot be inferred keep theirs."""
-    stated: dict[str, Dims] = {}
+    infer_unnamed(model)
+    name_sizes(model)
+
+
+def infer_unnamed(model: ir.Model) -> None:
+    """Infer as ONNX does, which gives sizes that it does not follow new names."""
     _keep(model, _inferred(model))
     _forget_impossible(model)
+
+
+def name_sizes(model: ir.Model) -> None:
+    """Give sizes in inferred shapes their own names and numbers, as far as `named_sizes` says them."""
+    stated: dict[str, Dims] = {}
     for _ in range(_MOST_ROUNDS):
         found = {name: dims for name, dims in named_sizes(model).items() if stated.get(name) != dims}
         if not found:

@@ -88,3 +88,37 @@ def test_nothing_is_left_of_a_rank_that_is_not_known(tmp_path: Path) -> None:
     (negative,) = [node for node in load(tmp_path / "net.onnx").graph if node.op_type == "Neg"]
     shape = negative.inputs[0].shape  # type: ignore[union-attr]
     assert shape is None or list(shape)[1] != 1
+
+
+def test_blocks_of_folded_sizes_take_one_inference_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = 6
+    lines = ["h0 = Relu(x)"]
+    for i in range(blocks):
+        lines += [
+            f"s{i} = Shape(h{i})",
+            f"g{i} = Gather(s{i}, zero)",
+            f"a{i} = Div(g{i}, one)",
+            f"b{i} = Gather(s{i}, one)",
+            f"t{i} = Concat<axis = 0>(a{i}, rest)",
+            f"flat{i} = Reshape(h{i}, t{i})",
+            f"v{i} = Concat<axis = 0>(a{i}, rest, three)",
+            f"few{i} = Reshape(flat{i}, v{i})",
+            f"r{i} = Concat<axis = 0>(a{i}, rest, six)",
+            f"many{i} = Reshape(few{i}, r{i})",
+            f"m{i} = MatMul(many{i}, w)",
+            f"u{i} = Concat<axis = 0>(a{i}, b{i}, rest)",
+            f"h{i + 1} = Reshape(m{i}, u{i})",
+        ]
+    lines.append(f"y = Relu(h{blocks})")
+    proto = onnx.parser.parse_model(
+        f'<ir_version: 8, opset_import: ["": 17]> net (float[2, 4, 6] x) => (float[2, 4, 6] y) {{ {chr(10).join(lines)} }}'
+    )
+    constants = {name: np.array([n]) for name, n in {"zero": 0, "one": 1, "three": 3, "six": 6, "rest": -1}.items()}
+    constants["w"] = np.eye(6, dtype=np.float32)
+    proto.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in constants.items())
+    onnx.save(proto, tmp_path / "m.onnx")
+    calls = []
+    infer = onnx.shape_inference.infer_shapes
+    monkeypatch.setattr(onnx.shape_inference, "infer_shapes", lambda *a, **k: calls.append(1) or infer(*a, **k))
+    load(tmp_path / "m.onnx")
+    assert len(calls) <= blocks + 2
