@@ -110,9 +110,8 @@ def test_blocks_of_folded_sizes_take_one_inference_each(tmp_path: Path, monkeypa
             f"h{i + 1} = Reshape(m{i}, u{i})",
         ]
     lines.append(f"y = Relu(h{blocks})")
-    proto = onnx.parser.parse_model(
-        f'<ir_version: 8, opset_import: ["": 17]> net (float[2, 4, 6] x) => (float[2, 4, 6] y) {{ {chr(10).join(lines)} }}'
-    )
+    head = '<ir_version: 8, opset_import: ["": 17]> net (float[2, 4, 6] x) => (float[2, 4, 6] y)'
+    proto = onnx.parser.parse_model("\n".join([head, "{", *lines, "}"]))
     constants = {name: np.array([n]) for name, n in {"zero": 0, "one": 1, "three": 3, "six": 6, "rest": -1}.items()}
     constants["w"] = np.eye(6, dtype=np.float32)
     proto.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in constants.items())
