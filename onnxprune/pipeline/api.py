@@ -153,7 +153,7 @@ def compress(
     try:
         training = DistillConfig(
             epochs=epochs,
-            batch_size=batch_size or defaults.batch_size,
+            batch_size=defaults.batch_size if batch_size is None else batch_size,
             learning_rate=learning_rate,
             optimizer=optimizer or defaults.optimizer,
             feature_weight=features,

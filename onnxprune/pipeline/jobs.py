@@ -10,6 +10,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec
 
+from onnxprune.errors import ArgumentError
 from onnxprune.latency import DeviceSpec, opened
 from onnxprune.pipeline.argument_types import check_types
 from onnxprune.pipeline.files import check_files
@@ -76,6 +77,8 @@ def _job(read: Callable[P, Job], *args: P.args, **kwargs: P.kwargs) -> Job:
     given = signature.bind(*args, **kwargs)
     check_types(signature, given.arguments)
     job = read(*args, **kwargs)
+    if job.settings.resume and job.settings.run_dir is None:
+        raise ArgumentError("resume needs run_dir, the folder of the run to go on with")
     given.apply_defaults()
     check_files(given.arguments)
     return job

@@ -21,6 +21,7 @@ from onnxprune.pipeline.reachable import explained
 from onnxprune.pipeline.settings import Settings
 from onnxprune.pipeline.stages import stage_count, stage_trainings
 from onnxprune.pipeline.staging import branches_may_go, calibration_batches, criterion_name, score, with_batch
+from onnxprune.pipeline.unheeded import stages_note
 from onnxprune.progress import Observer
 from onnxprune.report import DataPart, Preview, StepEstimate, coverage
 from onnxprune.report.assembly import device_figures, file_bytes
@@ -72,6 +73,8 @@ def make_preview(model: str | Path, told: Settings) -> Preview:
             observer.warn(f"{met_already(choice.target, begun)}: nothing needs to be removed")
     wanted = settings.stages if choice.counts is None else 1
     stages = stage_count(wanted, allowed / begun, settings.training)
+    for note in stages_note(settings, stages):
+        observer.warn(note)
     counts = _structure(problem, prepared, allowed / begun)
     steps = estimates(Trial(prepared, settings, bench, problem, counts, start.original_ms, stages))
     preview = _preview(prepared, settings, start.original_ms, (original, allowed, smallest), stages=stages, steps=steps)

@@ -20,6 +20,7 @@ class _Wishes:
 
     restriction: Restriction
     limits: Limits
+    round_to: int
 
     def options(self) -> Mapping[str, _Wishes]:
         """Return the options that were given, each with what is left of the wishes without it."""
@@ -37,6 +38,8 @@ class _Wishes:
             found[f"--max-ratio {limits.max_ratio:g}"] = replace(self, limits=replace(limits, max_ratio=None))
         if limits.min_channels is not None:
             found[f"--min-channels {limits.min_channels}"] = replace(self, limits=replace(limits, min_channels=None))
+        if self.round_to > 1:
+            found[f"--round-to {self.round_to}"] = replace(self, round_to=1)
         return {option: without for option, without in found.items() if option}
 
 
@@ -51,17 +54,16 @@ def explained(error: TargetOutOfReachError, network: Network, settings: Settings
     Returns:
         The error as it is, where no limit was given or none of them matters.
     """
-    wishes = _Wishes(settings.restriction, settings.limits)
+    wishes = _Wishes(settings.restriction, settings.limits, settings.round_to or 1)
     options = wishes.options()
     if not isinstance(settings.target, Target) or not options:
         return error
     # Latencies that nobody measured are not known: MACs stand in.
     target = settings.target if settings.target.kind != "latency" else replace(settings.target, kind="macs")
-    block = settings.round_to or 1
-    smallest, original = _smallest(network, wishes, target, block)
-    alone = {option: _smallest(network, without, target, block)[0] for option, without in options.items()}
+    smallest, original = _smallest(network, wishes, target)
+    alone = {option: _smallest(network, without, target)[0] for option, without in options.items()}
     at_fault = [option for option, reached in alone.items() if reached < smallest]
-    best = _smallest(network, _Wishes(Restriction(), Limits()), target, block)[0]
+    best = _smallest(network, _Wishes(Restriction(), Limits(), 1), target)[0]
     if best >= smallest:
         return error
     parts = [f"with {' '.join(options)}, {_reached(target, smallest, original)}"]
@@ -71,7 +73,7 @@ def explained(error: TargetOutOfReachError, network: Network, settings: Settings
     return TargetOutOfReachError(f"{error}. What you asked for holds it back: {'; '.join(parts)}")
 
 
-def _smallest(network: Network, wishes: _Wishes, target: Target, block: int) -> tuple[float, float]:
+def _smallest(network: Network, wishes: _Wishes, target: Target) -> tuple[float, float]:
     """Return what the smallest structure that some wishes allow costs, and what the original costs."""
     try:
         channels = permitted(network.model, wishes.restriction)
@@ -81,7 +83,7 @@ def _smallest(network: Network, wishes: _Wishes, target: Target, block: int) -> 
     if not channels.groups:
         return float("inf"), float("inf")
     subject = Subject(network.model, channels, network.shapes, np.ones(channels.unit_count))
-    problem = wishes.limits.on(paper_problem(subject, block))
+    problem = wishes.limits.on(paper_problem(subject, wishes.round_to))
     return exact(problem, target, problem.admissible.smallest), original_cost(problem, target)
 
 

@@ -42,6 +42,7 @@ from onnxprune.pipeline.stages import (
 )
 from onnxprune.pipeline.structure import Structure, find_structure
 from onnxprune.pipeline.training import Lesson, Trained, draft_healer, final_healer, heal, train
+from onnxprune.pipeline.unheeded import stages_note
 from onnxprune.progress import Observer
 from onnxprune.search import (
     UNITS,
@@ -50,8 +51,10 @@ from onnxprune.search import (
     Judgement,
     Problem,
     calibrated,
+    full_counts,
     in_reach,
     limit_of,
+    met_already,
     original_cost,
     out_of_reach,
     told_cost,
@@ -112,10 +115,18 @@ class Staging:
         wanted = self.settings.stages if self.choice.counts is None else 1
         count = stage_count(wanted, limit / start, training)
         self.choice = replace(self.choice, search=self.choice.search.divided(count))
-        if count > 1 or self.choice.allocation == "rl-pruner":
+        published = self.choice.source == "rl-pruner"
+        if published and start <= limit:
+            # It removes before it looks at the target.
+            self.choice = replace(self.choice, counts=full_counts(network.channels), known_by="rl-pruner")
+            self.observer.warn(f"{met_already(target, start)}: nothing was removed")
+            published, count = False, 1
+        if count > 1 or published:
             self._check_reach(first, limit)
-        if self.choice.allocation == "rl-pruner":
+        if published:
             return run_published(self, first, limit)
+        for note in stages_note(self.settings, count):
+            self.observer.warn(note)
         samples = 0 if self._data is None else len(self._data.train)
         return run_stages(first, stage_targets(target, start, count, limit), samples, self._stage)
 

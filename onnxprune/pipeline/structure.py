@@ -111,6 +111,9 @@ def _measured_plans(
         plan = _planned(planner, choice, limit_ms * aim, plans)
         if plan is None:
             break
+        if choice.counts is not None:
+            # There is no other structure to try, so a measurement that misses by noise is made again.
+            confirmed.forget()
         share = confirmed.measure(plan)
         plans.append((share, plan))
         if near[0] <= share <= near[1]:

@@ -119,7 +119,11 @@ def train(lesson: Lesson, config: DistillConfig, observer: Observer, on_epoch: O
         whole = lesson.network
         kept = kept_rows(whole.model, whole.channels, lesson.structure.plan.keep, teacher)
     checkpoint = None if lesson.files is None else lesson.files.checkpoint
-    history = distil(student, teacher, data.train, data.val, config, on_epoch=tell, checkpoint=checkpoint, kept=kept)
+    # A module of one batch size takes no smaller batch.
+    images = data.train.filled(network.module_batch or 1)
+    history = distil(student, teacher, images, data.val, config, on_epoch=tell, checkpoint=checkpoint, kept=kept)
+    if history.steps == 0:
+        observer.warn("nothing was trained: the time budget was used up before the first step")
     for note in history.notes:
         observer.warn(note)
     model = write_weights(student, pruned)
@@ -223,7 +227,7 @@ def _matcher(network: Network, own: OnnxModule, data: Dataset, seed: int, most: 
     found = {parameters[layer.weight]: layer for layer in solvable_layers(network.model) if layer.weight in parameters}
     offsets = {name: parameters[str(layer.offset)] for name, layer in found.items() if layer.offset in parameters}
     refit = Refit(found, offsets, seed)
-    samples = data.subset(final_samples(network, most), seed)
+    samples = data.subset(final_samples(network, most), seed).filled(network.module_batch or 1)
     return Matcher(own, layers, samples, batch_size=len(samples), refit=refit)
 
 

@@ -12,6 +12,10 @@ from onnxprune.pipeline.prepare import Network
 from onnxprune.pipeline.published import PUBLISHED_OPTIMIZER
 from onnxprune.pipeline.settings import Settings
 from onnxprune.search import RlPrunerConfig
+from onnxprune.training import DistillConfig
+from onnxprune.training.layout import is_float
+
+_PICTURE_AXES = 4
 
 
 def check_without_data(settings: Settings) -> None:
@@ -62,8 +66,31 @@ def unheeded(settings: Settings, choice: Choice, network: Network) -> Iterator[s
         yield from _unpublished(settings)
     if settings.calibration != "minmax" and settings.quantize is None:
         yield "--calibration has no effect: it is for --quantize, and nothing is quantised here"
+    if settings.training is not None:
+        yield from _untrained(settings.training, network)
     if settings.preprocess is not None and settings.data is None:
         yield "--preprocess has no effect: it is for --data, and there is none here"
+
+
+def _untrained(training: DistillConfig, network: Network) -> Iterator[str]:
+    """Say which wishes for the training there is nothing for."""
+    pictures = any(len(spec.shape) == _PICTURE_AXES and is_float(spec) for spec in network.inputs)
+    if training.augment and not pictures:
+        yield f"--augment {' '.join(training.augment)} has no effect: it is for pictures of floats (four axes)"
+
+
+def stages_note(settings: Settings, count: int) -> Iterator[str]:
+    """Say what the number of stages leaves without effect, or changes.
+
+    Args:
+        settings: What the run is told.
+        count: How many stages it takes.
+    """
+    epochs = None if settings.training is None else settings.training.epochs
+    if settings.teacher != "original" and count == 1:
+        yield f"--teacher {settings.teacher} has no effect: it is for the stages after the first, and there is one here"
+    if epochs is not None and count > epochs:
+        yield f"--epochs {epochs} is less than one for each of the {count} stages: each trains one"
 
 
 def _unpublished(settings: Settings) -> Iterator[str]:

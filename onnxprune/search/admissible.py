@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -146,16 +147,20 @@ def multiples(channels: ChannelMap, steps: Sequence[int], *, fine: bool = True, 
     Args:
         channels: The analysis.
         steps: Step of each group in channels, of its producer's output.
-        fine: Divide the step of groups that have no more channels than one step by four: within a block the layers
-            that make a channel get no faster, but those that read it do.
+        fine: Steps are what layers like, so the closest number of units will do; of groups that have no more channels
+            than one step it is divided by four: within a block the layers that make a channel get no faster, but those
+            that read it do. Else counts of channels are multiples of the step.
         min_share: Share of a group that always stays.
     """
     result = []
     for group, step in zip(channels.groups, steps, strict=True):
-        if fine and group.size * group.channels_per_unit <= step and step % 4 == 0:
-            units = max(1, round(step / 4 / group.channels_per_unit))
+        together = group.channels_per_unit
+        if not fine:
+            units = math.lcm(step, together) // together
+        elif group.size * together <= step and step % 4 == 0:
+            units = max(1, round(step / 4 / together))
         else:
-            units = max(1, round(step / group.channels_per_unit))
+            units = max(1, round(step / together))
         lowest = max(1, int(np.ceil(group.size * min_share)))
         below = range((group.size - 1) // units * units, lowest - 1, -units)
         result.append((group.size, *(c for c in below if c >= 1)))

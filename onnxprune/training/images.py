@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -158,11 +158,25 @@ def read_image_folder(
 
 
 def _part_folders(folder: Path) -> dict[str, Path]:
-    """Find train, val and test below a folder that has nothing else, train first."""
+    """Find train, val and test below a folder, train first; none where folders are classes, train maybe among them.
+
+    Raises:
+        DataError: There are such parts, and pictures in other folders beside them, or two folders for one part.
+    """
     below = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-    parts = {PARTS[p.name.lower()]: p for p in below if p.name.lower() in PARTS}
-    if len(parts) < len(below) or "train" not in parts:
+    named = [(PARTS[p.name.lower()], p) for p in below if p.name.lower() in PARTS]
+    parts = dict(named)
+    if "train" not in parts or (len(parts) == 1 and len(below) > 1):
         return {}
+    twice = [p.name for part, p in named if parts[part] != p]
+    others = twice + [
+        p.name for p in below if p.name.lower() not in PARTS and next(_picture_files(p), None) is not None
+    ]
+    if others:
+        raise DataError(
+            f"folder '{folder}' has the parts {', '.join(sorted(p.name for p in parts.values()))}, and pictures in "
+            f"'{others[0]}' beside them: move that away, or give the parts by --data, --val and --test"
+        )
     return {part: parts[part] for part in ("train", "val", "test") if part in parts}
 
 
@@ -205,18 +219,22 @@ def _checked_picture(sample: tuple[int, ...], preprocess: Preprocess, spec: Inpu
 
 
 def _pictures(folder: Path) -> list[Path]:
-    """List the pictures at any depth, sorted; hidden files and folders are left out."""
-    found: list[Path] = []
-    for base, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        names = (n for n in files if not n.startswith(".") and Path(n).suffix.lower() in SUFFIXES)
-        found.extend(Path(base, name) for name in names)
+    """List the pictures at any depth, sorted."""
+    found = list(_picture_files(folder))
     if not found:
         raise DataError(
             f"folder '{folder}' holds no pictures ({', '.join(sorted(SUFFIXES))}, at any depth); "
             "check the path given to --data"
         )
     return sorted(found)
+
+
+def _picture_files(folder: Path) -> Iterator[Path]:
+    """Yield the pictures at any depth; hidden files and folders are left out."""
+    for base, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        names = (n for n in files if not n.startswith(".") and Path(n).suffix.lower() in SUFFIXES)
+        yield from (Path(base, name) for name in names)
 
 
 def _check_readable(paths: Sequence[Path]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
@@ -49,6 +50,8 @@ def test_a_batch_that_the_model_fixes_is_said_and_not_recorded(run: Run, tmp_pat
     [
         (("--search-budget", "20"), "--search-budget has no effect"),
         (("--calibration", "entropy"), "--calibration has no effect: it is for --quantize"),
+        (("--teacher", "better", "--stages", "1"), "--teacher better has no effect: it is for the stages after the"),
+        (("--epochs", "1", "--stages", "3"), "--epochs 1 is less than one for each of the 3 stages: each trains one"),
     ],
 )
 def test_compress_without_data_says_it_in_the_dry_run_too(
@@ -126,3 +129,21 @@ def test_a_hyper_parameter_without_a_value(run: Run, model: Path) -> None:
     result = run("prune", model, *PRUNE, "--rl-pruner", "junk")
     assert result.exit_code == 2
     assert "'junk' gives no value: write NAME=VALUE, such as share=0.02" in result.stderr
+
+
+def test_what_sequences_and_no_time_leave_without_effect(run: Run, tmp_path: Path) -> None:
+    net = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["": 17]>
+        net (float[n, 4, 6] x) => (float[n, 4, 3] y) {
+            a = MatMul(x, w)
+            r = Relu(a)
+            y = MatMul(r, v)
+        }""")
+    for name, shape in {"w": (6, 8), "v": (8, 3)}.items():
+        net.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(shape, np.float32), name))
+    onnx.save(net, tmp_path / "net.onnx")
+    options = ("--augment", "flip", "--time-budget", "0.000001s", "-o", tmp_path / "small.onnx", "--json")
+    result = run("compress", tmp_path / "net.onnx", "--target-macs", "60%", "--round-to", "1", *options)
+    assert result.exit_code == 0, result.output
+    warnings = Report.from_json(result.stdout).warnings
+    assert any(warning.startswith("--augment flip has no effect: it is for pictures") for warning in warnings)
+    assert "nothing was trained: the time budget was used up before the first step" in warnings

@@ -50,6 +50,8 @@ def model(tmp_path: Path) -> Path:
         ),
         (onnxprune.bench, {"compare": "b.json", "max_regression": math.inf}, "max_regression must be a finite number"),
         (onnxprune.compress, {"target_macs": "60%", "time_budget": math.inf}, "time_budget must be a finite number"),
+        (onnxprune.compress, {"target_macs": "60%", "batch_size": 0}, "batch_size must be above 0, not 0"),
+        (onnxprune.prune, {"ratio": 0.3, "resume": True}, "resume needs run_dir"),
         (onnxprune.profile, {"budget": "5m"}, "budget must be a finite number, not '5m'"),
         (onnxprune.inspect_model, {"input_shapes": "1x3x8x8"}, "input sizes must be given by the inputs' names"),
     ],

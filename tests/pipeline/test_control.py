@@ -92,12 +92,13 @@ def test_with_limits_no_branch_goes_whole(model: Path) -> None:
             "--only 'up1', 2% of the MACs are left$",
             "without --min-channels",
         ),
+        ({"round_to": 64}, r"with --round-to 64, .*; without --round-to 64, 2% of the MACs are left$", None),
         ({}, "Ask for that much, or start from a smaller network$", "holds it back"),
     ],
 )
 def test_limits_put_targets_out_of_reach(model: Path, limits: dict, held: str, free: str | None) -> None:
     with pytest.raises(TargetOutOfReachError, match=held) as caught:
-        onnxprune.prune(model, target_macs="1%", round_to=1, **limits)
+        onnxprune.prune(model, target_macs="1%", **({"round_to": 1} | limits))
     assert free is None or free not in str(caught.value)
 
 

@@ -104,3 +104,28 @@ def test_a_network_tied_to_its_batch_is_trained_by_it(tied: Path) -> None:
     report = onnxprune.compress(tied, target_macs="60%", data=x, epochs=1, round_to=1).report
     assert report.training is not None
     assert report.training.steps >= 20
+
+
+@pytest.mark.parametrize("batch", [64, 8])
+def test_a_network_of_one_batch_size_takes_fewer_samples(tmp_path: Path, batch: int) -> None:
+    model = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["" : 17]>
+        net (float[{batch}, 3, 8, 8] x) => (float[{batch}, 10] y) {{
+            a = Conv (x, w)
+            b = Relu (a)
+            c = Conv (b, v)
+            d = GlobalAveragePool (c)
+            e = Reshape (d, flat)
+            f = Gemm (e, k)
+            y = Add (f, rows)
+        }}""")
+    rng = np.random.default_rng(0)
+    shapes = {"w": (16, 3, 1, 1), "v": (16, 16, 1, 1), "k": (16, 10), "rows": (batch, 10)}
+    arrays = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    arrays["flat"] = np.array([batch, 16])
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in arrays.items())
+    onnx.save(model, tmp_path / "net.onnx")
+    told = {"target_macs": "60%", "data": rng.standard_normal((batch - 2, 3, 8, 8)).astype(np.float32), "round_to": 1}
+    report = onnxprune.prune(tmp_path / "net.onnx", heal=True, **told).report
+    assert report.after.macs <= 0.6 * report.before.macs
+    report = onnxprune.compress(tmp_path / "net.onnx", epochs=1, allocation="global", **told).report
+    assert report.training is not None

@@ -97,6 +97,13 @@ def test_groups_with_more_outputs_than_inputs_go_whole(tmp_path: Path) -> None:
     assert report.after.macs < 0.8 * report.before.macs
 
 
+def test_rl_pruner_removes_nothing_where_the_target_is_met(model: Path) -> None:
+    told = Settings(target=parse_count("500M"), data=pictures(64), allocation="rl-pruner", device=FakeDevice(by_macs))
+    report = run(model, told).report
+    assert report.after.macs == report.before.macs
+    assert len([warning for warning in report.warnings if "as it is" in warning]) == 1
+
+
 def test_a_target_met_already_changes_nothing(model: Path) -> None:
     for target in (parse_latency("1000ms"), parse_count("500M", "params"), parse_count("500M"), parse_size("1GB")):
         result = run(model, Settings(target=target, device=FakeDevice(by_macs), round_to=1))

@@ -68,6 +68,23 @@ class TestLabels:
         assert (len(splits.train), len(splits.val), len(splits.test)) == (12, 4, 4)
         assert splits.val.classes == ("a", "b")
 
+    @pytest.mark.parametrize("other", ["meta", "valid"])
+    def test_folders_beside_parts(self, tmp_path, colour, other):
+        for part in ("train", "val"):
+            for name in ("a", "b"):
+                picture(tmp_path / part / name / "0.png")
+        (tmp_path / "annotations").mkdir()
+        assert open_data(tmp_path, *colour, None, 0).train.classes == ("a", "b")
+        picture(tmp_path / other / "0.png")
+        with pytest.raises(DataError, match=r"has the parts train, val.*, and pictures in '.*' beside them"):
+            open_data(tmp_path, *colour, None, 0)
+
+    def test_a_class_may_be_called_train(self, tmp_path, colour):
+        for name in ("plane", "train"):
+            for i in range(5):
+                picture(tmp_path / name / f"{i}.png")
+        assert open_data(tmp_path, *colour, None, 0).train.classes == ("plane", "train")
+
     def test_a_class_that_training_lacks(self, tmp_path, colour):
         for name in ("a", "b"):
             for i in range(3):
