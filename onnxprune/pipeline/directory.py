@@ -291,6 +291,14 @@ def make_record(
     )
 
 
+def other_structure(path: Path | None, stage: int) -> RunDirectoryError:
+    """Return the refusal of a run that finds another structure in a stage than it healed and trained before."""
+    return RunDirectoryError(
+        f"the run in '{path}' took another structure in stage {stage} than it finds now (with another version of "
+        "onnxprune?): what was healed and trained of it cannot be gone on with; start a new run with another --run-dir"
+    )
+
+
 def keep_scores(path: Path, scores: np.ndarray) -> None:
     """Write scores, shape (units,), whole or not at all."""
     from safetensors.numpy import save_file

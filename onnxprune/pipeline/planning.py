@@ -28,6 +28,8 @@ from onnxprune.search import (
     Subject,
     Target,
     Task,
+    TimeUp,
+    by_the_clock,
     exact,
     find_plan,
     keep_mask,
@@ -139,6 +141,7 @@ class Planner:
         beginning: Beginning | None = None,
         on_judgement: OnJudgement | None = None,
         clock: Callable[[], float] = time.monotonic,
+        time_up: TimeUp = by_the_clock,
     ) -> None:
         """Prepare to plan.
 
@@ -151,6 +154,7 @@ class Planner:
             beginning: What that is, where it is not the original as it is.
             on_judgement: Called after each judgement.
             clock: Seconds, for a search that is limited by time.
+            time_up: Says whether its time is up.
         """
         self.original_ms = evaluator.original_ms
         self.outcome: SearchOutcome | None = None
@@ -162,7 +166,7 @@ class Planner:
         self._start_ms = self.original_ms if start_ms is None else start_ms
         self._beginning = beginning
         self._on_judgement = on_judgement or (lambda _: None)
-        self._clock = clock
+        self._clock, self._time_up = clock, time_up
 
     def plan(self, target: Target) -> Plan:
         """Find the structure for a target."""
@@ -199,7 +203,7 @@ class Planner:
             progress.tell(judgement)
 
         plan, self.outcome = learn_plan(
-            Task(self.problem, target, choice.allocation, choice.search, choice.seed, self._clock),
+            Task(self.problem, target, choice.allocation, choice.search, choice.seed, self._clock, self._time_up),
             self._judge,
             evaluator=self._evaluator,
             original_ms=self._start_ms,

@@ -12,7 +12,7 @@ import numpy as np
 from onnxprune.journal import Journal
 from onnxprune.latency import Device, Feeds, LatencyStats, LayerCosts, MeasureOptions, ModelSource, summarise
 from onnxprune.latency.device import Progress
-from onnxprune.search import Judge, Verdict
+from onnxprune.search import Judge, TimeUp, Verdict
 
 
 class RecordedDevice:
@@ -106,6 +106,19 @@ class SearchClock:
     def set_back(self, seconds: float) -> None:
         """Stand at this many seconds again."""
         self._zero_s = self._now() - seconds
+
+
+def recorded_end(journal: Journal, stage: int) -> TimeUp:
+    """Return what says whether a stage's search has used up its time, as it was said before.
+
+    What is replayed is seldom as fast as it was. Decided anew, a search would end elsewhere and take another structure
+    than the one that was healed and trained.
+    """
+
+    def time_up(judged: int, up: bool) -> bool:
+        return bool(journal.observe("time", {"stage": stage, "judged": judged}, lambda: {"up": up})["up"])
+
+    return time_up
 
 
 class RecordedJudge:

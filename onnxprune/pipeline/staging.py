@@ -14,7 +14,7 @@ from onnxprune.importance import criterion, score_units
 from onnxprune.latency import predictor
 from onnxprune.pipeline.branches import with_branches
 from onnxprune.pipeline.crowding import crowding_note
-from onnxprune.pipeline.directory import RunDirectory, keep_scores, kept_scores
+from onnxprune.pipeline.directory import RunDirectory, keep_scores, kept_scores, other_structure
 from onnxprune.pipeline.judging import HealedJudge, Subjects, batch_size, candidate_healer, evaluation_samples
 from onnxprune.pipeline.measuring import Bench, LatencyEvaluator
 from onnxprune.pipeline.planning import (
@@ -29,7 +29,7 @@ from onnxprune.pipeline.planning import (
 from onnxprune.pipeline.prepare import Network, runnable
 from onnxprune.pipeline.published import run_published
 from onnxprune.pipeline.quantising import Quantiser, measured_start
-from onnxprune.pipeline.replay import RecordedJudge, SearchClock
+from onnxprune.pipeline.replay import RecordedJudge, SearchClock, recorded_end
 from onnxprune.pipeline.settings import Settings
 from onnxprune.pipeline.stages import (
     Stage,
@@ -197,6 +197,7 @@ class Staging:
             beginning=self.beginning(stage),
             on_judgement=partial(self._note_judgement, stage),
             clock=clock,
+            time_up=recorded_end(self._directory.journal, stage.number),
         )
         return self.finish(stage, find_structure(stage.network, planner, choice, self._bench))
 
@@ -219,6 +220,7 @@ class Staging:
         """Heal and train a stage's structure, as the run was told."""
         data, observer, heals = self._data, self._bench.observer, self.settings.heal
         trained: Trained | None = None
+        self._note_structure(stage, structure)
         if stage.training is not None and data is not None:
             on_epoch = partial(self._note_epoch, stage)
             files = self._directory.stage(stage.number)
@@ -228,7 +230,6 @@ class Staging:
         elif heals and data is not None:
             pruned = heal(stage.network, structure, data, self.settings.seed, observer)
             structure = replace(structure, pruned=pruned)
-        self._note_structure(stage, structure)
         return StageResult(stage, structure, trained)
 
     def scores(self, network: Network, number: int) -> np.ndarray:
@@ -299,10 +300,17 @@ class Staging:
         self._directory.journal.observe("judgement", {"stage": stage.number, "index": judgement.index}, fields)
 
     def _note_structure(self, stage: Stage, structure: Structure) -> None:
-        plan = structure.plan
-        cost = told_cost(stage.target.kind, plan.achieved)
-        fields = {"stage": stage.number, "units": plan.counts.tolist(), "cost": cost}
-        self._directory.journal.note("structure", fields)
+        """Write down what a stage took; see that what was healed and trained before is of the same structure.
+
+        Raises:
+            RunDirectoryError: It is of another one.
+        """
+        units: list[int] = structure.plan.counts.tolist()
+        cost = told_cost(stage.target.kind, structure.plan.achieved)
+        fields = {"units": units, "cost": cost}
+        taken = self._directory.journal.observe("structure", {"stage": stage.number}, lambda: fields).get("units")
+        if taken != units:
+            raise other_structure(self._directory.path, stage.number)
 
     def _note_epoch(self, stage: Stage, record: EpochRecord) -> None:
         def fields() -> dict[str, Any]:

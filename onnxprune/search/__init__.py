@@ -12,7 +12,15 @@ from onnxprune.search.candidates import Candidate, Judge, Judgement, Verdict
 from onnxprune.search.environment import Environment
 from onnxprune.search.learned import Task, learn_plan
 from onnxprune.search.limits import Limits
-from onnxprune.search.loop import OnJudgement, SearchConfig, SearchOutcome, search, search_budget
+from onnxprune.search.loop import (
+    OnJudgement,
+    SearchConfig,
+    SearchOutcome,
+    TimeUp,
+    by_the_clock,
+    search,
+    search_budget,
+)
 from onnxprune.search.plan import (
     AGENTS,
     ALLOCATIONS,
@@ -76,7 +84,9 @@ __all__ = [
     "Subject",
     "Target",
     "Task",
+    "TimeUp",
     "Verdict",
+    "by_the_clock",
     "calibrated",
     "drawn_structures",
     "exact",

@@ -14,7 +14,7 @@ from onnxprune.search.allocation import fill
 from onnxprune.search.candidates import Candidate, Judge, Judgement, Verdict
 from onnxprune.search.costs import ChannelShareCost, ShareCost
 from onnxprune.search.environment import Environment
-from onnxprune.search.loop import OnJudgement, SearchConfig, SearchOutcome, search
+from onnxprune.search.loop import OnJudgement, SearchConfig, SearchOutcome, TimeUp, by_the_clock, search
 from onnxprune.search.plan import (
     AgentName,
     Beginning,
@@ -53,6 +53,7 @@ class Task:
         config: How long.
         seed: Seed of the agent.
         clock: Seconds, for a search that is limited by time.
+        time_up: Says whether its time is up.
     """
 
     problem: Problem
@@ -61,6 +62,7 @@ class Task:
     config: SearchConfig
     seed: int
     clock: Callable[[], float] = time.monotonic
+    time_up: TimeUp = by_the_clock
 
 
 def learn_plan(
@@ -109,9 +111,7 @@ def learn_plan(
     cost, limit = task.problem.cost, task.target.resolve(original_ms)
     scale = plain.achieved / cost.total(plain.counts)
     environment = Environment(task.problem, cost, limit / scale * _MARGIN)
-    outcome = known or search(
-        environment, make_agent(task, environment), judge, task.config, on_judgement=on_judgement, clock=task.clock
-    )
+    outcome = known or _searched(task, environment, judge, on_judgement)
     finals = _Finals(environment, judge, evaluator, limit, on_probe)
     plans = [plain]
     for judgement in outcome.finalists(_FINALISTS):
@@ -120,6 +120,13 @@ def learn_plan(
             plans.append(make_plan(task.problem, met[1], met[2], original_ms, ()))
     best = finals.grown(_confirmed(judge, plans, on_confirmation))
     return replace(best, probes=(*plain.probes, *finals.probes)), outcome
+
+
+def _searched(task: Task, environment: Environment, judge: Judge, on_judgement: OnJudgement | None) -> SearchOutcome:
+    agent = make_agent(task, environment)
+    return search(
+        environment, agent, judge, task.config, on_judgement=on_judgement, clock=task.clock, time_up=task.time_up
+    )
 
 
 def _confirmed(judge: Judge, plans: Sequence[Plan], on_confirmation: OnConfirmation | None) -> Plan:
@@ -153,9 +160,7 @@ def _learn_exact(
         budget = ChannelShareCost(problem.channels)
         problem = replace(problem, cost=ShareCost(full_counts(problem.channels)))
     environment = Environment(problem, budget, limit - overhead)
-    outcome = search(
-        environment, make_agent(task, environment), judge, task.config, on_judgement=on_judgement, clock=task.clock
-    )
+    outcome = _searched(task, environment, judge, on_judgement)
     if not outcome.judgements:
         raise out_of_reach(target, limit, exact(problem, target, problem.admissible.smallest), original)
     finalists = [judgement.candidate.counts for judgement in outcome.finalists(_FINALISTS)]

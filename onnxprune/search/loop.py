@@ -17,6 +17,13 @@ _SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 _NO_LIMIT = 1_000_000
 
 OnJudgement = Callable[[Judgement], None]
+TimeUp = Callable[[int, bool], bool]
+"""Whether to stop: given how many structures were judged, and whether the clock says that the time is up."""
+
+
+def by_the_clock(judged: int, up: bool) -> bool:  # noqa: ARG001
+    """Stop when the clock says so."""
+    return up
 
 
 @dataclass(frozen=True)
@@ -100,6 +107,7 @@ def search(
     *,
     on_judgement: OnJudgement | None = None,
     clock: Callable[[], float] = time.monotonic,
+    time_up: TimeUp = by_the_clock,
 ) -> SearchOutcome:
     """Look for the structure within the budget that is worth the most.
 
@@ -112,6 +120,7 @@ def search(
         config: How long to search.
         on_judgement: Called after each judgement.
         clock: Seconds.
+        time_up: Asked before every round where time is limited: a search that is repeated ends where it ended.
 
     Returns:
         Everything judged; empty where no structure is within the budget.
@@ -127,7 +136,7 @@ def search(
         room = config.evaluations - len(run.judgements)
         if room <= 0:
             return SearchOutcome(tuple(run.judgements), "evaluations")
-        if config.seconds is not None and run.elapsed() >= config.seconds:
+        if config.seconds is not None and time_up(len(run.judgements), run.elapsed() >= config.seconds):
             return SearchOutcome(tuple(run.judgements), "time")
         proposed = agent.propose(min(config.per_round, room), run.seen)
         if not proposed:
