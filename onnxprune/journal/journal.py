@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,23 @@ from onnxprune.errors import RunDirectoryError
 
 Fields = Mapping[str, Any]
 """Fields of an observation, as JSON takes them."""
+
+
+_VOID = "void"
+"""Kind of a line that says which others, by number, do not count any more."""
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A line of the file.
+
+    Attributes:
+        number: From 1.
+        entry: What it says.
+    """
+
+    number: int
+    entry: dict[str, Any]
 
 
 class Journal:
@@ -29,12 +48,14 @@ class Journal:
             RunDirectoryError: The file cannot be read or written, or is no journal.
         """
         self._path = path
-        self._pending: dict[str, list[dict[str, Any]]] = {}
-        self._kinds: set[str] = set()
+        self._pending: dict[str, list[_Line]] = {}
+        self._kinds: dict[int, str] = {}
+        """Kinds of the lines that count, by number."""
+        self._written = 0
+        self._asked: list[int] = []
+        """Numbers of what was asked for, in order."""
         if path is not None:
-            for entry in _complete_lines(path):
-                self._pending.setdefault(entry["kind"], []).append(entry)
-                self._kinds.add(entry["kind"])
+            self._take_up(_complete_lines(path))
 
     @property
     def kept(self) -> bool:
@@ -44,7 +65,22 @@ class Journal:
     @property
     def kinds(self) -> frozenset[str]:
         """Kinds of all that it holds."""
-        return frozenset(self._kinds)
+        return frozenset(self._kinds.values())
+
+    @contextmanager
+    def listed(self) -> Iterator[list[int]]:
+        """List the numbers of the observations that are asked for meanwhile; the list is complete afterwards."""
+        before, numbers = len(self._asked), list[int]()
+        try:
+            yield numbers
+        finally:
+            numbers += self._asked[before:]
+
+    def void(self, numbers: Sequence[int]) -> None:
+        """Let observations not count any more: a run that goes on makes them again."""
+        if numbers:
+            self._write({"kind": _VOID, "lines": list(numbers)})
+            self._forget(numbers)
 
     def observe(self, kind: str, key: Fields, make: Callable[[], Fields]) -> dict[str, Any]:
         """Return an observation: from an earlier attempt at this run, or made now and written down.
@@ -69,18 +105,35 @@ class Journal:
         if self._recall(kind, fields) is None:
             self._write({"kind": kind, **fields})
 
+    def _take_up(self, entries: Sequence[dict[str, Any]]) -> None:
+        self._written = len(entries)
+        self._kinds = {number: entry["kind"] for number, entry in enumerate(entries, start=1)}
+        for entry in entries:
+            if entry["kind"] == _VOID:
+                self._forget(entry.get("lines", ()))
+        for number, entry in enumerate(entries, start=1):
+            if number in self._kinds:
+                self._pending.setdefault(entry["kind"], []).append(_Line(number, entry))
+
+    def _forget(self, numbers: Sequence[int]) -> None:
+        self._kinds = {n: kind for n, kind in self._kinds.items() if n not in numbers and kind != _VOID}
+
     def _recall(self, kind: str, key: Fields) -> dict[str, Any] | None:
         # Compared as JSON: a tuple comes back as a list.
         wanted = json.loads(json.dumps(dict(key)))
-        entries = self._pending.get(kind, [])
-        for position, entry in enumerate(entries):
+        lines = self._pending.get(kind, [])
+        for position, line in enumerate(lines):
+            entry = line.entry
             if all(name in entry and entry[name] == value for name, value in wanted.items()):
-                del entries[position]
+                del lines[position]
+                self._asked.append(line.number)
                 return {name: value for name, value in entry.items() if name != "kind" and name not in wanted}
         return None
 
     def _write(self, entry: Fields) -> None:
-        self._kinds.add(entry["kind"])
+        self._written += 1
+        self._kinds[self._written] = entry["kind"]
+        self._asked.append(self._written)
         if self._path is None:
             return
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -13,6 +13,7 @@ import onnx_ir as ir
 from onnxprune.channels import prune
 from onnxprune.errors import DeviceError, InputsError
 from onnxprune.graph import random_inputs, session_source, shown_sizes
+from onnxprune.journal import Journal
 from onnxprune.latency import (
     BUSY_SPREAD,
     Device,
@@ -46,6 +47,7 @@ class Bench:
         observer: Told of the progress.
         delivered: Makes of a pruned float network what will run on the device.
         number_format: What its layers compute in then; None: what they compute in before.
+        journal: Where the device's measurements are written down; those that end in a refusal are voided there.
     """
 
     device: Device
@@ -53,6 +55,7 @@ class Bench:
     observer: Observer
     delivered: Callable[[ir.Model], ir.Model] = _as_it_is
     number_format: NumberFormat | None = None
+    journal: Journal = field(default_factory=Journal)
 
     @cached_property
     def costs(self) -> LayerCosts:
@@ -114,13 +117,16 @@ def measure_steadily(
     Raises:
         DeviceError: It is needed, and the device is too noisy to tell.
     """
-    stats = measure_models(network, models, bench)
-    if not needed or max(map(_uncertainty, stats.values())) <= _TOO_NOISY:
-        return stats
-    longer = replace(bench, options=replace(bench.options, sessions=_LONGER * bench.options.sessions))
-    stats = measure_models(network, models, longer)
+    with bench.journal.listed() as measurements:
+        stats = measure_models(network, models, bench)
+        if not needed or max(map(_uncertainty, stats.values())) <= _TOO_NOISY:
+            return stats
+        longer = replace(bench, options=replace(bench.options, sessions=_LONGER * bench.options.sessions))
+        stats = measure_models(network, models, longer)
     worst = max(stats.values(), key=_uncertainty)
     if _uncertainty(worst) > _TOO_NOISY:
+        # Whoever heeds the advice and goes on must not be told the same of the same measurements.
+        bench.journal.void(measurements)
         low, high = worst.ci95_ms
         raise DeviceError(
             f"device '{bench.device.name}' is too noisy to measure: after {worst.sessions} sessions the original's p50 "

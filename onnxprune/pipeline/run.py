@@ -50,7 +50,9 @@ def _run(model: str | Path, settings: Settings, directory: RunDirectory) -> Comp
     observer = Collecting(settings.observer)
     prepared = prepare(model, settings, observer)
     _compare_reading(prepared.network, settings, observer)
-    bench = Bench(RecordedDevice(settings.device, directory.journal), settings.measure, observer)
+    bench = Bench(
+        RecordedDevice(settings.device, directory.journal), settings.measure, observer, journal=directory.journal
+    )
     staging = Staging(prepared.network, settings, prepared.choice, prepared.data, bench=bench, directory=directory)
     results = _staged(staging, prepared.network, settings)
     outcome, refusal = deliver(prepared, results, settings, bench, quantiser=staging.quantiser, directory=directory)

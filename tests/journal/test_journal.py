@@ -60,6 +60,31 @@ def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
         Journal(tmp_path / "h.jsonl")
 
 
+def test_what_is_void_is_observed_again(tmp_path: Path) -> None:
+    def values(journal: Journal) -> list[int]:
+        return [journal.observe("latency", {"model": "a"}, lambda n=n: {"ms": n})["ms"] for n in (5, 6)]
+
+    path = tmp_path / "h.jsonl"
+    journal = Journal(path)
+    journal.note("network", {})
+    journal.observe("latency", {"model": "a"}, lambda: {"ms": 1})
+    with journal.listed() as first:
+        journal.observe("latency", {"model": "a"}, lambda: {"ms": 2})
+    journal.void(first)
+    with journal.listed() as nothing:
+        pass
+    journal.void(nothing)
+    assert len(path.read_text().splitlines()) == 4
+    assert values(Journal(path)) == [1, 6]
+    again = Journal(path)
+    with again.listed() as both:
+        assert values(again) == [1, 6]
+    again.void(both)
+    # The file as it was observed again says which of its kinds still count.
+    assert (again.kinds, Journal(path).kinds) == (frozenset({"network"}), frozenset({"network"}))
+    assert values(Journal(path)) == [5, 6]
+
+
 def test_without_a_file_nothing_is_kept() -> None:
     journal = Journal()
     assert not journal.kept

@@ -11,13 +11,14 @@ import onnx
 import pytest
 
 import onnxprune
-from onnxprune.errors import RunDirectoryError
+from onnxprune.errors import DeviceError, RunDirectoryError, TargetOutOfReachError
 from onnxprune.latency.fake import FakeDevice
 from onnxprune.pipeline import Settings, run, staging
 from onnxprune.pipeline.replay import SearchClock
-from onnxprune.search import Judgement, RlAgent, parse_count, search_budget
+from onnxprune.search import Judgement, RlAgent, parse_count, parse_latency, search_budget
+from tests.pipeline.test_disturbed import DisturbedDevice
 from tests.pipeline.test_replay import Time
-from tests.pipeline.test_run import Listening, by_macs, model, pictures
+from tests.pipeline.test_run import Erratic, Listening, by_macs, model, pictures
 from tests.residual import residual_cnn
 
 __all__ = ["model"]
@@ -94,3 +95,35 @@ def test_what_was_trained_of_another_structure_is_not_gone_on_with(model: Path, 
     (folder / "history.jsonl").write_text(history)
     with pytest.raises(Cut):
         onnxprune.prune(model, **told, run_dir=folder, resume=True, observer=CutAt("healing"))
+
+
+def test_a_noisy_device_is_measured_again_once_it_is_quiet(model: Path, tmp_path: Path) -> None:
+    settings = Settings(target=parse_latency("60%"), allocation="global", round_to=1, run_dir=tmp_path / "run")
+    with pytest.raises(DeviceError, match="too noisy to measure"):
+        run(model, replace(settings, device=Erratic(by_macs)))
+    for noise in (Erratic(by_macs), Erratic(by_macs)):
+        with pytest.raises(DeviceError, match="too noisy to measure"):
+            run(model, replace(settings, device=noise, resume=True))
+    first = run(model, replace(settings, device=FakeDevice(by_macs), resume=True)).report
+    assert first.target.achieved <= first.target.value
+    # What was measured then is not measured again.
+    again = run(model, replace(settings, device=Erratic(by_macs), resume=True)).report
+    assert again.target == first.target
+
+
+def test_what_no_long_measurement_confirmed_is_measured_again(model: Path, tmp_path: Path) -> None:
+    settings = Settings(
+        target=parse_latency("40%"),
+        data=pictures(64),
+        allocation="rl",
+        search=search_budget(4),
+        round_to=1,
+        run_dir=tmp_path / "run",
+    )
+    with pytest.raises(TargetOutOfReachError, match="met in short measurements but not in long ones"):
+        run(model, replace(settings, device=DisturbedDevice(99)))
+    judged = lines(tmp_path / "run", "evaluation")
+    report = run(model, replace(settings, device=DisturbedDevice(0), resume=True)).report
+    assert report.target.achieved <= report.target.value
+    # What was judged is not judged again.
+    assert lines(tmp_path / "run", "evaluation") == judged
