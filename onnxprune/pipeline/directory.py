@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,8 +22,9 @@ import numpy as np
 from pydantic import AwareDatetime, JsonValue, ValidationError
 
 from onnxprune.errors import OnnxPruneError, RunDirectoryError, TargetOutOfReachError
-from onnxprune.graph import external_files, path_kind, write_atomically, write_text
+from onnxprune.graph import path_kind, write_atomically, write_text
 from onnxprune.journal import Journal
+from onnxprune.pipeline.digests import file_digest, weight_digests
 from onnxprune.report.baseline import changes
 from onnxprune.report.environment import Environment
 from onnxprune.report.record import Operation, Record
@@ -50,6 +50,8 @@ class RunRecord(Record):
         model: The model's file.
         model_sha256: Digest of the file.
         weights_sha256: Digest of each file with its weights beside it; null in records of before they were kept.
+        data_digests: Digest of each source of data, by "data", "val" and "test", but for functions; null in records of
+            before they were kept.
         device: Fingerprint of the device that measures; null in records of before it was kept.
         settings: Every setting that the result depends on, as text.
         started_at: When the run began.
@@ -63,6 +65,7 @@ class RunRecord(Record):
     model: str
     model_sha256: str
     weights_sha256: dict[str, str] | None = None
+    data_digests: dict[str, str] | None = None
     device: dict[str, JsonValue] | None = None
     settings: dict[str, JsonValue]
     started_at: AwareDatetime
@@ -266,6 +269,7 @@ def make_record(
     env: Environment,
     *,
     device: Mapping[str, JsonValue],
+    data: Mapping[str, str],
 ) -> RunRecord:
     """Describe a run that begins now.
 
@@ -276,14 +280,16 @@ def make_record(
         settings: Every setting that the result depends on, as text.
         env: Software and hardware here.
         device: Fingerprint of the device that measures.
+        data: Digests of its data.
     """
     return RunRecord(
         operation=operation,
         arguments=arguments,
         folder=str(Path.cwd()),
         model=str(model),
-        model_sha256=_digest(model),
-        weights_sha256=_weight_digests(model),
+        model_sha256=file_digest(model),
+        weights_sha256=weight_digests(model),
+        data_digests=dict(data),
         device=dict(device),
         settings=dict(settings),
         started_at=dt.datetime.now(dt.UTC),
@@ -318,6 +324,7 @@ def _check_same(before: RunRecord, asked: RunRecord, path: Path) -> None:
         _check_readable(Path(asked.model), path)
         raise RunDirectoryError(f"the run in '{path}' is of another model: '{asked.model}' has changed since it began")
     _check_weights(before.weights_sha256, asked, path)
+    _check_data(before.data_digests or {}, asked, path)
     for name in sorted(before.settings.keys() | asked.settings.keys()):
         then, now = before.settings.get(name), asked.settings.get(name)
         if then != now:
@@ -345,6 +352,18 @@ def _check_weights(before: Mapping[str, str] | None, asked: RunRecord, path: Pat
         f"the run in '{path}' is of another model: its weights in '{name}' beside '{asked.model}' have changed since "
         "it began"
     )
+
+
+def _check_data(before: Mapping[str, str], asked: RunRecord, path: Path) -> None:
+    # A source that is gone, or is none any more, is refused when it is read.
+    for name, digest in (asked.data_digests or {}).items():
+        kind, then = digest.split()[0], before.get(name, digest)
+        if then != digest and then.split()[0] == kind:
+            what = "arrays" if kind == "arrays" else f"{kind} '{asked.settings[name]}'"
+            raise RunDirectoryError(
+                f"the run in '{path}' is of other data: the {what} given as '{name}' changed since it began; put it "
+                "back as it was, or start a new run with another --run-dir"
+            )
 
 
 def _heed_device(before: RunRecord, asked: RunRecord, path: Path) -> None:
@@ -377,22 +396,3 @@ def _locked(path: Path) -> Iterator[None]:
         except OSError as error:
             raise RunDirectoryError(f"another process works in '{path}'; wait for it, or stop it first") from error
         yield
-
-
-def _digest(model: Path) -> str:
-    try:
-        with model.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        # Reading the model says what is wrong with it.
-        return ""
-
-
-def _weight_digests(model: Path) -> dict[str, str]:
-    try:
-        files = external_files(model)
-    except OnnxPruneError:
-        # Reading the model says what is wrong with it.
-        return {}
-    folder = model.resolve().parent
-    return {os.path.relpath(file, folder): _digest(file) for file in files}

@@ -13,6 +13,7 @@ from onnxprune.channels import verify_reading
 from onnxprune.errors import MaxDropExceededError, TargetOutOfReachError
 from onnxprune.pipeline.collecting import Collecting
 from onnxprune.pipeline.delivery import deliver
+from onnxprune.pipeline.digests import data_digest
 from onnxprune.pipeline.directory import RunDirectory, RunRecord, make_record, open_directory
 from onnxprune.pipeline.measuring import Bench
 from onnxprune.pipeline.prepare import Network
@@ -42,7 +43,16 @@ def run(model: str | Path, settings: Settings) -> CompressResult:
 
 def _record(model: Path, settings: Settings) -> RunRecord:
     device = cast(dict[str, JsonValue], settings.device.fingerprint(settings.measure))
-    return make_record(model, settings.operation, arguments_of(settings), told(settings), environment(), device=device)
+    digests = {name: data_digest(getattr(settings, name)) for name in ("data", "val", "test")}
+    return make_record(
+        model,
+        settings.operation,
+        arguments_of(settings),
+        told(settings),
+        environment(),
+        device=device,
+        data={name: digest for name, digest in digests.items() if digest is not None},
+    )
 
 
 def _run(model: str | Path, settings: Settings, directory: RunDirectory) -> CompressResult:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -126,10 +127,21 @@ def told(settings: Settings) -> dict[str, JsonValue]:
 
 
 def _text(value: object) -> str:
-    """Write a setting down; functions by their names, since their addresses change."""
+    """Write a setting down; functions and other objects by their names, since their addresses change."""
     if isinstance(value, TaskMetric):
         return value.name
-    return str(getattr(value, "__qualname__", value))
+    if isinstance(value, partial):
+        given = [*map(_argument, value.args), *(f"{name}={_argument(each)}" for name, each in value.keywords.items())]
+        return f"partial({', '.join([_text(value.func), *given])})"
+    name = getattr(value, "__qualname__", None)
+    if name is None and (callable(value) or type(value).__repr__ is object.__repr__):
+        return f"{type(value).__module__}.{type(value).__qualname__}"
+    return str(value if name is None else name)
+
+
+def _argument(value: object) -> str:
+    """Write down what a function is given, which may be other functions."""
+    return f"({', '.join(map(_argument, value))})" if isinstance(value, list | tuple) else _text(value)
 
 
 def arguments_of(settings: Settings) -> tuple[str, ...] | None:
