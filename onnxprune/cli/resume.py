@@ -17,7 +17,7 @@ from onnxprune.errors import RunDirectoryError
 @verbose_option
 @click.pass_context
 def resume(ctx: click.Context, directory: Path) -> None:
-    """Go on with the run in DIR, which was started with --run-dir DIR, as it was told then.
+    """Go on with the run in DIR, which was started with --run-dir, as it was told then; DIR may have been moved since.
 
     What was measured, judged and trained is not done again; the result is the one that an unbroken run would have
     given.
@@ -34,6 +34,8 @@ def resume(ctx: click.Context, directory: Path) -> None:
             f"the run in '{directory}' was started from Python: call onnxprune.{record.operation} with the same "
             "arguments and resume=True"
         )
+    # Where it was started it may lie no longer, or another run may.
+    here = directory.absolute()
     try:
         # Its paths are relative to the folder it was started in.
         os.chdir(record.folder)
@@ -47,4 +49,5 @@ def resume(ctx: click.Context, directory: Path) -> None:
     name, *arguments = record.arguments
     command = root.command.commands[name]
     with command.make_context(name, arguments, parent=root) as context:
+        context.params["run_dir"] = str(here)
         command.invoke(context)

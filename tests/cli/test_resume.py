@@ -91,6 +91,26 @@ def test_a_finished_run_can_be_taken_up_for_its_result(run: Run, model: Path, tm
     assert output.read_bytes() == content
 
 
+def test_a_directory_that_was_moved_is_gone_on_with_where_it_is(
+    run: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("there", "here"):
+        (tmp_path / name).mkdir()
+    told = ("--target-macs", "50%", "--round-to", "4", "-o", "small.onnx", "--run-dir", "runs/a")
+    monkeypatch.chdir(tmp_path / "there")
+    assert run("prune", model, *told).exit_code == 0
+    (tmp_path / "there" / "runs" / "a").rename(tmp_path / "here" / "b")
+    # Another run lies where it was.
+    assert run("prune", model, *told, "--seed", "1").exit_code == 0
+    other = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "there" / "runs" / "a").iterdir()}
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "here" / "b" / "report.json").unlink()
+    result = run("resume", "b")
+    assert result.exit_code == 0, result.stderr
+    assert (tmp_path / "here" / "b" / "report.json").is_file()
+    assert other == {path.name: path.stat().st_mtime_ns for path in (tmp_path / "there" / "runs" / "a").iterdir()}
+
+
 def test_a_model_that_is_gone_has_not_changed(run: Run, model: Path, tmp_path: Path) -> None:
     told = ("prune", model, "--target-macs", "50%", "--round-to", "4", "-o", tmp_path / "small.onnx")
     assert run(*told, "--run-dir", tmp_path / "run").exit_code == 0
