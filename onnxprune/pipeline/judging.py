@@ -11,13 +11,13 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxprune.channels import prune
-from onnxprune.errors import MetricValueError
+from onnxprune.errors import DataError
 from onnxprune.graph import graph_cost, is_quantised, twin_of
 from onnxprune.healing import Samples, collect_moments, heal_weights, healed_as_floats, solving_macs
 from onnxprune.latency import predictor
 from onnxprune.pipeline.prepare import Network, runnable
 from onnxprune.search import Verdict, keep_mask
-from onnxprune.training import Dataset, Metrics, Predict, collect, evaluate, sized
+from onnxprune.training import Dataset, Metrics, Predict, collect, evaluate, own_score, sized
 
 Heal = Callable[[ir.Model, np.ndarray], ir.Model]
 """Corrects the weights of a pruned model, given which units stayed."""
@@ -107,10 +107,9 @@ class HealedJudge:
         """Run the original on the evaluation samples once."""
         self._subjects = subjects = replace(subjects, data=subjects.data.in_memory())
         self._batch = batch_size(subjects.network)
-        samples = len(subjects.data)
-        self.looks: tuple[int, ...] = (max(1, round(samples * _FIRST_LOOK)), samples)
         original = subjects.original or subjects.network
         self._reference = collect(self._predict(original.model), subjects.data, self._batch)
+        self.looks: tuple[int, ...] = self._looks()
         self._open: OrderedDict[bytes, Predict] = OrderedDict()
         weight_bytes = graph_cost(subjects.network.model, subjects.network.input_shapes).weight_bytes
         # An open session keeps its weights twice (packed too) and what its activations needed.
@@ -118,8 +117,7 @@ class HealedJudge:
 
     def judge(self, counts: np.ndarray, samples: int) -> Verdict:
         """Evaluate the healed network of a structure on the first samples."""
-        metrics = self._evaluate(self._candidate(counts), samples)
-        return _verdict(metrics, samples)
+        return _verdict(self._evaluate(self._candidate(counts), samples))
 
     def confirm(self, counts: np.ndarray) -> Verdict:
         """Evaluate a structure on all samples, healed as the final network is."""
@@ -127,17 +125,33 @@ class HealedJudge:
         if finish is None:
             return self.judge(counts, self.looks[-1])
         keep = keep_mask(network.channels, self._subjects.scores, counts)
-        metrics = self._evaluate(self._predict(finish(self._healed(keep), keep)), self.looks[-1])
-        return _verdict(metrics, self.looks[-1])
+        return _verdict(self._evaluate(self._predict(finish(self._healed(keep), keep)), self.looks[-1]))
 
-    def _evaluate(self, predict: Predict, samples: int) -> Metrics | None:
-        """Measure a network on the first samples; None where the user's metric has no number for what it gives."""
-        first = np.arange(samples)
-        reference: Sequence[np.ndarray] = [output[:samples] for output in self._reference]
+    def _looks(self) -> tuple[int, ...]:
+        """Return the numbers of samples of the looks: few first, unless the user's metric needs more of the original's.
+
+        What fails on all of the original's own outputs would tell no candidates apart.
+        """
+        data, samples = self._subjects.data, len(self._subjects.data)
+        few = max(1, round(samples * _FIRST_LOOK))
+        if data.metric is None:
+            return few, samples
         try:
-            return evaluate(predict, self._subjects.data.select(first), reference, batch_size=self._batch)
-        except MetricValueError:
-            return None
+            own_score(data, self._reference)
+        except DataError as error:
+            where = f"on the original's outputs for the {samples} samples that candidates are judged on"
+            raise DataError(f"{where}: {error}") from error
+        try:
+            own_score(data.select(np.arange(few)), [output[:few] for output in self._reference])
+        except DataError:
+            return (samples,)
+        return few, samples
+
+    def _evaluate(self, predict: Predict, samples: int) -> Metrics:
+        """Measure a network on the first samples, where the user's metric may fail on what it gives."""
+        first = self._subjects.data.select(np.arange(samples))
+        reference: Sequence[np.ndarray] = [output[:samples] for output in self._reference]
+        return evaluate(predict, first, reference, batch_size=self._batch, forgiving=True)
 
     def _candidate(self, counts: np.ndarray) -> Predict:
         """Open a candidate, or find it open from its first look."""
@@ -229,10 +243,8 @@ def reward(metrics: Metrics) -> float:
     return _finite(metrics.primary - divergence)
 
 
-def _verdict(metrics: Metrics | None, samples: int) -> Verdict:
-    if metrics is None:
-        return Verdict(_WORST, _WORST, samples)
-    return Verdict(reward(metrics), _finite(metrics.primary), samples)
+def _verdict(metrics: Metrics) -> Verdict:
+    return Verdict(reward(metrics), _finite(metrics.primary), metrics.samples)
 
 
 def _finite(points: float) -> float:

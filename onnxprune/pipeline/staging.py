@@ -269,7 +269,8 @@ class Staging:
         if name == "previous":
             return previous
         before, after = (
-            evaluate(sized(predictor(runnable(n.model)), n.fixed_batch), data.val).primary for n in (original, previous)
+            evaluate(sized(predictor(runnable(n.model)), n.fixed_batch), data.val, forgiving=True).primary
+            for n in (original, previous)
         )
         return previous if after > before else original
 
@@ -316,7 +317,7 @@ class Staging:
         def fields() -> dict[str, Any]:
             return {
                 "train_loss": record.train_loss,
-                "val_metric": None if record.val is None else record.val.primary,
+                "val_metric": None if record.val is None else record.val.to_dict()["primary"],
                 "elapsed_s": round(record.elapsed_s, 3),
             }
 

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 from onnxprune.training.config import DistillConfig, EpochRecord, OnEpoch, TrainingHistory
 from onnxprune.training.dataset import Batch, Dataset, DataSplits
 from onnxprune.training.divergence import Divergence, diverge
-from onnxprune.training.metrics import Metrics, Predict, check_labels, collect, evaluate, in_batches_of, sized
+from onnxprune.training.metrics import (
+    Metrics,
+    Predict,
+    check_labels,
+    collect,
+    evaluate,
+    in_batches_of,
+    own_score,
+    sized,
+)
 from onnxprune.training.preprocess import PRESETS, Preprocess, load_preprocess
 from onnxprune.training.sources import DataSpec, open_data, open_samples
 from onnxprune.training.synthetic import synthetic_data, synthetic_samples
@@ -52,6 +61,7 @@ __all__ = [
     "module_predict",
     "open_data",
     "open_samples",
+    "own_score",
     "read_metric",
     "sized",
     "synthetic_data",

@@ -48,7 +48,8 @@ def distil(
 ) -> TrainingHistory:
     """Train a network, in place, to give the original's outputs; the weights of its best epoch are kept.
 
-    The network before training is a candidate too. Epochs are compared by `Metrics.better_than`.
+    The network before training is a candidate too. Epochs are compared by `Metrics.better_than`; those that a user's
+    metric fails on are worse than the others.
     PyTorch's global random state is left as it was; on a CPU the same seed gives the same weights, a time
     budget aside.
 
@@ -295,6 +296,11 @@ def _record(run: Run, train_loss: float | None, on_epoch: OnEpoch | None) -> Non
     if run.val is not None:
         before_s = clock()
         metrics = _validate(run, run.val)
+        if metrics.failure is not None and not any(r.val is not None and r.val.failure for r in run.records):
+            run.notes.append(
+                f"epochs that the metric fails on count as worse than any other; epoch {run.epoch} is the first: "
+                f"{metrics.failure}"
+            )
         if run.epoch == 0 and run.schedule.deadline_s is not None:
             # The budget includes the last validation.
             run.schedule.deadline_s -= clock() - before_s
@@ -310,4 +316,4 @@ def _record(run: Run, train_loss: float | None, on_epoch: OnEpoch | None) -> Non
 
 def _validate(run: Run, val: Dataset) -> Metrics:
     predict = sized(module_predict(run.student, run.device), run.config.fixed_batch)
-    return evaluate(predict, val, run.val_reference, batch_size=TEACHER_BATCH)
+    return evaluate(predict, val, run.val_reference, batch_size=TEACHER_BATCH, forgiving=True)

@@ -40,7 +40,7 @@ class Metrics:
 
     Attributes:
         primary_name: "top-1", "top-1 agreement", "normalised agreement", or the name of the user's own metric.
-        primary: The figure to judge by, in percent; higher is better.
+        primary: The figure to judge by, in percent; higher is better. Minus infinity where `failure` says why.
         samples: Number of samples it was measured on.
         top1: Top-1 in percent; None without labels or class scores.
         agreement: Top-1 agreement with the original in percent; None without an original or class scores.
@@ -48,6 +48,7 @@ class Metrics:
         errors: Relative error of each output against the original's; None where the shape differs or the
             original is all zeros. Empty without an original.
         synthetic: Whether the inputs were random.
+        failure: Why the user's own metric has no number for the outputs, where that was forgiven; else None.
     """
 
     primary_name: str
@@ -58,10 +59,12 @@ class Metrics:
     kl: float | None = None
     errors: tuple[float | None, ...] = ()
     synthetic: bool = False
+    failure: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON takes them; what is not finite becomes None."""
-        return {**asdict(self), "kl": _finite(self.kl), "errors": [_finite(error) for error in self.errors]}
+        errors = [_finite(error) for error in self.errors]
+        return {**asdict(self), "primary": _finite(self.primary), "kl": _finite(self.kl), "errors": errors}
 
     def better_than(self, other: Metrics) -> bool:
         """Compare two networks on the same data.
@@ -95,6 +98,7 @@ class _Sums:
 
     samples: int = 0
     own: float | None = None
+    failure: str | None = None
     correct: int = 0
     same: int = 0
     kl: float = 0.0
@@ -155,6 +159,7 @@ def evaluate(
     reference: Predict | Sequence[AnyArray] | None = None,
     *,
     batch_size: int = EVALUATION_BATCH,
+    forgiving: bool = False,
 ) -> Metrics:
     """Measure a network on a dataset.
 
@@ -164,13 +169,15 @@ def evaluate(
         reference: The original network, or its outputs for the whole dataset (`collect`), to measure
             agreement with.
         batch_size: Samples a run.
+        forgiving: Whether a network that the user's own metric fails on is worse than any other, which is no error
+            where it is one of many.
 
     Returns:
         The metrics; the primary one is top-1 where there are labels and class scores, else agreement.
 
     Raises:
-        DataError: There is nothing to measure by (no labels for class scores, no original), or a label is out
-            of range.
+        DataError: There is nothing to measure by (no labels for class scores, no original), a label is out of
+            range, or the user's own metric fails.
     """
     sums = _Sums()
     count = 0
@@ -190,14 +197,27 @@ def evaluate(
         if data.metric is not None:
             kept.append(outputs)
     if data.metric is not None:
-        sums.own = _own(data, kept)
+        _judge(sums, data, [np.concatenate(parts) for parts in zip(*kept, strict=True)], forgiving=forgiving)
     return _metrics(sums, data, count, has_scores=has_scores, compared=reference is not None)
 
 
-def _own(data: Dataset, batches: Sequence[Sequence[AnyArray]]) -> float:
+def _judge(sums: _Sums, data: Dataset, outputs: Sequence[AnyArray], *, forgiving: bool) -> None:
     """Judge by the user's own metric."""
+    try:
+        sums.own = own_score(data, outputs)
+    except DataError as error:
+        if not forgiving:
+            raise
+        sums.own, sums.failure = -math.inf, str(error)
+
+
+def own_score(data: Dataset, outputs: Sequence[AnyArray]) -> float:
+    """Return what the user's own metric says of a network's outputs on the whole dataset, which has one.
+
+    Raises:
+        DataError: It fails, or gives no finite number.
+    """
     assert data.metric is not None
-    outputs = [np.concatenate(parts) for parts in zip(*batches, strict=True)]
     return data.metric.score(outputs, data.labels if data.targets is None else data.targets)
 
 
@@ -262,7 +282,7 @@ def _metrics(sums: _Sums, data: Dataset, count: int, *, has_scores: bool, compar
     else:
         name, primary = "normalised agreement", _normalised_agreement(errors, data)
     kl = sums.kl / sums.samples if agreement is not None else None
-    return Metrics(name, primary, sums.samples, top1, agreement, kl, errors, data.synthetic)
+    return Metrics(name, primary, sums.samples, top1, agreement, kl, errors, data.synthetic, sums.failure)
 
 
 def _finite(value: float | None) -> float | None:

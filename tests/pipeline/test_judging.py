@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import onnx_ir as ir
 import pytest
 from onnx import numpy_helper
 
+from onnxprune.errors import DataError
 from onnxprune.importance import score_units
 from onnxprune.pipeline.judging import (
     HealedJudge,
@@ -206,6 +208,46 @@ def test_a_metric_without_a_number_for_a_candidate_does_not_end_the_search(netwo
     assert judged.judge(full_counts(network.channels), look).metric == 1.0
     worst = judged.judge(np.ones(len(network.channels.groups), dtype=int), look)
     assert worst.reward == reward(Metrics("mean", float("nan"), look))
+
+
+def with_metric(subject: HealedJudge, metric: Callable[[np.ndarray, object], float]) -> HealedJudge:
+    data = replace(subject._subjects.data, metric=TaskMetric("own", metric))
+    return HealedJudge(replace(subject._subjects, data=data))
+
+
+def test_nor_does_one_that_fails_for_a_candidate(network: Network) -> None:
+    subject = judge(network, heal=False)
+    original = np.asarray(subject._reference[0])
+
+    def one_network_only(outputs: np.ndarray, _: object) -> float:
+        if not np.allclose(outputs, original[: len(outputs)], atol=1e-4):
+            raise ValueError("Only one class present in y_true")
+        return 50.0
+
+    judged = with_metric(subject, one_network_only)
+    for look in judged.looks:
+        assert judged.judge(full_counts(network.channels), look).metric == 50.0
+        failed = judged.judge(np.array([4, 4]), look)
+        assert failed.reward == reward(Metrics("own", float("nan"), look))
+    assert judged.confirm(np.array([4, 4])).reward == failed.reward
+
+
+def test_where_the_metric_fails_on_few_of_the_originals_samples_all_are_looked_at(network: Network) -> None:
+    subject = judge(network, heal=False)
+    first, last = subject.looks
+
+    def demanding(outputs: np.ndarray, _: object) -> float:
+        if len(outputs) <= first:
+            raise ValueError("Only one class present in y_true")
+        return float(outputs.mean())
+
+    assert with_metric(subject, demanding).looks == (last,)
+    assert with_metric(subject, lambda *_: 1.0).looks == (first, last)
+
+
+def test_a_metric_that_fails_on_all_of_the_originals_outputs_can_judge_nothing(network: Network) -> None:
+    with pytest.raises(DataError, match="40 samples that candidates are judged on: metric 'own' gave nan"):
+        with_metric(judge(network, heal=False), lambda *_: float("nan"))
 
 
 def test_of_large_networks_one_candidate_is_open_at_a_time(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:

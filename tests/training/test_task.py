@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,16 @@ def closeness(outputs: Any, labels: Any) -> float:
 def model(tmp_path: Path) -> Path:
     onnx.save(small_cnn(), tmp_path / "cnn.onnx")
     return tmp_path / "cnn.onnx"
+
+
+class Ones:
+    """A source of rows of ones."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def fetch(self, wanted: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (np.ones((len(wanted), 1), np.float32),)
 
 
 def boxes(count: int = 120) -> tuple[np.ndarray, np.ndarray]:
@@ -120,6 +131,45 @@ def test_a_metric_that_needs_many_samples_is_no_failure(model: Path, allocation:
     ).report.after.metric
     assert metric is not None
     assert metric.name == "demanding"
+
+
+def test_epochs_that_the_metric_fails_on_are_worse_than_the_others(model: Path) -> None:
+    asked: list[int] = []
+
+    def flaky(outputs: Any, labels: Any) -> float:
+        asked.append(len(asked))
+        # Tried on the original first; then for the network before training, and for three epochs.
+        if asked[-1] in (1, 4):
+            raise ValueError("Only one class present in y_true")
+        return float("nan") if asked[-1] == 3 else 50.0
+
+    report = onnxprune.compress(
+        model, target_macs="60%", data=boxes(), metric=flaky, round_to=1, allocation="global", epochs=3
+    ).report
+    assert report.training is not None
+    assert [epoch.val_metric for epoch in report.training.epochs] == [None, 50.0, None, None]
+    assert report.training.best_epoch == 1
+    (note,) = [warning for warning in report.warnings if "the metric fails" in warning]
+    assert note.endswith("epoch 0 is the first: metric 'flaky' failed: ValueError: Only one class present in y_true")
+
+
+def test_a_failed_network_is_worse_than_any_and_of_two_the_closer_is_better() -> None:
+    def failing(outputs: Any, labels: Any) -> float:
+        raise ValueError("nothing found")
+
+    data = Dataset(Ones(), np.arange(4), metric=read_metric(failing))
+    judged = {
+        factor: evaluate(lambda inputs, by=factor: [inputs[0] * by], data, lambda inputs: inputs, forgiving=True)
+        for factor in (0.9, 0.5)
+    }
+    assert judged[0.9].better_than(judged[0.5])
+    assert not judged[0.5].better_than(judged[0.9])
+    poor = replace(judged[0.5], primary=-1e9, failure=None)
+    assert poor.better_than(judged[0.9])
+    assert not judged[0.9].better_than(poor)
+    assert judged[0.9].to_dict()["primary"] is None
+    with pytest.raises(DataError, match="metric 'failing' failed: ValueError: nothing found"):
+        evaluate(lambda inputs: inputs, data)
 
 
 def test_a_metric_is_found_by_name_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
