@@ -16,7 +16,7 @@ from onnxprune.graph import graph_cost, is_quantised, twin_of
 from onnxprune.healing import Samples, collect_moments, heal_weights, healed_as_floats, solving_macs
 from onnxprune.latency import predictor
 from onnxprune.pipeline.prepare import Network, runnable
-from onnxprune.search import Verdict, keep_mask
+from onnxprune.search import WORST, Verdict, keep_mask
 from onnxprune.training import Dataset, Metrics, Predict, collect, evaluate, own_score, sized
 
 Heal = Callable[[ir.Model, np.ndarray], ir.Model]
@@ -27,7 +27,6 @@ _FIRST_LOOK = 0.25
 # Points that a nat of divergence from the original's outputs is worth: what the accuracy on unseen samples falls by
 # (docs/search.md): every sample tells of its divergence, but only those near a boundary tell of the accuracy.
 _POINTS_PER_NAT, _MOST_NATS = 50.0, 10.0
-_WORST = -_POINTS_PER_NAT * _MOST_NATS
 # Candidates stay open from their first look to the next, as far as memory allows.
 _OPEN_CANDIDATES, _OPEN_BYTES, _RUN_BYTES = 24, 1 << 30, 32 << 20
 # The original's outputs on the evaluation samples are kept, which maps of a segmentation network can make large.
@@ -236,8 +235,9 @@ def _sample_macs(network: Network) -> float:
 def reward(metrics: Metrics) -> float:
     """Return what a search maximises: the metric in points, less the divergence from the original.
 
-    Where there is no divergence (no class scores), the metric is continuous already. It is never below `_WORST`, which
-    is what outputs that are not finite are worth: nothing else would keep them from the comparisons.
+    Where there is no divergence (no class scores), the metric is continuous already. Outputs that are not finite, and
+    those that the user's metric fails on, are worth `WORST`; what is finite is as low as it is, since a user's metric
+    may be on any scale.
     """
     divergence = 0.0 if metrics.kl is None else _POINTS_PER_NAT * min(metrics.kl, _MOST_NATS)
     return _finite(metrics.primary - divergence)
@@ -248,4 +248,4 @@ def _verdict(metrics: Metrics) -> Verdict:
 
 
 def _finite(points: float) -> float:
-    return max(points, _WORST) if math.isfinite(points) else _WORST
+    return max(points, WORST) if math.isfinite(points) else WORST

@@ -242,7 +242,8 @@ class _Progress:
         left_s = elapsed_s / done * (self._config.evaluations - done)
         if self._config.seconds is not None:
             left_s = self._config.seconds - elapsed_s
+        known = f"best reward {best.verdict.reward:.2f} ({best.candidate.source}, metric {best.verdict.metric:.2f})"
         self._observer.advance(
-            note=f"best reward {best.verdict.reward:.2f} ({best.candidate.source}, metric {best.verdict.metric:.2f}), "
-            f"{done / elapsed_s:.2g}/s, at most {max(left_s, 0):.0f} s left"
+            note=f"{known if best.verdict.known else 'no metric of any yet'}, {done / elapsed_s:.2g}/s, "
+            f"at most {max(left_s, 0):.0f} s left"
         )

@@ -101,9 +101,9 @@ def _stage(staging: Staging, stage: Stage, agent: RlPruner, original: float) -> 
     staging.observer.stage(f"stage {stage.number}: sampling (rl-pruner)")
 
     def metric(counts: np.ndarray) -> float:
-        found = judge.judge(counts, judge.looks[-1]).metric
-        staging.observer.advance(note=f"metric {found:.2f}")
-        return found
+        found = judge.judge(counts, judge.looks[-1])
+        staging.observer.advance(note=f"metric {found.metric:.2f}" if found.known else "no metric")
+        return found.metric
 
     counts = agent.stage(stage.number, units_left(problem, stage.left), metric).counts
     plan = make_plan(problem, counts, 0.0, original, ())

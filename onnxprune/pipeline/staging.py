@@ -285,6 +285,8 @@ class Staging:
 
     def _note_judgement(self, stage: Stage, judgement: Judgement) -> None:
         candidate, verdict = judgement.candidate, judgement.verdict
+        if not verdict.known:
+            return
 
         def fields() -> dict[str, Any]:
             return {

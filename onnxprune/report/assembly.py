@@ -282,7 +282,9 @@ def learning_record(outcome: SearchOutcome, agent: str, channels: ChannelMap, ki
                 elapsed_s=round(judgement.elapsed_s, 3),
             )
             for judgement in outcome.judgements
+            if judgement.verdict.known
         ),
+        failed=sum(not judgement.verdict.known for judgement in outcome.judgements),
     )
 
 

@@ -191,12 +191,14 @@ class LearningRecord(Record):
     Attributes:
         agent: "rl" or "random".
         stopped_by: "evaluations", "time", "patience" or "exhausted".
-        judged: Every structure judged.
+        judged: Every structure judged that there is a number for.
+        failed: How many had none: outputs that are not finite, or that the user's metric fails on.
     """
 
     agent: str
     stopped_by: str
     judged: tuple[JudgedStructure, ...]
+    failed: int = 0
 
 
 class StageRecord(Record):

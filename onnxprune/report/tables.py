@@ -142,6 +142,7 @@ def _learning_line(learning: LearningRecord, delivered: tuple[int, ...]) -> str:
     whole = [judged for judged in learning.judged if judged.samples == samples]
     best = max(whole, key=lambda judged: judged.reward)
     line = f"searched: {counted(len(learning.judged), 'structure')} judged by {learning.agent}, "
+    line += f"no metric of {learning.failed} more, " if learning.failed else ""
     line += f"best {best.metric:.2f} % untrained"
     plain = [judged for judged in whole if judged.round == 0]
     if plain:

@@ -8,7 +8,7 @@ from onnxprune.search.admissible import Problem
 from onnxprune.search.agents import Agent, RandomAgent, RlAgent, RlConfig
 from onnxprune.search.allocation import global_path, growth
 from onnxprune.search.calibration import calibrated, drawn_structures, network_key, with_kept
-from onnxprune.search.candidates import Candidate, Judge, Judgement, Verdict
+from onnxprune.search.candidates import WORST, Candidate, Judge, Judgement, Verdict
 from onnxprune.search.environment import Environment
 from onnxprune.search.learned import Task, learn_plan
 from onnxprune.search.limits import Limits
@@ -59,6 +59,7 @@ __all__ = [
     "AGENTS",
     "ALLOCATIONS",
     "UNITS",
+    "WORST",
     "Agent",
     "AgentName",
     "AllocationName",

@@ -8,6 +8,9 @@ from typing import Protocol
 
 import numpy as np
 
+WORST = -1e300
+"""Reward and metric of a structure that has no number: below any that a metric gives, and finite, as in journals."""
+
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
@@ -34,14 +37,19 @@ class Verdict:
     """What a judge says of one structure.
 
     Attributes:
-        reward: What is maximised, in points.
-        metric: The task's metric, in percent.
+        reward: What is maximised, in points; `WORST` where there is no number for it.
+        metric: The task's metric, in percent; likewise.
         samples: Number of samples it was judged on.
     """
 
     reward: float
     metric: float
     samples: int
+
+    @property
+    def known(self) -> bool:
+        """Whether there are numbers for it: outputs were finite, and the user's metric did not fail."""
+        return self.reward > WORST and self.metric > WORST
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,11 +124,17 @@ def expected_rewards(judgements: Sequence[Judgement]) -> np.ndarray:
 
     The first samples may be easier or harder than all of them, by more than structures differ. So where the last looks
     were not taken, what they changed on average for those that got them is added.
+
+    What has no number is expected as far below the lowest known reward as that is below the highest, a point at least:
+    the critic takes it for worse, and still tells the others apart.
     """
     looks = max((len(judgement.verdicts) for judgement in judgements), default=0)
-    whole = [j for j in judgements if len(j.verdicts) == looks]
+    whole = [j for j in judgements if len(j.verdicts) == looks and all(verdict.known for verdict in j.verdicts)]
     gains = [
         float(np.mean([j.verdicts[-1].reward - j.verdicts[look].reward for j in whole])) if whole else 0.0
         for look in range(looks)
     ]
-    return np.array([j.verdict.reward + gains[len(j.verdicts) - 1] for j in judgements])
+    expected = np.array([j.verdict.reward + gains[len(j.verdicts) - 1] for j in judgements])
+    known = np.array([j.verdict.known for j in judgements], dtype=bool)
+    low, high = (expected[known].min(), expected[known].max()) if known.any() else (0.0, 0.0)
+    return np.where(known, expected, low - max(high - low, 1.0))

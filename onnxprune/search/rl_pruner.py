@@ -90,8 +90,8 @@ class RlPrunerConfig:
         sample_step: Steps that a sample looks ahead.
         macs_weight: a above.
         params_weight: b above.
-        drop: Relative loss of the metric, before distillation, at which a stage is taken again from the first
-            distribution.
+        drop: Loss of the metric, before distillation, relative to its size, at which a stage is taken again from the
+            first distribution.
         retakes: How often at most; 0: never.
         epochs: Epochs of distillation after each stage, where --epochs does not say.
         learning_rate: Likewise.
@@ -223,7 +223,8 @@ class RlPruner:
         before = metric(counts)
         for _ in range(1 + self._config.retakes):
             kept = self._sampled(number, counts, metric)
-            if kept.metric >= (1 - self._config.drop) * before:
+            # A user's metric may be negative, such as minus an error.
+            if kept.metric >= before - self._config.drop * abs(before):
                 return kept
             self.distribution = self._first.copy()
         return kept

@@ -196,6 +196,12 @@ def test_what_is_not_finite_is_worth_the_least(network: Network) -> None:
     assert reward(Metrics("normalised agreement", -float("inf"), 100)) == worst
 
 
+def test_low_metrics_are_told_apart_and_above_none_at_all() -> None:
+    rewards = [reward(Metrics("minus MSE", points, 100)) for points in (-300.0, -700.0, -5e3, -5e9, -float("inf"))]
+    assert rewards[:4] == [-300.0, -700.0, -5e3, -5e9]
+    assert rewards[3] > rewards[4]
+
+
 def test_a_metric_without_a_number_for_a_candidate_does_not_end_the_search(network: Network) -> None:
     def mean_of_many(outputs: np.ndarray, _: object) -> float:
         return float("nan") if outputs.std() < 0.5 * spread else 1.0

@@ -265,3 +265,5 @@ def test_a_search_is_summed_up_beside_the_plain_allocations_and_what_was_deliver
     groups = tuple(group.model_copy(update={"channels_after": delivered}) for group in make_report().groups)
     line = outcome_lines(make_report(learning=learning, groups=groups))[1]
     assert line == f"searched: 4 structures judged by rl, best 89.50 % untrained (global: 88.00 %){said}"
+    failing = learning.model_copy(update={"failed": 3})
+    assert "judged by rl, no metric of 3 more, best" in outcome_lines(make_report(learning=failing, groups=groups))[1]

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from onnxprune.channels import analyse
 from onnxprune.graph import concrete_shapes, load, resolve_input_shapes
 from onnxprune.search import (
+    WORST,
     Candidate,
     Environment,
     RandomAgent,
@@ -31,7 +32,7 @@ from onnxprune.search import (
     search,
 )
 from onnxprune.search.agents import Agent, plain_candidates
-from onnxprune.search.candidates import successive_halving
+from onnxprune.search.candidates import Judgement, expected_rewards, successive_halving
 from onnxprune.search.costs import macs_cost
 from onnxprune.search.critic import Critic
 from tests.residual import residual_cnn
@@ -244,6 +245,37 @@ def test_easier_first_samples_change_nothing(environment: Environment, ease: flo
         return [j.candidate.key for j in outcome.judgements]
 
     assert proposed(Easier(ease)) == proposed(Planted())
+
+
+def judged(*looks: float) -> Judgement:
+    verdicts = tuple(Verdict(reward, reward, samples) for reward, samples in zip(looks, Planted.looks, strict=False))
+    return Judgement(0, 1, Candidate(np.ones(1), "test"), verdicts, 1.0, 0.0)
+
+
+def test_what_has_no_number_is_expected_to_be_worse_than_all_that_has_one() -> None:
+    # The second look gave 2 points more, but for the one that it has no number of before.
+    seen = [judged(-900.0, -898.0), judged(WORST), judged(-5000.0), judged(WORST, -950.0), judged(-940.0, WORST)]
+    spread = 4998.0 - 898.0
+    assert expected_rewards(seen).tolist() == [-898.0, -4998.0 - spread, -4998.0, -950.0, -4998.0 - spread]
+    assert expected_rewards([judged(WORST), judged(3.0, 3.0)]).tolist() == [2.0, 3.0]
+    assert np.isfinite(expected_rewards([judged(WORST), judged(WORST, WORST)])).all()
+
+
+class Failing(Planted):
+    """A judge that has no number for structures with few units in two of the groups."""
+
+    def judge(self, counts: np.ndarray, samples: int) -> Verdict:
+        found = super().judge(counts, samples)
+        fails = bool((counts[[1, 4]] < 12).any())
+        return Verdict(WORST, WORST, samples) if fails else found
+
+
+def test_structures_without_a_number_neither_win_nor_blind_the_search(environment: Environment) -> None:
+    budget = SearchConfig(evaluations=120, patience=60)
+    learned, drawn = (search(environment, agent(environment, 0), Failing(), budget) for agent in (RlAgent, RandomAgent))
+    assert any(not judgement.verdict.known for judgement in learned.judgements)
+    assert learned.best.verdict.reward > drawn.best.verdict.reward
+    assert all(judgement.verdict.known for judgement in learned.finalists(6) if judgement.round)
 
 
 def test_the_critic_predicts_what_it_saw_and_knows_what_it_did_not() -> None:

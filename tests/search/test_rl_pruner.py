@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from onnxprune.errors import TargetError
-from onnxprune.search import RlPruner, RlPrunerConfig, rl_pruner_config
+from onnxprune.search import WORST, RlPruner, RlPrunerConfig, rl_pruner_config
 from onnxprune.search.sizes import PaperCost
 
 NO_COST = PaperCost({}, (), ())
@@ -113,6 +113,19 @@ def test_a_fall_takes_the_stage_again_from_the_first_distribution() -> None:
     # Sampled once, and again twice.
     assert len(calls) == 1 + 3 * 100
     assert subject.distribution.tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize(("after", "samplings"), [(-10.0, 1), (-10.9, 1), (-11.1, 3), (WORST, 3)])
+def test_a_negative_metric_falls_by_its_size(after: float, samplings: int) -> None:
+    subject = agent([50, 50], share=0.02, retakes=2, rounds=1, samples=1, epsilon=0.0)
+    calls: list[float] = []
+
+    def metric(counts: np.ndarray) -> float:
+        calls.append(float(counts.sum()))
+        return -10.0 if counts.sum() == 100 else after
+
+    subject.stage(1, np.array([50, 50]), metric)
+    assert len(calls) == 1 + samplings
 
 
 def test_the_same_seed_gives_the_same_stage() -> None:

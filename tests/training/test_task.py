@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 import onnxprune
 from onnxprune.errors import DataError
+from onnxprune.report.plots import plot_run
 from onnxprune.training import evaluate, read_metric
 from onnxprune.training.dataset import Dataset
 from tests.pipeline.test_run import Listening
@@ -131,6 +133,35 @@ def test_a_metric_that_needs_many_samples_is_no_failure(model: Path, allocation:
     ).report.after.metric
     assert metric is not None
     assert metric.name == "demanding"
+
+
+def test_what_has_no_metric_is_counted_apart(model: Path, tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def failing(outputs: Any, labels: Any) -> float:
+        asked.append(len(labels))
+        # On all samples of the validation part it works for the original, and for every second structure then.
+        fails = len(labels) == 40 and asked.count(40) % 2 == 0
+        return float("inf") if fails else -4000.0 - len(labels)
+
+    report = onnxprune.prune(
+        model,
+        target_macs="60%",
+        data=boxes(),
+        val=boxes(40),
+        metric=failing,
+        round_to=1,
+        allocation="random",
+        search_budget=6,
+        run_dir=tmp_path / "run",
+    ).report
+    assert report.learning is not None
+    assert report.learning.failed > 0
+    assert report.learning.judged
+    assert all(-5000 < judged.metric < -4000 for judged in report.learning.judged)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
+    assert sum(line["kind"] == "judgement" for line in lines) == len(report.learning.judged)
+    assert plot_run(tmp_path / "run", tmp_path / "drawn")
 
 
 def test_epochs_that_the_metric_fails_on_are_worse_than_the_others(model: Path) -> None:
