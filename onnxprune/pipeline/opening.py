@@ -11,7 +11,17 @@ from onnxprune.pipeline.prepare import Network
 from onnxprune.pipeline.settings import Settings
 from onnxprune.progress import Observer
 from onnxprune.search import AGENTS
-from onnxprune.training import Dataset, DataSplits, check_labels, evaluate, open_data, synthetic_data
+from onnxprune.training import (
+    Dataset,
+    DataSplits,
+    Predict,
+    as_judged,
+    check_labels,
+    collect,
+    evaluate,
+    open_data,
+    synthetic_data,
+)
 
 # Enough random inputs to heal on; what training on them is worth is said in the report.
 _SYNTHETIC_SAMPLES = 512
@@ -95,14 +105,27 @@ def _real(network: Network, settings: Settings) -> DataSplits:
         test=settings.test,
         metric=settings.metric,
     )
+    if settings.metric is not None:
+        return _judged_by_metric(network, settings, data)
     classes = _class_scores(network)
     if classes is not None:
         for name, part in (("train", data.train), ("val", data.val), ("test", data.test)):
             check_labels(part, classes, name)
-    if settings.metric is not None:
-        chooses = settings.training is not None or settings.allocation in AGENTS
-        _try_metric(network, data.val if chooses else data.test)
     return data
+
+
+def _judged_by_metric(network: Network, settings: Settings, data: DataSplits) -> DataSplits:
+    """Say what labels and outputs are to the user's metric, and try it on the part that it is asked of first."""
+    chooses = settings.training is not None or settings.allocation in AGENTS
+    predict = predict_with(network, network.path, network.model)
+    first = data.val if chooses else data.test
+    data = as_judged(data, collect(predict, _few_of(first)))
+    _try_metric(predict, data.val if chooses else data.test)
+    return data
+
+
+def _few_of(data: Dataset) -> Dataset:
+    return data.select(np.arange(min(_TRIED, len(data))))
 
 
 def _class_scores(network: Network) -> int | None:
@@ -116,15 +139,14 @@ def _class_scores(network: Network) -> int | None:
     return None
 
 
-def _try_metric(network: Network, data: Dataset) -> None:
-    """Find out that the user's metric fails on the part that it is asked of first, before hours of work, not after.
+def _try_metric(predict: Predict, data: Dataset) -> None:
+    """Find out that the user's metric fails on the original's outputs before hours of work, not after.
 
     Some metrics mean nothing on a few samples (of one class, without a single box), so that only what the whole part
     gives counts against one.
     """
-    predict = predict_with(network, network.path, network.model)
     try:
-        evaluate(predict, data.select(np.arange(min(_TRIED, len(data)))))
+        evaluate(predict, _few_of(data))
     except DataError:
         evaluate(predict, data)
 

@@ -183,7 +183,10 @@ def _parts(data: DataSplits | None) -> tuple[DataPart, ...]:
     if data is None:
         return ()
     parts = {"training": data.train, "validation": data.val, "test": data.test}
-    return tuple(DataPart(name=name, samples=len(part), labelled=part.labelled) for name, part in parts.items())
+    return tuple(
+        DataPart(name=name, samples=len(part), labelled=part.labelled or part.targets is not None)
+        for name, part in parts.items()
+    )
 
 
 def _epochs(training: DistillConfig | None, data: DataSplits | None, stages: int) -> int | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from onnxprune.training.config import DistillConfig, EpochRecord, OnEpoch, TrainingHistory
 from onnxprune.training.dataset import Batch, Dataset, DataSplits
 from onnxprune.training.divergence import Divergence, diverge
+from onnxprune.training.judged import as_judged
 from onnxprune.training.metrics import (
     Metrics,
     Predict,
@@ -50,6 +51,7 @@ __all__ = [
     "Refit",
     "TaskMetric",
     "TrainingHistory",
+    "as_judged",
     "check_labels",
     "collect",
     "distil",

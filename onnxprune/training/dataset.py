@@ -72,6 +72,7 @@ class Dataset:
         notes: Assumptions that were made in reading them, to be shown to the user.
         targets: What the user's own metric compares outputs with, one row for each of these rows, or None.
         metric: The user's own metric, or None.
+        scored: Whether outputs that have the form of class scores are such; a user's metric may be for something else.
     """
 
     source: Source
@@ -83,6 +84,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     targets: AnyArray | None = None
     metric: TaskMetric | None = None
+    scored: bool = True
 
     def __len__(self) -> int:
         """Return the number of samples."""

@@ -57,7 +57,7 @@ def distil(
         student: The network to train; returns a tuple of outputs.
         teacher: The original, with the same inputs and outputs: a module, which stays unchanged, or a
             function on arrays.
-        data: Training samples; their labels are used where there are any.
+        data: Training samples; their labels are used where there are any, unless they are a user's metric's.
         val: Validation samples; None: the last weights are kept.
         config: How to train.
         on_epoch: Called after every epoch, and once before the first.
@@ -72,6 +72,8 @@ def distil(
         TrainingError: The loss did not stay finite even at a lower learning rate, or nothing can be trained.
     """
     start_s = clock()
+    if data.metric is not None:
+        data = data.unlabelled()
     device = choose_device(config.device)
     modules = [m for m in (student, teacher) if isinstance(m, nn.Module)]
     training = student.training
@@ -150,10 +152,10 @@ def _teacher(teacher: nn.Module | Predict, data: Dataset, config: DistillConfig,
 
 def _loss(original: Teacher, parts: tuple[Dataset, Dataset | None], config: DistillConfig) -> DistillLoss:
     """Choose each output's loss, after checking that the labels are in the range of the class scores."""
-    kinds = output_kinds(original.sample_outputs, parts[0].origin)
+    kinds = output_kinds(original.sample_outputs, parts[0].origin, scored=parts[0].scored)
     scores = scores_output(original.sample_outputs)
     for part in parts:
-        if scores is not None and part is not None:
+        if scores is not None and part is not None and part.scored:
             check_labels(part, original.sample_outputs[scores].shape[1])
     return DistillLoss(kinds, config.temperature, config.alpha, config.logit_weight)
 

@@ -7,6 +7,8 @@ For every output with t the original's and s the student's, and c(x) = x - mean 
 
     loss = alpha * sum over outputs + (1 - alpha) * cross-entropy(s, labels), alpha = 1 without labels
 
+With a user's own metric there is no cross-entropy: labels are what the metric makes of them.
+
 Class scores that already are probabilities are taken to logarithms first, which are logits.
 """
 
@@ -91,23 +93,24 @@ def _centred(scores: Tensor) -> Tensor:
     return scores - scores.mean(dim=1, keepdim=True)
 
 
-def output_kinds(teacher: Sequence[AnyArray], origin: str) -> tuple[Kind, ...]:
+def output_kinds(teacher: Sequence[AnyArray], origin: str, *, scored: bool = True) -> tuple[Kind, ...]:
     """Tell what the original's outputs are.
 
     Args:
         teacher: Its outputs on one batch.
         origin: Where the batch came from.
+        scored: Whether what has the form of class scores is taken for such.
 
     Raises:
         DataError: An output is NaN or infinite, or none has a gradient.
     """
-    kinds = tuple(_kind(np.asarray(output), position, origin) for position, output in enumerate(teacher))
+    kinds = tuple(_kind(np.asarray(output), position, origin, scored=scored) for position, output in enumerate(teacher))
     if all(kind == "ignored" for kind in kinds):
         raise DataError("no output of the model is floating point: there is nothing to distil from")
     return kinds
 
 
-def _kind(output: AnyArray, position: int, origin: str) -> Kind:
+def _kind(output: AnyArray, position: int, origin: str, *, scored: bool) -> Kind:
     if output.dtype.kind != "f":
         return "ignored"
     if not np.isfinite(output).all():
@@ -115,6 +118,6 @@ def _kind(output: AnyArray, position: int, origin: str) -> Kind:
             f"output {position} of the original network is NaN or infinite on {origin}; check the data and "
             "its preprocessing"
         )
-    if not is_scores(output):
+    if not scored or not is_scores(output):
         return "values"
     return "probabilities" if are_probabilities(output) else "logits"

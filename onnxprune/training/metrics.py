@@ -1,7 +1,8 @@
 """How good a network's outputs are: against labels, and against the original network's outputs.
 
 An output is *class scores* where it is floating point, has two axes and at least two columns; any other is a
-plain value. With `a` the outputs of the network, `b` those of the original:
+plain value, and so are all where a user's own metric is for something else than classes (`as_judged`). With `a`
+the outputs of the network, `b` those of the original:
 
 - top-1 = share of samples whose highest score in the first output of class scores is the label's, in percent;
 - top-1 agreement = share of samples whose highest score is the same in a and b, in percent;
@@ -186,7 +187,7 @@ def evaluate(
     for batch in data.batches(batch_size):
         outputs = [np.asarray(o) for o in predict(batch.inputs)]
         count = len(outputs)
-        position = scores_output(outputs)
+        position = scores_output(outputs) if data.scored else None
         has_scores = position is not None
         if batch.labels is not None and position is not None:
             check_labels(data, outputs[position].shape[1])

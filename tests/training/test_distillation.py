@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 
 import numpy as np
@@ -9,7 +10,8 @@ import torch
 from torch import nn
 
 from onnxprune.errors import DataError, DeviceError, TrainingError
-from onnxprune.training import DistillConfig, distil, evaluate, module_predict, open_data, synthetic_data
+from onnxprune.training import DistillConfig, collect, distil, evaluate, module_predict, open_data, synthetic_data
+from onnxprune.training.task import TaskMetric
 
 CLASSES = 4
 FAST = DistillConfig(epochs=6, batch_size=16, learning_rate=0.01, device="cpu")
@@ -96,6 +98,32 @@ def test_recovers_a_damaged_network(splits, teacher, labelled):
     assert after.top1 > before.top1
     assert history.records[-1].train_loss < history.records[1].train_loss / 2
     assert history.best.val.primary_name == ("top-1" if labelled else "top-1 agreement")
+
+
+def judged(part, **changes):
+    """The part with a metric of the user's."""
+    return dataclasses.replace(part, metric=TaskMetric("own", lambda *_: 0.0), **changes)
+
+
+def test_labels_of_a_users_metric_are_not_trained_on(splits, teacher):
+    trained = []
+    for part in (judged(splits.train), judged(splits.train.unlabelled()), splits.train):
+        student = damaged(teacher)
+        distil(student, teacher, part, None, dataclasses.replace(FAST, epochs=1))
+        trained.append(weights(student))
+    assert same(trained[0], trained[1])
+    assert not same(trained[0], trained[2])
+
+
+@pytest.mark.parametrize("scored", [True, False])
+def test_an_offset_matters_where_outputs_are_no_class_scores(splits, teacher, scored):
+    student = copy.deepcopy(teacher)
+    student.fc.bias.data += 5.0
+    train, val = (judged(part.unlabelled(), scored=scored) for part in (splits.train, splits.val))
+    history = distil(student, teacher, train, val, FAST)
+    mine, wanted = (collect(module_predict(network), val)[0] for network in (student, teacher))
+    assert (abs((mine - wanted).mean()) < 1.0) == (not scored)
+    assert (history.best.val.kl is None) == (not scored)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

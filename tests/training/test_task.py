@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 import onnxprune
 from onnxprune.errors import DataError
 from onnxprune.report.plots import plot_run
-from onnxprune.training import evaluate, read_metric
+from onnxprune.training import as_judged, evaluate, open_data, read_metric
 from onnxprune.training.dataset import Dataset
 from tests.pipeline.test_run import Listening
 from tests.report.conftest import small_cnn
@@ -133,6 +134,53 @@ def test_a_metric_that_needs_many_samples_is_no_failure(model: Path, allocation:
     ).report.after.metric
     assert metric is not None
     assert metric.name == "demanding"
+
+
+def years(outputs: Any, labels: Any) -> float:
+    """Minus the mean error in years."""
+    return -float(np.abs(outputs[:, 0] - labels).mean())
+
+
+@pytest.mark.parametrize("operation", [onnxprune.prune, onnxprune.compress])
+def test_whole_numbers_may_be_labels_of_a_regression(model: Path, operation: Callable[..., Any]) -> None:
+    x, _ = boxes()
+    ages = np.random.default_rng(1).integers(20, 60, len(x))
+    options = {"epochs": 1, "allocation": "global"} if operation is onnxprune.compress else {"importance": "l1"}
+    metric = operation(
+        model, target_macs="60%", data=(x, ages), metric=years, round_to=1, **options
+    ).report.after.metric
+    assert metric.name == "years"
+    assert -60 < metric.value < -20
+    assert (metric.top1, metric.agreement, metric.kl) == (None, None, None)
+    assert len(metric.errors) == 1
+
+
+SCORES = np.random.default_rng(0).standard_normal((16, 3)).astype(np.float32)
+PROBABILITIES = np.full((16, 3), 1 / 3, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("labels", "outputs", "scored", "numbered"),
+    [
+        (np.arange(40) % 3, SCORES, True, True),
+        (np.arange(40) % 4, SCORES, False, False),
+        (np.arange(40) % 4, PROBABILITIES, True, False),
+        (np.arange(40) + 0.5, SCORES, False, False),
+        (None, SCORES, False, False),
+        (None, PROBABILITIES, True, False),
+        (np.arange(40), SCORES[:, :1], True, True),
+    ],
+)
+def test_what_outputs_are_to_a_metric_is_told_by_labels_and_by_themselves(
+    grey: Any, labels: np.ndarray | None, outputs: np.ndarray, scored: bool, numbered: bool
+) -> None:
+    arrays = {"x": np.zeros((40, 1, 8, 8), np.float32)} | ({} if labels is None else {"y": labels})
+    data = as_judged(open_data(arrays, *grey, None, 0, metric=read_metric(years)), [outputs])
+    for part in (data.train, data.val, data.test):
+        assert (part.scored, part.labelled) == (scored, numbered)
+        assert (part.targets is None) == (labels is None)
+    if labels is not None:
+        assert sorted(np.concatenate([data.train.targets, data.val.targets, data.test.targets])) == sorted(labels)
 
 
 def test_what_has_no_metric_is_counted_apart(model: Path, tmp_path: Path) -> None:
