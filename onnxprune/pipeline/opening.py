@@ -128,6 +128,11 @@ def _few_of(data: Dataset) -> Dataset:
     return data.select(np.arange(min(_TRIED, len(data))))
 
 
+def judged_alone(network: Network, data: Dataset) -> bool:
+    """Whether a network can be judged without the original's outputs: by a metric, or by labels of class scores."""
+    return data.metric is not None or (data.labelled and _class_scores(network) is not None)
+
+
 def _class_scores(network: Network) -> int | None:
     """Return how many class scores a network gives, as `training.scores_output` finds them; None: none are known."""
     for value in network.model.graph.outputs:

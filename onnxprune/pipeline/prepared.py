@@ -53,7 +53,7 @@ def prepare(model: str | Path, settings: Settings, observer: Observer) -> Prepar
     data = opened_data(network, settings, observer)
     check_calibration(data, settings.quantize)
     choice = _choice(network, settings, data)
-    for note in unheeded(settings, choice, network):
+    for note in unheeded(settings, choice, network, data):
         observer.warn(note)
     return Prepared(network, output, data, choice)
 

@@ -17,6 +17,7 @@ from onnxprune.pipeline.crowding import crowding_note
 from onnxprune.pipeline.directory import RunDirectory, keep_scores, kept_scores, other_structure
 from onnxprune.pipeline.judging import HealedJudge, Subjects, batch_size, candidate_healer, evaluation_samples
 from onnxprune.pipeline.measuring import Bench, LatencyEvaluator
+from onnxprune.pipeline.opening import judged_alone
 from onnxprune.pipeline.planning import (
     Choice,
     Planner,
@@ -264,7 +265,7 @@ class Staging:
         """Choose whom the pruned network learns from."""
         original, previous = self._network, stage.network
         name = self.settings.teacher
-        if stage.number == 1 or name == "original" or (name == "better" and not data.val.labelled):
+        if stage.number == 1 or name == "original" or (name == "better" and not judged_alone(original, data.val)):
             return original
         if name == "previous":
             return previous

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from onnxprune.errors import DataError
 from onnxprune.graph import shown_sizes
+from onnxprune.pipeline.opening import judged_alone
 from onnxprune.pipeline.planning import Choice
 from onnxprune.pipeline.prepare import Network
 from onnxprune.pipeline.published import PUBLISHED_OPTIMIZER
 from onnxprune.pipeline.settings import Settings
 from onnxprune.search import RlPrunerConfig
-from onnxprune.training import DistillConfig
+from onnxprune.training import DataSplits, DistillConfig
 from onnxprune.training.layout import is_float
 
 _PICTURE_AXES = 4
@@ -49,13 +50,14 @@ def batch_note(model: Path, input_shapes: Mapping[str, Sequence[int]], batch: in
     )
 
 
-def unheeded(settings: Settings, choice: Choice, network: Network) -> Iterator[str]:
+def unheeded(settings: Settings, choice: Choice, network: Network, data: DataSplits | None) -> Iterator[str]:
     """Say which options have no effect on a run.
 
     Args:
         settings: What it is told.
         choice: How it chooses the structure.
         network: The model.
+        data: Its data, or None.
     """
     yield from batch_note(network.path, network.input_shapes, settings.measure.batch)
     if settings.search is not None and not choice.searches:
@@ -70,6 +72,12 @@ def unheeded(settings: Settings, choice: Choice, network: Network) -> Iterator[s
         yield from _untrained(settings.training, network)
     if settings.preprocess is not None and settings.data is None:
         yield "--preprocess has no effect: it is for --data, and there is none here"
+    if settings.teacher == "better" and data is not None and not judged_alone(network, data.val):
+        what = "labels" if not data.val.labelled else "class scores that the labels are for"
+        yield (
+            f"--teacher better has no effect: without {what}, or --metric, nothing tells which network is the better; "
+            "every stage learns from the original"
+        )
 
 
 def _untrained(training: DistillConfig, network: Network) -> Iterator[str]:

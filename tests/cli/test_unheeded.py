@@ -83,6 +83,73 @@ def test_what_the_published_algorithm_has_its_own_of(
     assert [text[: len(said or "")] for text in found] == [said] * (said is not None)
 
 
+@pytest.mark.parametrize(
+    ("labelled", "columns", "said"),
+    [
+        (False, 10, "without labels, or --metric,"),
+        (True, 1, "without class scores that the labels are for"),
+        (True, 10, ""),
+    ],
+)
+def test_a_better_teacher_must_be_told_from_the_other(
+    run: Run, tmp_path: Path, labelled: bool, columns: int, said: str
+) -> None:
+    data = numbers(tmp_path, labelled=labelled)
+    model = classifier(tmp_path / "net.onnx", columns)
+    options = ("--data", data, "--teacher", "better", "--stages", "2", "--epochs", "2", "--json")
+    result = run("compress", model, *PRUNE, *options, "--allocation", "global", "-o", tmp_path / "small.onnx")
+    assert result.exit_code == 0, result.output
+    report = Report.from_json(result.stdout)
+    assert len(report.stages) == 2
+    found = [text for text in report.warnings if text.startswith("--teacher better has no effect")]
+    assert [said in text for text in found] == [True] * bool(said)
+    dry = run("compress", model, *PRUNE, *options, "--dry-run")
+    assert [w for w in Preview.model_validate_json(dry.stdout).warnings if "--teacher better" in w] == found
+
+
+def test_a_metric_tells_which_teacher_is_better(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    # What is asked for later is worth more: the stage before is asked for after the original.
+    (tmp_path / "taught_metric.py").write_text(
+        "asked = []\ndef score(outputs, labels):\n    asked.append(labels.shape)\n    return float(len(asked))\n"
+    )
+    data = numbers(tmp_path, labelled=True, whole=False)
+    model = classifier(tmp_path / "net.onnx", 1)
+    taught: list[bytes] = []
+    for teacher in ("original", "previous", "better"):
+        out = tmp_path / f"{teacher}.onnx"
+        options = ("--data", data, "--teacher", teacher, "--stages", "2", "--epochs", "2", "--allocation", "global")
+        result = run("compress", model, *PRUNE, *options, "--metric", "taught_metric:score", "-o", out)
+        assert result.exit_code == 0, result.output
+        assert "--teacher better has no effect" not in result.stderr
+        taught.append(out.read_bytes())
+    assert taught[2] == taught[1] != taught[0]
+
+
+def numbers(folder: Path, *, labelled: bool, whole: bool = True) -> Path:
+    """Samples of 16 numbers, labelled by whole numbers below 2, or by others."""
+    rng = np.random.default_rng(0)
+    labels = {"y": rng.integers(0, 2, 80) + (0 if whole else 0.5)} if labelled else {}
+    np.savez(folder / "numbers.npz", x=rng.standard_normal((80, 16)).astype(np.float32), **labels)
+    return folder / "numbers.npz"
+
+
+def classifier(path: Path, columns: int) -> Path:
+    """A network of two products and a sigmoid."""
+    model = onnx.parser.parse_model(
+        f"""<ir_version: 8, opset_import: ["" : 17]>
+        net (float[n, 16] x) => (float[n, {columns}] y) {{ a = Gemm (x, up)
+            r = Relu (a)
+            b = Gemm (r, down)
+            y = Sigmoid (b) }}"""
+    )
+    rng = np.random.default_rng(0)
+    for name, shape in {"up": (16, 32), "down": (32, columns)}.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(rng.standard_normal(shape, np.float32), name))
+    onnx.save(model, path)
+    return path
+
+
 def test_options_with_an_effect_come_without_a_warning(run: Run, model: Path, tmp_path: Path) -> None:
     options = ("--search-budget", "20", "--preprocess", "none", "--data", pictures(tmp_path))
     result = run("compress", model, *PRUNE, *options, "--epochs", "1", "--dry-run")
