@@ -2,12 +2,12 @@
 
     python -m benchmarks.coverage [--only PART_OF_A_NAME ...] [--exporters torchscript dynamo] [--what ours ...]
     python -m benchmarks.coverage --exporters dynamo-free
-    python -m benchmarks.coverage --files FOLDER/rapidocr_onnxruntime/models/*.onnx
+    python -m benchmarks.coverage --files FOLDER/*.onnx
 
-The second exports transformers' networks with a free batch and length. The third runs networks that are shipped as ONNX
-files (PP-OCR, from the wheel rapidocr-onnxruntime). Every network runs in a process of its own, and so does every other
-tool on it, with a time limit (`--limit`, seconds); what is in the results already is not run again.
-`python -m benchmarks.coverage --table` writes docs/COVERAGE.md. Needs the packages of the extra `bench`.
+The second exports transformers' networks with a free batch and length. The third runs networks that wheels ship as ONNX
+files (benchmarks/coverage/wheels.py fetches and unpacks them into the folder). Every network runs in a process of its
+own, and so does every other tool on it, with a time limit (`--limit`, seconds); what is in the results already is not
+run again. `python -m benchmarks.coverage --table` writes docs/COVERAGE.md. Needs the packages of the extra `bench`.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def run_one(name: str, exporter: str, what: str) -> dict[str, Any]:
         except Exception as error:
             return {"export_failed": f"{type(error).__name__}: {str(error)[:200]}"}
         if what == "ours":
-            return ours.check(source, folder, None if inputs is None else tuple(inputs[0].shape))
+            return ours.check(source, folder, None if network is None else tuple(inputs[0].shape))
         if what == "analysis":
             return peers.analysis(network, inputs, source)
         makers = {

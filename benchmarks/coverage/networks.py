@@ -56,8 +56,30 @@ TIMM = {
     "focalnet_tiny_srf": SIDE, "davit_tiny": SIDE, "gcvit_xxtiny": 224, "mambaout_femto": SIDE, "hgnetv2_b0": SIDE,
     "sequencer2d_s": 224, "tresnet_m": SIDE, "regnetz_b16": SIDE,
 }  # fmt: skip
-# Height and width of what is shipped with dynamic ones, by a part of the file's name.
-FILES = {"_cls_": (48, 192), "_det_": (320, 320), "_rec_": (48, 320)}
+# Sizes of the dynamic axes of what is shipped with such, in order, by a part of the file's name.
+FILES: dict[str, tuple[int, ...]] = {
+    "cls_": (2, 48, 192),
+    "det_": (2, 320, 320),
+    "rec_": (2, 48, 320),
+    "PP-OCRv6_rec": (2, 320),
+    "nmp": (2,),
+    "common": (224,),
+    "common_det": (),
+    "320n": (2, 320, 320),
+    "silero": (8,),
+    "openvino": (),
+    "magika": (2,),
+    "embedding_model": (2,),
+    "hey_mycroft": (2,),
+    "tashkeel": (2, 128, 2, 128, 2),
+    "orientation": (2,),
+    "slanet": (2, 488, 488),
+    "aecmos": (1, 120),
+    "dnsmos": (2,),
+    "plcmos": (2, 100, 2),
+    "swift_f0": (16000,),
+}
+_TYPES = {1: torch.float32, 6: torch.int32, 7: torch.int64}
 TEXT = ("bert", "distilbert", "roberta", "albert", "electra", "mpnet", "deberta")
 
 
@@ -154,15 +176,21 @@ def _backbone(name: str) -> tuple[nn.Module, tuple[Tensor, ...]]:
 
 
 def fixed_file(path: Path, fixed: Path) -> tuple[Tensor, ...]:
-    """Write a shipped file with a fixed input of two pictures, which other tools need, and return such an input."""
-    height, width = next(size for part, size in FILES.items() if part in path.stem)
-    shape = (2, 3, height, width)
+    """Write a shipped file with inputs of fixed sizes, which other tools need, and return such inputs."""
     model = onnx.load(path)
-    # One name may stand for both height and width, so that sizes are set one by one.
-    for dim, size in zip(model.graph.input[0].type.tensor_type.shape.dim, shape, strict=True):
+    weights = {initializer.name for initializer in model.graph.initializer}
+    inputs = [value.type.tensor_type for value in model.graph.input if value.name not in weights]
+    dims = [dim for kind in inputs for dim in kind.shape.dim]
+    # The longest name that fits is the file's own. One name may stand for several sizes, so they are set one by one.
+    named = sorted((part for part in FILES if part in path.stem), key=len)
+    free = [dim for dim in dims if dim.dim_value <= 0]
+    for dim, size in zip(free, FILES[named[-1]] if named else (), strict=True):
         dim.dim_value = size
     onnx.save(model, fixed)
-    return (torch.randn(shape),)
+    shapes = [(_TYPES[kind.elem_type], [dim.dim_value for dim in kind.shape.dim]) for kind in inputs]
+    return tuple(
+        torch.randn(shape) if dtype.is_floating_point else torch.ones(shape, dtype=dtype) for dtype, shape in shapes
+    )
 
 
 def _timm(name: str, side: int) -> tuple[nn.Module, tuple[Tensor, ...]]:

@@ -125,7 +125,7 @@ def judge(source: Path, result: Path) -> dict[str, Any]:
 
 def kind(name: str) -> type[np.generic]:
     """Return numpy's type of an input."""
-    return np.int64 if "int64" in name else np.float32
+    return {"tensor(int64)": np.int64, "tensor(int32)": np.int32}.get(name, np.float32)
 
 
 def outputs_of(network: nn.Module, inputs: tuple[Tensor, ...]) -> list[Tensor]:
