@@ -391,5 +391,5 @@ def test_the_published_agent_says_from_where_on_time_is_up(model: Path) -> None:
     )
     report = run(model, settings).report
     assert [stage.training is None for stage in report.stages] == [False] + [True] * (len(report.stages) - 1)
-    (warning,) = [text for text in report.warnings if "time budget" in text]
+    (warning,) = [text for text in report.warnings if "time budget is used up" in text]
     assert warning == "the time budget is used up: stages from 2 on are not trained"
