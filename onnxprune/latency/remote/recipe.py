@@ -180,8 +180,10 @@ class _Mapped:
 def _segments(data: Buffer, tensors: Sequence[_Tensor]) -> list[Segment]:
     result: list[Segment] = []
     position = 0
-    for seed, tensor in enumerate(sorted(tensors, key=lambda t: t.start)):
-        told = _described(data[tensor.start : tensor.end], tensor.dtype, seed)
+    for seed, tensor in enumerate(sorted(tensors, key=lambda t: (t.start, -t.end))):
+        # Tied weights lie in one place, which is made once; what overlaps otherwise is sent as far as it is not made.
+        apart = tensor.start >= position
+        told = _described(data[tensor.start : tensor.end], tensor.dtype, seed) if apart else None
         if told is None:
             continue
         result += [*_sent(data, position, tensor.start), told]

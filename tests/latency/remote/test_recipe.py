@@ -178,6 +178,43 @@ def test_weights_beside_the_model(tmp_path: Path) -> None:
     assert sorted(file.name for file in there.iterdir()) == ["big.data", MODEL_FILE]
 
 
+def beside(file: str, name: str, kind: int, dims: list[int], where: tuple[int, int]) -> TensorProto:
+    """A tensor whose values lie in a file beside the model, from an offset on for so many bytes."""
+    tensor = TensorProto(name=name, data_type=kind, dims=dims, data_location=TensorProto.EXTERNAL)
+    for key, value in (("location", file), ("offset", where[0]), ("length", where[1])):
+        tensor.external_data.add(key=key, value=str(value))
+    return tensor
+
+
+def test_tied_weights_lie_in_one_place_there_too(tmp_path: Path) -> None:
+    weight, indices, last = normal(100, 100), np.arange(100, dtype=np.int64), normal(100, 100)
+    (tmp_path / "m.data").write_bytes(weight.tobytes() + indices.tobytes() + last.tobytes())
+    size, behind = weight.nbytes, weight.nbytes + indices.nbytes
+    model = holding()
+    model.graph.initializer.extend(
+        [
+            beside("m.data", "a", TensorProto.FLOAT, [100, 100], (0, size)),
+            beside("m.data", "tied", TensorProto.FLOAT, [100, 100], (0, size)),
+            beside("m.data", "rows", TensorProto.FLOAT, [50, 100], (size // 2, size // 2)),
+            # It begins within the first and ends behind it: what is behind is not made again.
+            beside("m.data", "over", TensorProto.FLOAT, [52, 100], (size // 2, size // 2 + indices.nbytes)),
+            beside("m.data", "indices", TensorProto.INT64, [100], (size, indices.nbytes)),
+            beside("m.data", "last", TensorProto.FLOAT, [100, 100], (behind, size)),
+        ]
+    )
+    path, there = tmp_path / "m.onnx", tmp_path / "there"
+    path.write_bytes(model.SerializeToString())
+    there.mkdir()
+    after = arrays_of(made(path, there))
+    assert (there / "m.data").stat().st_size == (tmp_path / "m.data").stat().st_size
+    np.testing.assert_array_equal(after["indices"], indices)
+    np.testing.assert_array_equal(after["a"], after["tied"])
+    np.testing.assert_array_equal(after["a"][50:], after["rows"])
+    for name, before in (("a", weight), ("last", last)):
+        assert not np.array_equal(after[name], before)
+        assert after[name].std() == pytest.approx(1, rel=0.05)
+
+
 def test_the_sample_network_runs_with_made_weights(tmp_path: Path) -> None:
     path = Path(__file__).parents[3] / "models" / "fashion-resnet20.onnx"
     made(path, tmp_path)
