@@ -121,5 +121,6 @@ class FakeLayerTimer:
 class _Unsaved(LayerCosts):
     """Computed costs leave no file behind."""
 
-    def save(self) -> None:
+    def save(self) -> bool:
         """Do nothing."""
+        return False

@@ -173,10 +173,14 @@ class LayerCosts:
         keys = ((layer.channels_out, _key(layer)) for layer in layers)
         return [(count, self._points[key]) for count, key in keys if key in self._points]
 
-    def save(self) -> None:
-        """Write new points to the table's file; a folder that cannot be written is left alone."""
+    def save(self) -> bool:
+        """Write new points to the table's file; a folder that cannot be written is left alone.
+
+        Returns:
+            Whether all points are kept.
+        """
         if not self._unsaved:
-            return
+            return True
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             temporary = self._file.with_suffix(f".{os.getpid()}.tmp")
@@ -184,8 +188,9 @@ class LayerCosts:
             temporary.replace(self._file)
         except OSError:
             # The table only saves time; a read-only home must not stop a run.
-            return
+            return False
         self._unsaved = 0
+        return True
 
     def granule(self, spec: LayerSpec, axis: Axis) -> int:
         """Find the step of channel counts that is worth taking on one axis of a layer.

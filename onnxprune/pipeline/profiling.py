@@ -115,7 +115,7 @@ def profiled(network: Network, bench: Bench, budget_s: float | None = None) -> P
         profiler.refine()
     finally:
         # What was measured is worth keeping when the rest fails or is interrupted.
-        table.save()
+        kept = _keep(table, observer)
     layers = tuple(_stairs(table, profiler, found, named) for found in profiler.results())
     env = environment()
     return ProfileResult(
@@ -131,8 +131,18 @@ def profiled(network: Network, bench: Bench, budget_s: float | None = None) -> P
         structures_measured=measured,
         device_s=round(seconds + table.measured_s + spent_s, 2),
         finished=not profiler.spent,
-        table=str(table.file),
+        table=str(table.file) if kept else None,
     )
+
+
+def _keep(table: LayerCosts, observer: Observer) -> bool:
+    """Keep what was measured; what cannot be kept is said, since keeping it is what a profile is for."""
+    kept = table.save()
+    if not kept:
+        observer.warn(
+            f"what was measured is not kept: '{table.file}' cannot be written; set ONNXPRUNE_CACHE to a folder that can"
+        )
+    return kept
 
 
 def _key(network: Network) -> str:

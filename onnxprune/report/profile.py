@@ -66,7 +66,7 @@ class ProfileResult(Record):
         structures_measured: How many of them were measured now.
         device_s: Seconds that measuring took.
         finished: Whether the budget was enough.
-        table: File that holds the device's table.
+        table: File that holds the device's table; null where it could not be written.
     """
 
     onnxprune_version: str
@@ -81,7 +81,7 @@ class ProfileResult(Record):
     structures_measured: int
     device_s: float
     finished: bool
-    table: str
+    table: str | None
 
 
 def profile_table(result: ProfileResult) -> Table:
@@ -110,8 +110,9 @@ def profile_lines(result: ProfileResult) -> list[str]:
         f"{result.structures_measured} of {result.structures} whole structures measured in {result.device_s:.1f} s of "
         "device time",
         f"the model takes {milliseconds(result.latency_ms)}",
-        f"kept in {result.table}",
     ]
+    if result.table is not None:
+        lines.append(f"kept in {result.table}")
     if not result.finished:
         lines.append("the budget was spent before everything was measured; run it again to go on")
     return lines

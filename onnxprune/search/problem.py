@@ -55,7 +55,7 @@ class LayerCostTable(Protocol):
     def surface(self, spec: LayerSpec, granule_in: int, granule_out: int) -> Callable[[int, int], float]:
         """Return the cost as a function of the channel counts."""
 
-    def save(self) -> None:
+    def save(self) -> bool:
         """Keep what was measured for the next run."""
 
 

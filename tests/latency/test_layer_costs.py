@@ -72,7 +72,9 @@ def test_a_folder_that_cannot_be_written_does_not_stop_a_run(tmp_path: Path) -> 
     (tmp_path / "file").write_text("")
     costs = LayerCosts(FakeLayerTimer(product_ms), tmp_path / "file" / "below")
     assert costs.cost_ms(CONV) == pytest.approx(6.144)
-    costs.save()
+    assert not costs.save()
+    (tmp_path / "file").unlink()
+    assert costs.save()
 
 
 def test_the_cache_folder_follows_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -162,6 +162,19 @@ def test_the_command_prints_a_table_or_json_and_draws(
     assert again["device"]["name"] == "fake"
 
 
+def test_a_profile_that_cannot_be_kept_says_so(
+    cli: Run, model: Path, devices: list[KeepingDevice], tmp_path: Path
+) -> None:
+    (tmp_path / "cache").write_text("no folder")
+    told = cli("profile", model)
+    assert told.exit_code == 0, told.output
+    assert "kept in" not in told.stdout
+    warned = " ".join(told.stderr.split())
+    assert "Warning: what was measured is not kept: " in warned
+    assert "set ONNXPRUNE_CACHE to a folder that can" in warned
+    assert json.loads(cli("profile", model, "--json", "-q").stdout)["table"] is None
+
+
 @pytest.mark.parametrize("name", ["stairs.jpg", "stairs"])
 def test_a_picture_that_cannot_be_drawn_is_refused_before_measuring(
     model: Path, devices: list[KeepingDevice], name: str

@@ -168,8 +168,9 @@ class Staircase:
     def surface(self, spec: LayerSpec, granule_in: int, granule_out: int) -> Callable[[int, int], float]:  # noqa: ARG002
         return lambda a, b: self.cost_ms(spec.at(a, b))
 
-    def save(self) -> None:
+    def save(self) -> bool:
         self.saved = True
+        return True
 
     def latency_ms(self, keep: np.ndarray) -> float:
         counts = [int(keep[group.units].sum()) for group in self.subject.channels.groups]
