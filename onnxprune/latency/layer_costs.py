@@ -235,9 +235,17 @@ class LayerCosts:
 
 def cache_folder() -> Path:
     """Return where measured tables are kept."""
-    if "ONNXPRUNE_CACHE" in os.environ:
-        return Path(os.environ["ONNXPRUNE_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "onnxprune"
+    # Set to nothing, as a CI file may have it, they are not set.
+    if own := os.environ.get("ONNXPRUNE_CACHE"):
+        return Path(own)
+    if common := os.environ.get("XDG_CACHE_HOME"):
+        return Path(common) / "onnxprune"
+    try:
+        return Path.home() / ".cache" / "onnxprune"
+    except RuntimeError:
+        # A user without a home, as of a container: by number, since the folder is everybody's.
+        user = os.getuid() if hasattr(os, "getuid") else "user"
+        return Path(tempfile.gettempdir()) / f"onnxprune-{user}"
 
 
 def _key(spec: LayerSpec) -> str:

@@ -1,3 +1,4 @@
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -88,6 +89,23 @@ def test_the_cache_folder_follows_the_environment(tmp_path: Path, monkeypatch: p
     costs.cost_ms(CONV)
     costs.save()
     assert len(list((tmp_path / "a").iterdir())) == len(list((tmp_path / "b" / "onnxprune").iterdir())) == 1
+
+
+def test_a_user_without_a_home_has_a_cache_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name in ("ONNXPRUNE_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert LayerCosts(FakeLayerTimer(product_ms)).file.parent.parent == tmp_path
+
+
+def test_a_cache_folder_of_no_name_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONNXPRUNE_CACHE", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert LayerCosts(FakeLayerTimer(product_ms)).file.parent == tmp_path / "onnxprune"
 
 
 def test_granules_of_both_axes(tmp_path: Path) -> None:
