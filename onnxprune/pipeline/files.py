@@ -128,17 +128,22 @@ def _completed(arguments: Mapping[str, object]) -> Mapping[str, object]:
 
 def default_output(model: Path) -> Path:
     """Return where a result goes that was given no place: `model.pruned.onnx` beside `model.onnx`."""
-    return model.with_name(f"{model.stem}.pruned.onnx")
+    return _beside(model, "pruned.onnx")
 
 
 def default_report(output: Path) -> Path:
     """Return where the record of a result goes that was given no place: `out.report.json` beside `out.onnx`."""
-    return output.with_name(f"{output.stem}.report.json")
+    return _beside(output, "report.json")
 
 
 def rejected_output(output: Path) -> Path:
     """Return where a result goes that lost more than it may."""
-    return output.with_name(f"{output.stem}.rejected.onnx")
+    return _beside(output, "rejected.onnx")
+
+
+def _beside(path: Path, ending: str) -> Path:
+    # Not with_name(): "." and "/" have no name, and are refused where they are read or written.
+    return path.parent / f"{path.stem}.{ending}"
 
 
 def _said(source: _Place, output: _Place) -> str:

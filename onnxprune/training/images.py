@@ -161,17 +161,19 @@ def _part_folders(folder: Path) -> dict[str, Path]:
     """Find train, val and test below a folder, train first; none where folders are classes, train maybe among them.
 
     Raises:
-        DataError: There are such parts, and pictures in other folders beside them, or two folders for one part.
+        DataError: There are such parts, and pictures in other folders beside them, or two folders for one part; or the
+            folder cannot be read.
     """
-    below = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    try:
+        below = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"the folder '{folder}' cannot be read: {error.strerror or error}") from error
     named = [(PARTS[p.name.lower()], p) for p in below if p.name.lower() in PARTS]
     parts = dict(named)
     if "train" not in parts or (len(parts) == 1 and len(below) > 1):
         return {}
-    twice = [p.name for part, p in named if parts[part] != p]
-    others = twice + [
-        p.name for p in below if p.name.lower() not in PARTS and next(_picture_files(p), None) is not None
-    ]
+    others = [p.name for part, p in named if parts[part] != p]
+    others += [p.name for p in below if p.name.lower() not in PARTS and next(_picture_files(p), None) is not None]
     if others:
         raise DataError(
             f"folder '{folder}' has the parts {', '.join(sorted(p.name for p in parts.values()))}, and pictures in "

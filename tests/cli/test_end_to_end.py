@@ -105,6 +105,19 @@ def test_output_over_the_model_or_a_folder(refused: Callable[..., str], model: P
     assert "is a directory" in refused(1, "-o", tmp_path)
 
 
+@pytest.mark.parametrize("command", ["prune", "compress"])
+@pytest.mark.parametrize("network", [".", "/", ".."])
+def test_a_folder_in_place_of_the_model(run: Run, tmp_path: Path, command: str, network: str) -> None:
+    result = run(command, network, "--target-macs", "60%", "--junit", tmp_path / "junit.xml")
+    assert result.exit_code == 1, result.output
+    assert result.stderr.endswith(f"Error: '{network}' is a directory; give the .onnx file itself\n")
+    assert "is a directory" in (tmp_path / "junit.xml").read_text()
+
+
+def test_output_into_a_folder_without_a_name(refused: Callable[..., str]) -> None:
+    assert "'.' is a directory; give a file name to write to" in refused(1, "-o", ".")
+
+
 def test_unknown_provider(refused: Callable[..., str]) -> None:
     assert "unknown provider 'abacus'; known are cpu, cuda" in refused(2, "--provider", "abacus")
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -51,6 +53,17 @@ class TestLabels:
         splits = open_data(tmp_path, *colour, None, 0)
         assert splits.train.classes == ("c", "b", "a")
         assert set(splits.train.labels) == {1, 2}
+
+    def test_a_folder_that_may_not_be_read(self, tmp_path, colour, monkeypatch):
+        picture(tmp_path / "a.png")
+
+        def denied(*_):
+            raise PermissionError(13, "Permission denied")
+
+        # Not by its mode: to root every folder is open.
+        monkeypatch.setattr(Path, "iterdir", denied)
+        with pytest.raises(DataError, match=r"the folder '.*' cannot be read: Permission denied"):
+            open_data(tmp_path, *colour, None, 0)
 
     def test_one_subfolder_is_unlabelled_and_it_is_said(self, tmp_path, colour):
         for i in range(5):
