@@ -17,7 +17,7 @@ from onnxprune.cli.options import (
     verbosity_options,
 )
 from onnxprune.cli.overwriting import refuse_overwriting
-from onnxprune.cli.parameters import ShareType
+from onnxprune.cli.parameters import TYPED_PATH, ShareType
 from onnxprune.cli.printing import print_lines, print_tables
 from onnxprune.cli.sections import EXIT_CODES, SectionCommand
 from onnxprune.cli.shapes import Sizes, named_shapes
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=SectionCommand, epilog=EXIT_CODES, short_help="Measure the latency of models side by side.")
-@click.argument("models", nargs=-1, required=True, type=click.Path(), metavar="MODEL...")
+@click.argument("models", nargs=-1, required=True, type=TYPED_PATH, metavar="MODEL...")
 @option(
     "Baseline",
     "--compare",
-    type=click.Path(),
+    type=TYPED_PATH,
     metavar="REPORT",
     show_default="none",
     help="Compare with what bench, compress or prune reported before, on the same device.",
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 @option(
     "Output",
     "--report",
-    type=click.Path(),
+    type=TYPED_PATH,
     metavar="FILE",
     show_default="none",
     help="Write the result there as JSON, as a baseline for later.",

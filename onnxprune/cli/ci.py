@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import click
 
 from onnxprune.cli.options import option, together
+from onnxprune.cli.parameters import PATH
 from onnxprune.errors import OutputError
 
 if TYPE_CHECKING:
@@ -21,14 +22,14 @@ ci_options = together(
     option(
         "Output",
         "--summary",
-        type=click.Path(path_type=Path),
+        type=PATH,
         metavar="FILE",
         help='Append the result as Markdown, such as to "$GITHUB_STEP_SUMMARY".',
     ),
     option(
         "Output",
         "--junit",
-        type=click.Path(path_type=Path),
+        type=PATH,
         metavar="FILE",
         help="Write what was checked as JUnit XML, also where it fails.",
     ),
@@ -37,7 +38,7 @@ ci_options = together(
 outputs_option = option(
     "Output",
     "--outputs",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FILE",
     help='Append the result\'s files and figures as NAME=VALUE lines, such as to "$GITHUB_OUTPUT".',
 )

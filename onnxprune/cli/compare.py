@@ -18,6 +18,7 @@ from onnxprune.cli.options import (
     verbosity_options,
 )
 from onnxprune.cli.overwriting import refuse_overwriting
+from onnxprune.cli.parameters import TYPED_PATH
 from onnxprune.cli.printing import print_lines, print_tables
 from onnxprune.cli.sections import EXIT_CODES, SectionCommand
 from onnxprune.cli.shapes import Sizes, named_shapes
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=SectionCommand, epilog=EXIT_CODES, short_help="Compare the outputs and the cost of two models.")
-@click.argument("first", type=click.Path())
-@click.argument("second", type=click.Path())
+@click.argument("first", type=TYPED_PATH)
+@click.argument("second", type=TYPED_PATH)
 @option(
     "Data",
     "--data",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import click
 
 from onnxprune.cli.options import option
-from onnxprune.cli.parameters import CONFIG_FILE, DeviceType
+from onnxprune.cli.parameters import CONFIG_FILE, PATH, DeviceType
 from onnxprune.config import COMMANDS, find_config, read_config
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def configurable(command: click.Command) -> click.Command:
         add = option(
             "Other",
             "--config",
-            type=click.Path(path_type=Path),
+            type=PATH,
             metavar="FILE",
             show_default="onnxprune.toml here or above",
             is_eager=True,

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from onnxprune.cli.options import seed_option, verbosity_options
+from onnxprune.cli.parameters import PATH
 from onnxprune.cli.printing import print_lines
 from onnxprune.cli.running import run
 from onnxprune.cli.sections import EXIT_CODES, SectionCommand, SectionOption
@@ -32,7 +33,7 @@ _TARGET = "50%"
     "--output-dir",
     cls=SectionOption,
     section="Output",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=Path("out"),
     show_default=True,
     help="Folder for the result and its report.",

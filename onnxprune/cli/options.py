@@ -7,7 +7,15 @@ from typing import Any
 
 import click
 
-from onnxprune.cli.parameters import DeviceType, FiniteRange, InputShapeType, ProviderType, SearchBudgetType, TargetType
+from onnxprune.cli.parameters import (
+    TYPED_PATH,
+    DeviceType,
+    FiniteRange,
+    InputShapeType,
+    ProviderType,
+    SearchBudgetType,
+    TargetType,
+)
 from onnxprune.cli.sections import SectionOption
 
 VERBOSE = "onnxprune.verbose"
@@ -59,7 +67,7 @@ def is_verbose() -> bool:
     return bool(click.get_current_context().meta.get(VERBOSE))
 
 
-model_argument = click.argument("model", type=click.Path())
+model_argument = click.argument("model", type=TYPED_PATH)
 
 target_options = together(
     option(
@@ -98,7 +106,7 @@ ratio_option = option(
 ratios_option = option(
     "Target (give one)",
     "--ratios",
-    type=click.Path(),
+    type=TYPED_PATH,
     metavar="FILE",
     help='Share to remove of each group, by patterns of names: a JSON file such as {"layer3*": 0.5}.',
 )
@@ -157,13 +165,11 @@ picture_options = together(
     option(
         "Output",
         "--svg",
-        type=click.Path(),
+        type=TYPED_PATH,
         metavar="FILE",
         help="Draw the graph: groups coloured, fixed channels grey with the reason on hover.",
     ),
-    option(
-        "Output", "--html", type=click.Path(), metavar="FILE", help="The same as a page, with the tables; one file."
-    ),
+    option("Output", "--html", type=TYPED_PATH, metavar="FILE", help="The same as a page, with the tables; one file."),
 )
 
 output_options = together(
@@ -171,14 +177,14 @@ output_options = together(
         "Output",
         "-o",
         "--output",
-        type=click.Path(),
+        type=TYPED_PATH,
         show_default="MODEL with the ending .pruned.onnx",
         help="Where the result goes.",
     ),
     option(
         "Output",
         "--report",
-        type=click.Path(),
+        type=TYPED_PATH,
         show_default="the output with the ending .report.json",
         help="Where the record of the run goes, as JSON.",
     ),
@@ -187,7 +193,7 @@ output_options = together(
 run_dir_option = option(
     "Output",
     "--run-dir",
-    type=click.Path(),
+    type=TYPED_PATH,
     metavar="DIR",
     show_default="none",
     help="Keep here what is needed to go on after a kill (onnxprune resume DIR) and to plot the run.",

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 from typing import Literal
 
 import click
 
 CONFIG_FILE = "onnxprune.config"
 """Where the context keeps the path of `onnxprune.toml`, if there is one."""
+
+# What cannot be read is the library's to say: with exit code 1, and in what is written for CI systems.
+PATH = click.Path(path_type=Path, readable=False)
+"""A path."""
+
+TYPED_PATH = click.Path(readable=False)
+"""A path, passed on as typed."""
 
 _DURATION = re.compile(r"(\d+\.?\d*|\.\d+)\s*(s|m|min|h)", re.IGNORECASE)
 _SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}

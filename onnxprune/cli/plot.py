@@ -9,18 +9,19 @@ import click
 
 from onnxprune.cli.options import traceback_option
 from onnxprune.cli.overwriting import refuse_overwriting
+from onnxprune.cli.parameters import PATH
 from onnxprune.cli.printing import print_lines
 from onnxprune.cli.sections import EXIT_CODES, SectionCommand, SectionOption
 
 
 @click.command(cls=SectionCommand, epilog=EXIT_CODES, short_help="Draw how a run learned, and what accuracy costs.")
-@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("directory", metavar="DIR", type=PATH)
 @click.option(
     "-o",
     "--output-dir",
     cls=SectionOption,
     section="Output",
-    type=click.Path(path_type=Path),
+    type=PATH,
     show_default="DIR/plots",
     help="Folder for the pictures.",
 )

@@ -15,7 +15,7 @@ from onnxprune.cli.options import (
     verbosity_options,
 )
 from onnxprune.cli.overwriting import refuse_overwriting
-from onnxprune.cli.parameters import DurationType
+from onnxprune.cli.parameters import TYPED_PATH, DurationType
 from onnxprune.cli.printing import print_lines, print_tables
 from onnxprune.cli.sections import EXIT_CODES, SectionCommand
 from onnxprune.cli.shapes import Sizes, named_shapes
@@ -36,7 +36,7 @@ from onnxprune.cli.shapes import Sizes, named_shapes
 @option(
     "Output",
     "--plot",
-    type=click.Path(),
+    type=TYPED_PATH,
     metavar="FILE",
     help="Draw each layer's cost over its channel counts: .svg or .png.",
 )

@@ -8,18 +8,19 @@ import click
 
 from onnxprune.cli.options import verbosity_options
 from onnxprune.cli.overwriting import refuse_overwriting
+from onnxprune.cli.parameters import PATH
 from onnxprune.cli.printing import print_lines
 from onnxprune.cli.sections import EXIT_CODES, SectionCommand, SectionOption
 
 
 @click.command(cls=SectionCommand, epilog=EXIT_CODES, short_help="Show a run's report as a page that opens offline.")
-@click.argument("source", metavar="DIR|REPORT.json", type=click.Path(path_type=Path))
+@click.argument("source", metavar="DIR|REPORT.json", type=PATH)
 @click.option(
     "-o",
     "--output",
     cls=SectionOption,
     section="Output",
-    type=click.Path(path_type=Path),
+    type=PATH,
     show_default="the report with the ending .html; for Markdown the standard output",
     help="Where the page goes.",
 )

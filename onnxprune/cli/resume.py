@@ -8,12 +8,13 @@ from pathlib import Path
 import click
 
 from onnxprune.cli.options import ARGUMENTS, RESUME, verbose_option
+from onnxprune.cli.parameters import PATH
 from onnxprune.cli.sections import EXIT_CODES, SectionCommand
 from onnxprune.errors import RunDirectoryError
 
 
 @click.command(cls=SectionCommand, epilog=EXIT_CODES, short_help="Go on with a run that was killed.")
-@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("directory", metavar="DIR", type=PATH)
 @verbose_option
 @click.pass_context
 def resume(ctx: click.Context, directory: Path) -> None:

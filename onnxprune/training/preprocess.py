@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from onnxprune.errors import DataError
+from onnxprune.graph import path_kind
 from onnxprune.training.dataset import AnyArray
 
 Layout = Literal["nchw", "nhwc"]
@@ -118,7 +119,7 @@ def _fields(spec: str | Path | Preprocess | Mapping[str, Any] | None) -> tuple[d
     if str(spec) in PRESETS:
         return {"preset": str(spec)}, f"preprocess '{spec}'"
     path = Path(spec)
-    if not path.is_file():
+    if path_kind(path) != "file":
         _preset(str(spec), f"preprocess '{spec}'")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from onnxprune.errors import DataError
+from onnxprune.graph import path_kind
 from onnxprune.training.arrays import arrays_dataset, check_finite, read_array_file
 from onnxprune.training.dataset import AnyArray, Dataset, DataSplits, cut
 from onnxprune.training.functions import names_function, read_function
@@ -114,9 +115,10 @@ def _read(spec: DataSpec, wanted: ModelInputs, classes: Sequence[str] | None) ->
 
 def _read_named(spec: str | Path, wanted: ModelInputs, classes: Sequence[str] | None) -> dict[str, Dataset]:
     path = Path(spec)
-    if path.is_dir():
+    kind = path_kind(path)
+    if kind == "folder":
         return read_image_folder(path, wanted, classes)
-    if path.is_file():
+    if kind == "file":
         if path.suffix.lower() in (".npz", ".npy"):
             return read_array_file(path, wanted)
         what = "a single picture; give its folder" if path.suffix.lower() in SUFFIXES else "neither"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import builtins
 import errno
+import io
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -112,6 +115,53 @@ def test_a_folder_in_place_of_the_model(run: Run, tmp_path: Path, command: str, 
     assert result.exit_code == 1, result.output
     assert result.stderr.endswith(f"Error: '{network}' is a directory; give the .onnx file itself\n")
     assert "is a directory" in (tmp_path / "junit.xml").read_text()
+
+
+@pytest.fixture
+def unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that may not be read, nor what is below it. Not by its mode: to root every file is open."""
+    path, access, opening, state = tmp_path / "locked", os.access, builtins.open, Path.stat
+    path.write_text("{}")
+
+    def may(file: Any, mode: int, **settings: Any) -> bool:
+        return str(file) != str(path) and access(file, mode, **settings)
+
+    def opened(file: Any, *arguments: Any, **settings: Any) -> Any:
+        if str(file) == str(path):
+            raise PermissionError(errno.EACCES, "Permission denied", str(file))
+        return opening(file, *arguments, **settings)
+
+    def looked_at(file: Path, **settings: Any) -> os.stat_result:
+        if path in file.parents:
+            raise PermissionError(errno.EACCES, "Permission denied", str(file))
+        return state(file, **settings)
+
+    monkeypatch.setattr(os, "access", may)
+    monkeypatch.setattr(builtins, "open", opened)
+    monkeypatch.setattr(io, "open", opened)
+    monkeypatch.setattr(Path, "stat", looked_at)
+    return path
+
+
+@pytest.mark.parametrize("command", ["prune", "bench", "compare", "profile", "inspect", "report"])
+def test_a_file_that_may_not_be_read(run: Run, model: Path, unreadable: Path, tmp_path: Path, command: str) -> None:
+    more = {"prune": ("--ratio", "0.3"), "compare": (model,)}.get(command, ())
+    junit = ("--junit", tmp_path / "junit.xml") if command in {"prune", "bench", "compare"} else ()
+    result = run(command, unreadable, *more, *junit)
+    assert result.exit_code == 1, result.output
+    assert result.stderr.endswith(f"'{unreadable}' cannot be read: Permission denied\n")
+    assert not junit or "Permission denied" in junit[1].read_text()
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [("--data", "there is no file or folder"), ("--preprocess", "there is no preset and no file")],
+)
+def test_what_lies_below_a_folder_that_may_not_be_looked_into(
+    refused: Callable[..., str], unreadable: Path, tmp_path: Path, option: str, message: str
+) -> None:
+    options = {"--data": pictures(tmp_path), option: unreadable / "below"}
+    assert message in refused(1, *(word for pair in options.items() for word in pair))
 
 
 def test_output_into_a_folder_without_a_name(refused: Callable[..., str]) -> None:
