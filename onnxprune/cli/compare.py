@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     "Data",
     "--preprocess",
     metavar="SPEC",
-    show_default="none",
+    show_default="unit for pixels, else none",
     help="A preset (imagenet, tf, unit, none) or a JSON file.",
 )
 @option(

@@ -55,6 +55,11 @@ def test_every_option_that_has_a_default_shows_it(run: Run, command: str) -> Non
             assert f"[default: {option.default}" in text
 
 
+@pytest.mark.parametrize("command", ["compress", "prune", "compare"])
+def test_the_default_of_preprocess_is_what_is_done(run: Run, command: str) -> None:
+    assert "[default: (unit for pixels, else none)]" in " ".join(run(command, "--help").output.split())
+
+
 @pytest.mark.parametrize("command", sorted(onnxprune.cli.main.commands))
 def test_every_command_can_show_the_traceback_of_an_unexpected_error(run: Run, command: str) -> None:
     text = " ".join(run(command, "--help").output.split())
