@@ -213,7 +213,8 @@ def _comparison(
         models=models,
         latency_ratio=round(ratio, 4),
         latency_ratio_ci95=(round(low, 4), round(high, 4)),
-        data=data.origin.strip("'"),
+        # The name of a file alone; not the end of "folder 'pictures'".
+        data=data.origin[1:-1] if data.origin.startswith("'") else data.origin,
         synthetic=data.synthetic,
         samples=len(data),
         top1=(top1[0], top1[1]) if len(top1) == 2 else None,

@@ -101,6 +101,7 @@ def test_pictures_are_named(run: Run, model: Path, other: Path, tmp_path: Path) 
         pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / "pictures" / f"{number}.png")
     found = compared(run, model, other, "--data", tmp_path / "pictures", "--preprocess", "unit")
+    assert found.data == f"folder '{tmp_path / 'pictures'}'"
     assert {Path(sample.name or "").name for sample in found.worst} == {f"{n}.png" for n in range(5)}
     assert all(Path(s.name or "").stem == str(s.index) for s in found.worst)
 
