@@ -122,9 +122,10 @@ class CiFiles:
 
     def _fail(self, error: BaseException) -> None:
         from onnxprune.report.page import failure_markdown
+        from onnxprune.report.verdicts import said
 
-        said = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        failure = failure_markdown(self._operation, self._subject, said or type(error).__name__)
+        why = error.format_message() if isinstance(error, click.ClickException) else said(error)
+        failure = failure_markdown(self._operation, self._subject, why)
         self._markdown = f"{failure}\n{self._markdown}" if self._markdown else failure
         self._cases += self._on_error(error)
 

@@ -63,7 +63,12 @@ def failed_case(name: str, error: BaseException) -> Case:
         isinstance(error, OnnxPruneError) and error.exit_code >= _VERDICT
     )
     outcome: Outcome = "failure" if verdict else "error"
-    return Case(name, outcome, str(error) or type(error).__name__)
+    return Case(name, outcome, said(error))
+
+
+def said(error: BaseException) -> str:
+    """Return what an error says; of Ctrl-C what the terminal shows."""
+    return str(error) or ("Interrupted" if isinstance(error, KeyboardInterrupt) else type(error).__name__)
 
 
 def bench_cases(result: BenchResult) -> list[Case]:

@@ -234,6 +234,15 @@ def test_interrupted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.stderr.endswith("Interrupted\n")
 
 
+def test_ctrl_c_in_the_files_for_ci(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fails_with(monkeypatch, KeyboardInterrupt())
+    files = tmp_path / "summary.md", tmp_path / "junit.xml"
+    run("compress", "m.onnx", "--target-latency", "10ms", "--summary", files[0], "--junit", files[1])
+    for file in files:
+        assert "Interrupted" in file.read_text()
+        assert "KeyboardInterrupt" not in file.read_text()
+
+
 def test_unexpected_error_says_how_to_get_the_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     fails_with(monkeypatch, RuntimeError("broken inside"))
     plain = run("compress", "x.onnx", "--target-latency", "50%")
