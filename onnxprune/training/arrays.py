@@ -198,7 +198,7 @@ def _match(arrays: Mapping[str, AnyArray], inputs: Sequence[InputSpec], origin: 
     if len(names) == 1 and "x" in arrays:
         return {names[0]: "x"}
     has = ", ".join(f"'{n}' {shown(np.shape(a))}" for n, a in arrays.items()) or "no arrays"
-    needs = ", ".join(f"'{name}'" for name in names) + (" or 'x'" if len(names) == 1 else "")
+    needs = ", ".join(f"'{name}'" for name in names) + (" or 'x'" if len(names) == 1 and names != ["x"] else "")
     raise DataError(
         f"{origin} has {has}, but the model needs {needs}; name the arrays as the model's inputs, labels as 'y'"
     )

@@ -57,6 +57,10 @@ class TestNpz:
         splits = open_data(x, *grey, Preprocess(scale=0.5), 0)
         assert np.allclose(everything(splits), x / 2)
 
+    def test_an_input_that_is_called_x_is_named_once(self, make_spec):
+        with pytest.raises(DataError, match=r"the model needs 'x'; name the arrays"):
+            open_data({"pictures": numbered(5, 4)}, (make_spec("x", "n", 4),), {"x": (1, 4)}, None, 0)
+
     def test_parts_by_suffix(self, tmp_path, grey):
         x = numbered(40, 1, 8, 8)
         np.savez(tmp_path / "d.npz", x_train=x[:30], y_train=np.zeros(30, int), x_test=x[30:], y_test=np.ones(10))
