@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,8 @@ PARTS: Mapping[str, str] = {
 }
 """Names of parts, as folders and array suffixes, and the part they are."""
 _BLOCK_BYTES = 16 << 20
+# RuntimeError: where a byte that says how an array is packed is another one.
+_DAMAGED = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 UNIT_ASSUMED = "no preprocessing given: pixels of {origin} are scaled to 0..1 (--preprocess unit)"
 
 
@@ -139,7 +142,7 @@ def read_array_file(path: Path, wanted: ModelInputs) -> dict[str, Dataset]:
     try:
         loaded = np.load(path, allow_pickle=False)
         arrays = {"x": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         raise DataError(f"'{path}' cannot be read as an .npz file of plain arrays: {error}") from error
     by_part = _by_part(arrays)
     return {part: arrays_dataset(members, wanted, f"'{path}'") for part, members in by_part.items()}

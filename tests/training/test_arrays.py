@@ -57,6 +57,20 @@ class TestNpz:
         splits = open_data(x, *grey, Preprocess(scale=0.5), 0)
         assert np.allclose(everything(splits), x / 2)
 
+    @pytest.mark.parametrize(
+        ("part", "offset", "byte"),
+        [(b"x.npy", 25, 0x07), (b"PK\x01\x02", 10, 0x63), (b"PK\x01\x02", 8, 0x01)],
+        ids=["values", "unknown compression", "encrypted"],
+    )
+    def test_a_damaged_file(self, tmp_path, grey, part, offset, byte):
+        path = tmp_path / "d.npz"
+        np.savez_compressed(path, x=numbered(20, 1, 8, 8))
+        content = bytearray(path.read_bytes())
+        content[content.find(part) + offset] = byte
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=r"d\.npz' cannot be read as an \.npz file of plain arrays: "):
+            open_data(path, *grey, None, 0)
+
     def test_an_input_that_is_called_x_is_named_once(self, make_spec):
         with pytest.raises(DataError, match=r"the model needs 'x'; name the arrays"):
             open_data({"pictures": numbered(5, 4)}, (make_spec("x", "n", 4),), {"x": (1, 4)}, None, 0)
