@@ -253,7 +253,13 @@ def _named_classes(folder: Path) -> tuple[str, ...] | None:
     listed = folder / CLASS_FILE
     if not listed.is_file():
         return None
-    lines = listed.read_text(encoding="utf-8").splitlines()
+    try:
+        # With a byte order mark, as editors on Windows write it, or without.
+        lines = listed.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise DataError(f"the class names in '{listed}' cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"the class names in '{listed}' cannot be read as UTF-8: {error}; save it as UTF-8") from error
     return tuple(line.strip() for line in lines if line.strip())
 
 

@@ -54,6 +54,21 @@ class TestLabels:
         assert splits.train.classes == ("c", "b", "a")
         assert set(splits.train.labels) == {1, 2}
 
+    @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+    def test_a_class_file_in_utf_8_with_or_without_a_mark(self, tmp_path, colour, mark):
+        for name in ("été", "b"):
+            for i in range(3):
+                picture(tmp_path / name / f"{i}.png")
+        (tmp_path / "classes.txt").write_bytes(mark + "été\nb\n".encode())
+        assert open_data(tmp_path, *colour, None, 0).train.classes == ("été", "b")
+
+    def test_a_class_file_in_another_encoding(self, tmp_path, colour):
+        for name in ("été", "b"):
+            picture(tmp_path / name / "a.png")
+        (tmp_path / "classes.txt").write_bytes("été\nb\n".encode("latin-1"))
+        with pytest.raises(DataError, match=r"names in '.*classes\.txt' cannot be read as UTF-8: .*; save it as UTF-8"):
+            open_data(tmp_path, *colour, None, 0)
+
     def test_a_folder_that_may_not_be_read(self, tmp_path, colour, monkeypatch):
         picture(tmp_path / "a.png")
 
