@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable
@@ -60,7 +61,8 @@ def search_budget(text: str | int) -> SearchConfig:
     """
     match = _BUDGET.fullmatch(str(text).strip())
     amount = float(match[1]) if match else 0.0
-    if match is None or amount <= 0 or (match[2] is None and amount != int(amount)):
+    # Hundreds of digits are infinity, as a number or in seconds.
+    if match is None or not 0 < amount * _SECONDS["h"] < math.inf or (match[2] is None and amount != int(amount)):
         raise TargetError(
             f"search budget '{text}' cannot be read; write a number of structures, such as '200', or a time, such "
             "as '90s', '10m' or '1h'"

@@ -56,6 +56,8 @@ def test_input_shape_nonsense(text: str) -> None:
         ("--target-params", "2x", "does not make the model smaller"),
         ("--target-size", "3", "has no unit; write it like '500kB'"),
         ("--time-budget", "5", "write it like '90s'"),
+        ("--search-budget", "9" * 400, "write a number of structures, such as '200', or a time, such as '90s'"),
+        ("--search-budget", "9" * 307 + "h", "write a number of structures, such as '200', or a time, such as '90s'"),
         ("--input-shape", "1x?x", "write it like 'image:1x3x224x224'"),
         ("--epochs", "0", "not in the range"),
         ("--threads", "0", "not in the range"),
