@@ -55,7 +55,7 @@ class GroupRatios:
                     f"{counts[group]} of {size}: --max-ratio and --min-channels leave at least {least[group]}"
                 )
         if all(count == group.size for count, group in zip(counts, channels.groups, strict=True)):
-            raise TargetError(f"{self.text} takes nothing from any group; give a share above 0")
+            raise TargetError(f"{self.text} takes nothing from any group{_why_nothing(chosen, channels)}")
         return counts
 
     def _chosen(self, channels: ChannelMap) -> dict[int, float]:
@@ -123,6 +123,19 @@ def _checked(pairs: Sequence[tuple[str, object]], where: str) -> GroupRatios:
             raise TargetError(f"{where}: '{pattern}' must be from 0 and below 1, not {share:g}: 0.3 removes 30 %")
         shares[pattern] = float(share)
     return GroupRatios(tuple(shares.items()), where)
+
+
+def _why_nothing(chosen: Mapping[int, float], channels: ChannelMap) -> str:
+    """Say what share would take one of the largest group."""
+    asked = [index for index, share in chosen.items() if share > 0]
+    if not asked:
+        return "; give a share above 0"
+    largest = max(asked, key=lambda index: channels.groups[index].size)
+    group = channels.groups[largest]
+    if group.size == 1:
+        return ": those it names have only one channel, or one of what goes together, and one stays"
+    one = f"{1 / group.size:.2g}"
+    return f": {chosen[largest]:g} of the {group.size} of group '{group.name}' rounds to none; {one} takes one"
 
 
 def _is_name(pattern: str, producers: Sequence[str], names: ProducerNames) -> bool:

@@ -139,5 +139,12 @@ def test_what_is_kept_cannot_be_given_a_ratio(channels: ChannelMap) -> None:
 def test_ratios_within_limits(channels: ChannelMap) -> None:
     with pytest.raises(TargetError, match="leaves 4 of 16: --max-ratio and --min-channels leave at least 8"):
         read_ratios({"up1": 0.75}).counts(channels, Limits(max_ratio=0.5))
-    with pytest.raises(TargetError, match="takes nothing from any group"):
+    with pytest.raises(TargetError, match="takes nothing from any group; give a share above 0"):
         read_ratios({"*": 0.0}).counts(channels)
+
+
+def test_shares_that_round_to_nothing_say_what_would_take_one(channels: ChannelMap) -> None:
+    with pytest.raises(TargetError, match=r"any group: 0\.01 of the 16 of group '.*' rounds to none; 0\.062 takes"):
+        read_ratios({"*": 0.01, "stem": 0.02}).counts(channels)
+    counts = read_ratios({"*": 0.062}).counts(channels)
+    assert counts.tolist() == [8, 15, 15]
