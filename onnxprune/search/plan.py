@@ -292,8 +292,8 @@ def out_of_reach(
         return TargetOutOfReachError(f"cannot remove {target.text} of the channels; at most {share_off(lowest)} can go")
     return TargetOutOfReachError(
         f"target {target.kind} '{target.text}' ({_amount(limit)} {unit}) is out of reach: the original has "
-        f"{_amount(original)} {unit}{aside}, and the smallest network that pruning gives has {_amount(lowest)} {unit} "
-        f"({lowest / original:.0%}). Ask for that much, or start from a smaller network"
+        f"{_amount(original)} {unit}{aside}, and the smallest network that pruning gives has {_amount(_up(lowest))} "
+        f"{unit} ({_share(lowest / original, limit / original)}). Ask for that much, or start from a smaller network"
     )
 
 
@@ -313,6 +313,21 @@ def met_already(target: Target, original: float) -> str:
 def share_off(kept: float) -> str:
     """Write the share of the channels that can go where this one stays, rounded such that it can be asked for."""
     return f"{math.floor((1 - kept) * 1000 + 1e-9) / 1000:g}"
+
+
+def _share(share: float, asked: float) -> str:
+    """Write a share in per cent; where it reads as what was asked for, rounded up with digits that tell them apart."""
+    percent, before = 100 * share, 100 * asked
+    if round(percent) != round(before):
+        return f"{percent:.0f}%"
+    digits = next((digits for digits in range(1, 6) if round(percent, digits) != round(before, digits)), 6)
+    return f"{math.ceil(percent * 10**digits) / 10**digits:.{digits}f}%"
+
+
+def _up(value: float) -> float:
+    """Round a cost up to what `_amount` shows of it."""
+    step = 1.0 if value >= 1000 else 10.0 ** (math.floor(math.log10(value)) - 2 if value > 0 else 0)
+    return math.ceil(value / step - 1e-9) * step
 
 
 def _amount(value: float) -> str:

@@ -16,7 +16,16 @@ from onnxprune.channels import analyse, prune
 from onnxprune.errors import TargetOutOfReachError
 from onnxprune.graph import concrete_shapes, graph_cost, load, resolve_input_shapes
 from onnxprune.latency import LayerSpec
-from onnxprune.search import Subject, find_plan, full_counts, in_reach, keep_mask, latency_problem, paper_problem
+from onnxprune.search import (
+    Subject,
+    find_plan,
+    full_counts,
+    in_reach,
+    keep_mask,
+    latency_problem,
+    out_of_reach,
+    paper_problem,
+)
 from onnxprune.search.admissible import multiples
 from onnxprune.search.allocation import global_path, uniform_path
 from onnxprune.search.costs import ProductCost, macs_cost
@@ -280,6 +289,28 @@ def test_an_impossible_target_names_the_lowest_possible(subject: Subject) -> Non
     problem = latency_problem(subject, device, original)
     with pytest.raises(TargetOutOfReachError, match=r"out of reach.* smallest network that pruning gives has 6 ms"):
         find_plan(problem, parse_latency("1%"), "global", evaluator=device, original_ms=original)
+
+
+@pytest.mark.parametrize(
+    ("asked", "lowest", "advice"),
+    [
+        ("1%", 365_659.0, "365,659 MACs (1.05%)"),
+        ("1.045%", 365_800.0, "365,800 MACs (1.05%)"),
+        ("0.5%", 365_659.0, "365,659 MACs (1%)"),
+        ("20%", 13_000_000.4, "13,000,001 MACs (37%)"),
+    ],
+)
+def test_the_advice_of_an_impossible_target_is_not_what_was_asked_for(asked: str, lowest: float, advice: str) -> None:
+    target, original = parse_count(asked), 35_000_000.0
+    assert f"gives has {advice}. Ask for that much" in str(
+        out_of_reach(target, target.resolve(original), lowest, original)
+    )
+    assert parse_count(advice.partition("(")[2][:-1]).value > target.value
+
+
+def test_the_advice_in_milliseconds_is_rounded_up() -> None:
+    said = str(out_of_reach(parse_latency("9ms"), 9.0, 9.981, 20.0))
+    assert "gives has 9.99 ms (50%). Ask for that much" in said
 
 
 def test_a_budget_is_kept_where_the_latency_is_flat(subject: Subject) -> None:
