@@ -76,11 +76,11 @@ def inspect(
 
 
 def _print(inspection: Inspection, *, quiet: bool) -> None:
+    if quiet:
+        return
     from onnxprune.report import fixed_table, groups_table, inspection_lines
 
     print_lines(inspection_lines(inspection))
-    if quiet:
-        return
     if inspection.groups:
         print_tables(groups_table(inspection, members=is_verbose()))
     if inspection.fixed:
