@@ -9,7 +9,26 @@ import pytest
 
 from onnxprune.errors import ConfigError, DeviceError
 from onnxprune.latency import MeasureOptions, choose, read_spec
-from onnxprune.latency.remote import Target
+from onnxprune.latency.remote import Target, ssh
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "name"),
+    [
+        ("[fe80::1]", 2222, "'[fe80::1]:2222'"),
+        ("[fe80::1]", None, "fe80::1"),
+        ("[fe80::1]", 22, "fe80::1"),
+        ("pi.local", 2222, "'[pi.local]:2222'"),
+        ("pi.local", None, "pi.local"),
+    ],
+)
+def test_a_changed_host_key_is_forgotten_by_the_name_that_ssh_knows(
+    monkeypatch: pytest.MonkeyPatch, host: str, port: int | None, name: str
+) -> None:
+    # It would ask the host.
+    monkeypatch.setattr(ssh, "_host_key", lambda _: "a key")
+    said = "WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!\nHost key verification failed.\n"
+    assert f"(ssh-keygen -R {name})" in str(ssh.failure(Target(host, port=port), 255, said))
 
 
 def test_options_of_a_provider_need_one() -> None:

@@ -194,7 +194,9 @@ def _by_hand(target: Target) -> str:
 
 def _known_name(target: Target) -> str:
     """Return the name that a host has among the known ones."""
-    return shlex.quote(f"[{target.host}]:{target.port}") if target.port not in (None, 22) else target.host
+    # Of an IPv6 address the brackets are the URL's, not the host's.
+    host = target.host.strip("[]")
+    return shlex.quote(f"[{host}]:{target.port}") if target.port not in (None, 22) else host
 
 
 def _host_key(target: Target) -> str:
