@@ -243,7 +243,8 @@ def figures_table(first: str, *others: str) -> Table:
     table = Table(box=None, pad_edge=False, show_edge=False)
     table.add_column(Text(first), overflow="fold")
     for name in others:
-        table.add_column(Text(name), justify="right", no_wrap=True)
+        # In a narrow terminal figures go on in the next line: else the names, which alone could shrink, would vanish.
+        table.add_column(Text(name), justify="right", overflow="fold")
     return table
 
 

@@ -196,6 +196,24 @@ def test_bench_compares_to_the_first_model() -> None:
     assert row(bench_table(same), "/b/first.onnx")[1] == "2.00 ms"
 
 
+@pytest.mark.parametrize("width", [60, 80])
+def test_a_narrow_terminal_has_names_and_figures_whole(width: int) -> None:
+    report = make_report()
+    assert report.device is not None
+    named = (("fashion-resnet20.onnx", {}), ("small.onnx", {"ratio": 0.5, "ratio_ci95": (0.49, 0.51)}))
+    models = tuple(
+        BenchedModel(path=path, file_bytes=10, macs=20, parameters=3, latency=latency(1.0), **figures)
+        for path, figures in named
+    )
+    result = BenchResult(onnxprune_version="0.1.0", environment=report.environment, device=report.device, models=models)
+    console = Console(file=io.StringIO(), width=width)
+    console.print(bench_table(result))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    # A long name goes on in the next line.
+    assert "".join(line.split(" ")[0] for line in lines) == "modelfashion-resnet20.onnxsmall.onnx"
+    assert {"(0.490", "0.500", "0.510)", "0.990", "1.01", "3.1", "1.000"} <= set(" ".join(lines).split())
+
+
 def test_layers_are_shown_by_their_time() -> None:
     report = make_report()
     assert report.device is not None
