@@ -116,6 +116,8 @@ def bench(
         # Inside: it reads the models, and where it cannot, the files say so.
         shapes = named_shapes(models, input_shapes)
         with make_observer(quiet=quiet) as observer:
+            if _typed("top") and not options["per_layer"]:
+                observer.warn("--top has no effect: it is for --per-layer, which is not given here")
             result = pipeline.bench(models, input_shapes=shapes, observer=observer, **options)
         files.found(bench_markdown(result), bench_cases(result), bench_figures(result))
         if as_json:
@@ -140,8 +142,11 @@ def _check_baseline(options: dict[str, Any]) -> None:
     Raises:
         click.UsageError: It was given without `--compare`.
     """
-    ctx = click.get_current_context()
     for name in ("max_regression", "force"):
-        given = ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-        if given and options["compare"] is None:
+        if _typed(name) and options["compare"] is None:
             raise click.UsageError(f"--{name.replace('_', '-')} needs --compare REPORT")
+
+
+def _typed(name: str) -> bool:
+    """Say whether an option was given on the command line, rather than by onnxprune.toml for whatever comes."""
+    return click.get_current_context().get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE

@@ -55,6 +55,14 @@ def test_the_shown_layers_are_the_first_n(run: Run, model: Path) -> None:
     assert "peak memory" not in shown
 
 
+def test_a_number_of_layers_without_layers_has_no_effect_and_it_is_said(run: Run, fake: Fake, model: Path) -> None:
+    fake(4.0)
+    said = "--top has no effect: it is for --per-layer, which is not given here"
+    assert said in " ".join(run("bench", model, "--top", "3").stderr.split())
+    assert said not in " ".join(run("bench", model).stderr.split())
+    assert said not in " ".join(run("bench", model, "--top", "3", "--per-layer").stderr.split())
+
+
 def test_copies_are_reported_apart(run: Run, model: Path) -> None:
     options = ("--sessions", "1", "--no-memory", "--io-binding")
     found = parsed(run("bench", model, *options, "--json"))
