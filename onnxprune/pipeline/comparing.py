@@ -8,12 +8,13 @@ from pathlib import Path
 import onnx_ir as ir
 
 from onnxprune.errors import MismatchError, TargetError
-from onnxprune.graph import InputSpec, input_specs, resolve_input_shapes
+from onnxprune.graph import InputSpec, input_specs, output_names, resolve_input_shapes
 from onnxprune.latency import p50_ratio, predictor
 from onnxprune.pipeline.argument_types import typed
 from onnxprune.pipeline.benching import bench
 from onnxprune.pipeline.collecting import Collecting
 from onnxprune.pipeline.prepare import InputShapes, load_models
+from onnxprune.pipeline.samples import check_outputs, try_outputs
 from onnxprune.progress import Observer, SilentObserver
 from onnxprune.report import BenchResult, Comparison, OutputDifference, WorstSample
 from onnxprune.training import (
@@ -83,11 +84,13 @@ def compare(
     _check_same(models, paths)
     # Where one of them fixes the batch, the other follows; `bench` says if another was asked for.
     shapes = _shapes(models, input_shapes, _fixed_batch(models) or batch)
+    positions = _comparable(paths, models, shapes, observer)
     dataset = _samples(input_specs(models[0]), shapes, (data, load_preprocess(preprocess)), samples, seed)
     for note in dataset.notes:
         observer.warn(note)
     observer.stage("comparing outputs", len(dataset))
-    divergence = diverge(_predict(paths[0], models[0]), _predict(paths[1], models[1]), dataset, observer.advance)
+    first_run, second_run = (_predict(path, model, positions) for path, model in zip(paths, models, strict=True))
+    divergence = diverge(first_run, second_run, dataset, observer.advance)
     costs = bench(
         list(dict.fromkeys(paths)),
         input_shapes=shapes,
@@ -100,7 +103,7 @@ def compare(
         memory=False,
         observer=observer,
     )
-    names = [str(value.name) for value in models[0].graph.outputs]
+    names = [output_names(models[0])[position] for position in positions]
     found = _comparison(costs, dataset, divergence, names, worst)
     return found.model_copy(update={"warnings": tuple(observer.warnings)})
 
@@ -195,8 +198,33 @@ def _samples(
     return dataset if count is None else dataset.subset(count, seed)
 
 
-def _predict(path: Path, model: ir.Model) -> Predict:
-    return sized(predictor(path), _fixed_batch([model]))
+def _comparable(
+    paths: Sequence[Path], models: Sequence[ir.Model], shapes: dict[str, tuple[int, ...]], observer: Observer
+) -> list[int]:
+    """Return the positions of the outputs that have one row a sample in both models; a warning names the others.
+
+    Raises:
+        DataError: There is none.
+    """
+    tried = [
+        try_outputs(model, predictor(path), shapes, _fixed_batch([model]))
+        for path, model in zip(paths, models, strict=True)
+    ]
+    rows = [all(output.has_rows for output in both) for both in zip(*tried, strict=True)]
+    if not any(rows):
+        for outputs in tried:
+            check_outputs(outputs)
+    for both in zip(*tried, strict=True):
+        odd = next((output for output in both if not output.has_rows), None)
+        if odd is not None:
+            observer.warn(f"{odd}: it was not compared")
+    return [position for position, has_rows in enumerate(rows) if has_rows]
+
+
+def _predict(path: Path, model: ir.Model, positions: Sequence[int]) -> Predict:
+    """Open a model that gives only some of its outputs."""
+    run = predictor(path)
+    return sized(lambda inputs: [run(inputs)[position] for position in positions], _fixed_batch([model]))
 
 
 def _comparison(

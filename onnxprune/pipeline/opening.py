@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from onnxprune.errors import DataError
-from onnxprune.graph import InputSpec
+from onnxprune.latency import predictor
 from onnxprune.pipeline.outcome import predict_with
-from onnxprune.pipeline.prepare import Network
+from onnxprune.pipeline.prepare import Network, runnable
+from onnxprune.pipeline.samples import check_inputs, check_outputs, try_outputs
 from onnxprune.pipeline.settings import Settings
 from onnxprune.progress import Observer
 from onnxprune.search import AGENTS
@@ -42,11 +43,12 @@ def opened_data(network: Network, settings: Settings, observer: Observer) -> Dat
         The data in its parts; None: there is none.
 
     Raises:
-        DataError: The data is missing or does not fit the model, the model takes what no samples can be made of, or
-            the user's metric fails on it.
+        DataError: The data is missing or does not fit the model, the model takes what no samples can be made of or
+            gives what cannot be told apart by sample, or the user's metric fails on it.
+        DeviceError: The model does not run on several samples.
     """
     if settings.data is not None or settings.training is not None:
-        _check_inputs(network)
+        _check_samples(network)
     if settings.data is not None:
         observer.stage("reading data")
         data = _real(network, settings)
@@ -64,33 +66,15 @@ def opened_data(network: Network, settings: Settings, observer: Observer) -> Dat
     return data
 
 
-def _check_inputs(network: Network) -> None:
-    """Refuse inputs that no batch of samples can be given to."""
-    without = "; 'onnxprune prune' without --data needs no samples"
-    for spec in network.inputs:
-        if spec.dtype.kind == "O":
-            raise DataError(f"input '{spec.name}' takes text, of which no samples can be made{without}")
-        if not _has_batch_axis(spec, network):
-            raise DataError(
-                f"input '{spec.name}' has no batch axis: it is {_shown(spec)} whatever the number of samples, so that "
-                f"they cannot be given to it; give it a first axis when exporting the model, or make it a constant"
-                f"{without}"
-            )
-
-
-def _has_batch_axis(spec: InputSpec, network: Network) -> bool:
-    """Whether the first axis counts samples: of a single axis of fixed size it does where another value's is that."""
-    if len(spec.shape) != 1 or not isinstance(spec.shape[0], int):
-        return len(spec.shape) > 0
-    beside: set[int | str | None] = {other.shape[0] for other in network.inputs if len(other.shape) > 1}
-    if not beside:
-        shapes = [network.shapes.get(str(value.name), ()) for value in network.model.graph.outputs]
-        beside = {shape[0] for shape in shapes if len(shape) > 1}
-    return spec.shape[0] in beside
-
-
-def _shown(spec: InputSpec) -> str:
-    return f"of {spec.shape[0]} numbers" if spec.shape else "a single number"
+def _check_samples(network: Network) -> None:
+    """Refuse a network that no samples can be given to, or whose outputs cannot be told apart by sample."""
+    instead = "; 'onnxprune prune' without --data needs no samples"
+    shapes = [network.shapes.get(str(value.name), ()) for value in network.model.graph.outputs]
+    check_inputs(network.inputs, shapes, instead)
+    model = runnable(network.model)
+    predict = predictor(network.path if model is network.model else model)
+    outputs = try_outputs(model, predict, network.input_shapes, network.fixed_batch)
+    check_outputs(outputs, instead)
 
 
 def _real(network: Network, settings: Settings) -> DataSplits:

@@ -59,7 +59,7 @@ class Comparison(Record):
         agreement: Share of samples, in percent, whose top class is the same; null without class scores.
         kl: Mean KL divergence of the second from the first in nats; null without class scores.
         divergence: What `worst` is sorted by: "KL (nats)" or "relative error".
-        outputs: Every output.
+        outputs: Every output that has one row a sample.
         worst: The samples that differ the most, the worst first.
         warnings: What to keep in mind.
     """

@@ -13,6 +13,7 @@ from PIL import Image
 
 from onnxprune.report import Comparison
 from tests.cli.conftest import Run
+from tests.pipeline.test_opening import two_layers
 from tests.report.conftest import small_cnn
 
 QUICK = ("--sessions", "1")
@@ -152,3 +153,20 @@ def test_missing_files(run: Run, model: Path, tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "none.onnx" in result.stderr
     assert "there is no file or folder 'nowhere'" in run("compare", model, model, "--data", "nowhere").stderr
+
+
+def test_an_output_without_rows_is_left_out(run: Run, tmp_path: Path) -> None:
+    last = "Identity(b) z = ReduceMean <keepdims = 0> (b)"
+    path = two_layers(tmp_path / "m.onnx", "float[n, 16] x", last, "float z, float[n, 10] y")
+    found = compared(run, path, path)
+    assert ([output.name for output in found.outputs], found.agreement) == (["y"], 100.0)
+    message = "output 'z' has no row for each sample (shape () of 2 samples, () of 4 samples): it was not compared"
+    assert message in found.warnings
+
+
+def test_without_any_rows_nothing_is_compared(run: Run, tmp_path: Path) -> None:
+    path = two_layers(tmp_path / "m.onnx", "float[n, 3, 16] x", "Reshape(b, rows)", "float[m, 10] y")
+    result = run("compare", path, path, *QUICK)
+    assert result.exit_code == 1
+    assert "output 'y' has no row for each sample (shape (6, 10) of 2 samples" in result.stderr
+    assert "comparing outputs" not in result.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 import onnxprune
 from onnxprune.errors import DataError, DeviceError
+from onnxprune.pipeline import preview
 from tests.pipeline.test_run import Listening, pictures
 from tests.report.conftest import small_cnn
 
@@ -77,6 +79,7 @@ def two_layers(path: Path, inputs: str, last: str = "Identity(b)", outputs: str 
             b = MatMul(r, down)
             y = {last} }}""")
     rng = np.random.default_rng(0)
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(np.array([-1, 10]), "rows"))
     for name, shape in {"up": (16, 32), "down": (32, 10)}.items():
         proto.graph.initializer.append(onnx.numpy_helper.from_array(rng.standard_normal(shape, np.float32), name))
     onnx.save(proto, path)
@@ -119,6 +122,52 @@ def test_one_number_a_sample_has_a_batch_axis(tmp_path: Path, inputs: str) -> No
         "z": np.ones((40, 1), np.float32),
     }
     assert onnxprune.prune(path, ratio=0.3, round_to=1, data=data, importance="l1").report.after.metric is not None
+
+
+OUTPUTS_WITHOUT_ROWS = pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        # Tokens of all samples in one axis.
+        (
+            ("float[n, 3, 16] x", "Reshape(b, rows)", "float[m, 10] y"),
+            r"output 'y' .* \(6, 10\) of 2 .*, \(12, 10\) of 4",
+        ),
+        (
+            ("float[2, 3, 16] x", "Reshape(b, rows)", "float[6, 10] y"),
+            r"output 'y' .* \(shape \(6, 10\) of 2 samples\)",
+        ),
+        (("float[1, 3, 16] x", "Reshape(b, rows)", "float[3, 10] y"), r"output 'y' .* \(shape \(3, 10\) of 1 sample\)"),
+        (("float[n, 16] x", "ReduceMean <axes = [0]> (b)", "float[1, 10] y"), r"output 'y' .* \(1, 10\) of 4"),
+        (
+            ("float[n, 16] x", "Identity(b) z = ReduceMean <keepdims = 0> (b)", "float[n, 10] y, float z"),
+            "output 'z' .*",
+        ),
+        (
+            ("float[n, 16] x", "Identity(b) z = Identity(rows)", "float[n, 10] y, int64[2] z"),
+            r"output 'z' .* \(2,\) of 4 .*, or leave that output out",
+        ),
+    ],
+)
+
+
+@OUTPUTS_WITHOUT_ROWS
+def test_outputs_without_a_row_for_each_sample(tmp_path: Path, network: tuple[str, ...], message: str) -> None:
+    path = two_layers(tmp_path / "m.onnx", *network)
+    data = np.zeros((40, 3, 16) if ", 3, " in network[0] else (40, 16), np.float32)
+    for look in (onnxprune.prune, partial(preview, "prune")):
+        observer = Listening()
+        with pytest.raises(DataError, match=f"{message}.*; 'onnxprune prune' without --data needs no samples"):
+            look(path, ratio=0.3, round_to=1, data={"x": data}, max_drop=1.0, observer=observer)
+        assert observer.stages == ["reading the model"]
+    with pytest.raises(DataError, match=message):
+        onnxprune.compress(path, target_macs="60%", round_to=1)
+    assert onnxprune.prune(path, ratio=0.3, round_to=1).report.after.macs
+
+
+def test_sizes_that_the_network_does_not_take_are_named_before_data_is_read(tmp_path: Path) -> None:
+    path = two_layers(tmp_path / "m.onnx", "float[n, k] x", "Identity(b)", "float[n, 10] y")
+    with pytest.raises(DeviceError, match="the sizes x:2x9; if it takes others, say which by --input-shape"):
+        onnxprune.prune(path, ratio=0.5, input_shapes={"x": (1, 9)}, data={"x": np.zeros((40, 9), np.float32)})
 
 
 def test_sizes_that_the_network_does_not_take_are_named(tmp_path: Path) -> None:
