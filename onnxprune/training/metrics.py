@@ -105,6 +105,7 @@ class _Sums:
     kl: float = 0.0
     squares: dict[int, tuple[float, float]] = field(default_factory=dict)
     incomparable: set[int] = field(default_factory=set)
+    other_classes: bool = False
 
 
 def scores_output(outputs: Sequence[AnyArray]) -> int | None:
@@ -236,6 +237,8 @@ def _compare(sums: _Sums, outputs: Sequence[AnyArray], originals: Sequence[AnyAr
         ours, theirs = outputs[scores], originals[scores]
         sums.same += int((ours.argmax(axis=1) == theirs.argmax(axis=1)).sum())
         sums.kl += float(divergences(theirs, ours).sum())
+    elif scores is not None:
+        sums.other_classes = True
     for position, (ours, theirs) in enumerate(zip(outputs, originals, strict=True)):
         if ours.shape != theirs.shape or ours.dtype.kind not in "fiub":
             sums.incomparable.add(position)
@@ -273,7 +276,8 @@ def _metrics(sums: _Sums, data: Dataset, count: int, *, has_scores: bool, compar
         raise DataError(f"{data.origin} {what}: there is nothing to measure by but the original's outputs; give them")
     errors = tuple(_error(sums, position) for position in range(count)) if compared else ()
     top1 = 100.0 * sums.correct / sums.samples if labelled else None
-    agreement = 100.0 * sums.same / sums.samples if compared and has_scores else None
+    # Of scores whose shapes differ nothing was counted: that is no agreement of 0 %.
+    agreement = 100.0 * sums.same / sums.samples if compared and has_scores and not sums.other_classes else None
     if data.metric is not None and sums.own is not None:
         name, primary = data.metric.name, sums.own
     elif top1 is not None:

@@ -82,6 +82,13 @@ def test_an_output_whose_shape_differs_is_left_out(rows):
     assert metrics.primary == 100.0
 
 
+def test_class_scores_of_another_shape_are_no_agreement_of_nothing(rows):
+    metrics = evaluate(lambda i: [i[0], i[0][:, 0]], rows(X), lambda i: [i[0][:, :2], i[0][:, 0]])
+    assert (metrics.primary_name, metrics.primary, metrics.agreement) == ("normalised agreement", 100.0, None)
+    with pytest.raises(DataError, match="no output can be compared"):
+        evaluate(lambda i: [i[0]], rows(X), lambda i: [i[0][:, :2]])
+
+
 def test_json(rows):
     metrics = evaluate(lambda i: [i[0][:, None] * np.nan], rows(X), lambda i: [i[0][:, None]])
     assert json.loads(json.dumps(metrics.to_dict(), allow_nan=True))["errors"] == [None]
