@@ -212,8 +212,8 @@ def _comparable(
     ]
     rows = [all(output.has_rows for output in both) for both in zip(*tried, strict=True)]
     if not any(rows):
-        for outputs in tried:
-            check_outputs(outputs)
+        for model, outputs in zip(models, tried, strict=True):
+            check_outputs(input_specs(model), outputs)
     for both in zip(*tried, strict=True):
         odd = next((output for output in both if not output.has_rows), None)
         if odd is not None:

@@ -74,7 +74,7 @@ def _check_samples(network: Network) -> None:
     model = runnable(network.model)
     predict = predictor(network.path if model is network.model else model)
     outputs = try_outputs(model, predict, network.input_shapes, network.fixed_batch)
-    check_outputs(outputs, instead)
+    check_outputs(network.inputs, outputs, instead)
 
 
 def _real(network: Network, settings: Settings) -> DataSplits:

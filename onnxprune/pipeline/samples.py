@@ -123,10 +123,11 @@ def _outputs(model: ir.Model, predict: Predict, sizes: Mapping[str, Shape]) -> l
         ) from error
 
 
-def check_outputs(outputs: Sequence[Output], instead: str = "") -> None:
+def check_outputs(inputs: Sequence[InputSpec], outputs: Sequence[Output], instead: str = "") -> None:
     """Refuse a network of whose outputs one cannot be told apart by sample.
 
     Args:
+        inputs: What it takes.
         outputs: What it gives, from `try_outputs`.
         instead: What needs no samples, for the message.
 
@@ -136,8 +137,22 @@ def check_outputs(outputs: Sequence[Output], instead: str = "") -> None:
     odd = "; ".join(str(output) for output in outputs if not output.has_rows)
     if not odd:
         return
+    if _never_rows(outputs):
+        first = next(spec for spec in inputs if spec.shape)
+        raise DataError(
+            f"input '{first.name}' seems to have no batch axis: its first size is {first.shape[0]}, but {odd}; give "
+            f"inputs and outputs a first axis for the samples when exporting the model{instead}"
+        )
     drop = ", or leave that output out" if any(output.has_rows for output in outputs) else ""
     raise DataError(
         f"{odd}, so that nothing can be said of single samples; export the model with the samples along the first axis "
         f"of every output, such as (N, T, C) instead of (N*T, C){drop}{instead}"
     )
+
+
+def _never_rows(outputs: Sequence[Output]) -> bool:
+    """Whether no output has as many rows as the fixed first size of the inputs, nor several rows for each of these."""
+    samples = outputs[0].tried[0].samples
+    rows = [shape[0] if shape else 0 for output in outputs for _, shape in output.tried]
+    fixed = len(outputs[0].tried) == 1
+    return fixed and samples > 1 and all(count == 0 or count % samples for count in rows)

@@ -164,6 +164,22 @@ def test_outputs_without_a_row_for_each_sample(tmp_path: Path, network: tuple[st
     assert onnxprune.prune(path, ratio=0.3, round_to=1).report.after.macs
 
 
+@pytest.mark.parametrize(
+    "network",
+    [
+        ("float[3, 16] x", "ReduceMean <axes = [0], keepdims = 0> (b)", "float[10] y"),
+        ("float[3, 16] x", "ReduceMean <keepdims = 0> (b)", "float y"),
+    ],
+)
+def test_several_axes_of_which_none_counts_samples(tmp_path: Path, network: tuple[str, ...]) -> None:
+    path = two_layers(tmp_path / "m.onnx", *network)
+    message = "input 'x' seems to have no batch axis: its first size is 3, but output 'y' has no row for each sample"
+    with pytest.raises(DataError, match=message):
+        onnxprune.compress(path, target_macs="60%", round_to=1)
+    with pytest.raises(DataError, match=message):
+        onnxprune.prune(path, ratio=0.3, data={"x": np.zeros((40, 16), np.float32)})
+
+
 def test_sizes_that_the_network_does_not_take_are_named_before_data_is_read(tmp_path: Path) -> None:
     path = two_layers(tmp_path / "m.onnx", "float[n, k] x", "Identity(b)", "float[n, 10] y")
     with pytest.raises(DeviceError, match="the sizes x:2x9; if it takes others, say which by --input-shape"):
