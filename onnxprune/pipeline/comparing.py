@@ -14,7 +14,7 @@ from onnxprune.pipeline.argument_types import typed
 from onnxprune.pipeline.benching import bench
 from onnxprune.pipeline.collecting import Collecting
 from onnxprune.pipeline.prepare import InputShapes, load_models
-from onnxprune.pipeline.samples import check_outputs, try_outputs
+from onnxprune.pipeline.samples import check_inputs, check_outputs, try_outputs
 from onnxprune.progress import Observer, SilentObserver
 from onnxprune.report import BenchResult, Comparison, OutputDifference, WorstSample
 from onnxprune.training import (
@@ -82,6 +82,8 @@ def compare(
     paths = (Path(first), Path(second))
     models = load_models(paths, input_shapes)
     _check_same(models, paths)
+    for model in models:
+        check_inputs(input_specs(model), [_of_value(value)[2] or () for value in model.graph.outputs])
     # Where one of them fixes the batch, the other follows; `bench` says if another was asked for.
     shapes = _shapes(models, input_shapes, _fixed_batch(models) or batch)
     positions = _comparable(paths, models, shapes, observer)

@@ -170,3 +170,26 @@ def test_without_any_rows_nothing_is_compared(run: Run, tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "output 'y' has no row for each sample (shape (6, 10) of 2 samples" in result.stderr
     assert "comparing outputs" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (
+            ("float[n, 16] x, float s", "Mul(b, s)", "float[n, 10] y"),
+            "input 's' has no batch axis: it is a single number",
+        ),
+        (("float[10] s, float[n, 16] x", "Mul(b, s)", "float[n, 10] y"), "input 's' has no batch axis: it is of 10"),
+        (("float[16] x", "Identity(b)", "float[10] y"), "input 'x' has no batch axis: it is of 16 numbers"),
+        (("float[3, 16] x", "ReduceMean <keepdims = 0> (b)", "float y"), "input 'x' seems to have no batch axis"),
+        (("float[n, 16] x, string[n, 1] s", "Identity(b)", "float[n, 10] y"), "input 's' takes text"),
+    ],
+)
+def test_inputs_that_no_samples_can_be_given_to(
+    run: Run, tmp_path: Path, network: tuple[str, str, str], message
+) -> None:
+    path = two_layers(tmp_path / "m.onnx", *network)
+    result = run("compare", path, path, *QUICK)
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert "this is a bug" not in result.stderr
