@@ -8,7 +8,7 @@ from onnxprune.errors import DataError
 from onnxprune.latency import predictor
 from onnxprune.pipeline.outcome import predict_with
 from onnxprune.pipeline.prepare import Network, runnable
-from onnxprune.pipeline.samples import check_inputs, check_outputs, try_outputs
+from onnxprune.pipeline.samples import check_inputs, check_learnable, check_outputs, try_outputs
 from onnxprune.pipeline.settings import Settings
 from onnxprune.progress import Observer
 from onnxprune.search import AGENTS
@@ -48,7 +48,7 @@ def opened_data(network: Network, settings: Settings, observer: Observer) -> Dat
         DeviceError: The model does not run on several samples.
     """
     if settings.data is not None or settings.training is not None:
-        _check_samples(network)
+        _check_samples(network, trained=settings.training is not None)
     if settings.data is not None:
         observer.stage("reading data")
         data = _real(network, settings)
@@ -66,7 +66,7 @@ def opened_data(network: Network, settings: Settings, observer: Observer) -> Dat
     return data
 
 
-def _check_samples(network: Network) -> None:
+def _check_samples(network: Network, *, trained: bool) -> None:
     """Refuse a network that no samples can be given to, or whose outputs cannot be told apart by sample."""
     instead = "; 'onnxprune prune' without --data needs no samples"
     shapes = [network.shapes.get(str(value.name), ()) for value in network.model.graph.outputs]
@@ -75,6 +75,8 @@ def _check_samples(network: Network) -> None:
     predict = predictor(network.path if model is network.model else model)
     outputs = try_outputs(model, predict, network.input_shapes, network.fixed_batch)
     check_outputs(network.inputs, outputs, instead)
+    if trained:
+        check_learnable(outputs, "; 'onnxprune prune' does not train")
 
 
 def _real(network: Network, settings: Settings) -> DataSplits:

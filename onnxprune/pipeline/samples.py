@@ -156,3 +156,21 @@ def _never_rows(outputs: Sequence[Output]) -> bool:
     rows = [shape[0] if shape else 0 for output in outputs for _, shape in output.tried]
     fixed = len(outputs[0].tried) == 1
     return fixed and samples > 1 and all(count == 0 or count % samples for count in rows)
+
+
+def check_learnable(outputs: Sequence[Output], instead: str = "") -> None:
+    """Refuse to train a network whose outputs have no gradient.
+
+    Args:
+        outputs: What it gives.
+        instead: What needs no training, for the message.
+
+    Raises:
+        DataError: All are whole numbers, truth values or text.
+    """
+    if not any(output.dtype.kind == "f" for output in outputs):
+        types = ", ".join(f"'{output.name}' is {output.dtype.name}" for output in outputs)
+        raise DataError(
+            f"no output of the model is floating point ({types}): there is nothing to distil from; export the scores "
+            f"that it decides by as an output{instead}"
+        )

@@ -180,6 +180,18 @@ def test_several_axes_of_which_none_counts_samples(tmp_path: Path, network: tupl
         onnxprune.prune(path, ratio=0.3, data={"x": np.zeros((40, 16), np.float32)})
 
 
+def test_outputs_without_a_gradient_are_not_trained(tmp_path: Path) -> None:
+    path = two_layers(tmp_path / "m.onnx", "float[n, 16] x", "ArgMax <axis = 1> (b)", "int64[n, 1] y")
+    message = r"no output of the model is floating point \('y' is int64\).*'onnxprune prune' does not train"
+    for look in (onnxprune.compress, partial(preview, "compress")):
+        observer = Listening()
+        with pytest.raises(DataError, match=message):
+            look(path, target_macs="60%", round_to=1, observer=observer)
+        assert observer.stages == ["reading the model"]
+    data = {"x": pictures(40)[0].reshape(40, -1)[:, :16]}
+    assert onnxprune.prune(path, ratio=0.3, round_to=1, data=data, importance="l1").report.after.metric is not None
+
+
 def test_sizes_that_the_network_does_not_take_are_named_before_data_is_read(tmp_path: Path) -> None:
     path = two_layers(tmp_path / "m.onnx", "float[n, k] x", "Identity(b)", "float[n, 10] y")
     with pytest.raises(DeviceError, match="the sizes x:2x9; if it takes others, say which by --input-shape"):
