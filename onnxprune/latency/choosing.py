@@ -10,7 +10,7 @@ from onnxprune.errors import DeviceError
 from onnxprune.latency.device import InspectableDevice
 from onnxprune.latency.local import LocalDevice
 from onnxprune.latency.options import MeasureOptions
-from onnxprune.latency.providers import PROVIDERS, provider_name
+from onnxprune.latency.providers import PROVIDERS, provider_name, require_provider
 from onnxprune.latency.remote import SshDevice
 from onnxprune.latency.spec import DeviceSpec, read_spec
 
@@ -76,17 +76,23 @@ def _meant(said: str | int) -> str | int:
 
 
 @contextmanager
-def opened(spec: DeviceSpec, warn: Callable[[str], None] = lambda _: None) -> Iterator[InspectableDevice]:
+def opened(
+    spec: DeviceSpec, warn: Callable[[str], None] = lambda _: None, provider: str | None = None
+) -> Iterator[InspectableDevice]:
     """Open a device, and close it afterwards.
 
     Args:
         spec: The device.
         warn: Told of what is left on it after closing.
+        provider: The execution provider that will be used, where it is worth knowing at once that it does not start
+            on this machine; None: the first measurement tells.
 
     Raises:
         DeviceError: It cannot be reached or used.
     """
     if spec.target is None:
+        if provider is not None:
+            require_provider(provider)
         yield LocalDevice()
         return
     device = SshDevice(spec.target)

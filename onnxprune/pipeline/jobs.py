@@ -90,5 +90,5 @@ def _device(job: Job) -> Iterator[Settings]:
     observer = job.settings.observer
     if job.spec.target is not None:
         observer.stage("connecting to the device")
-    with opened(job.spec, observer.warn) as device:
+    with opened(job.spec, observer.warn, job.settings.measure.provider) as device:
         yield replace(job.settings, device=device)

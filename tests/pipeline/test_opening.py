@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 
 import onnxprune
 from onnxprune.errors import DataError, DeviceError
+from onnxprune.latency.providers import PROVIDERS
 from onnxprune.pipeline import preview
 from tests.pipeline.test_run import Listening, pictures
 from tests.report.conftest import small_cnn
@@ -211,3 +213,12 @@ def test_sizes_that_the_network_does_not_take_are_named(tmp_path: Path) -> None:
     assert onnxprune.prune(tmp_path / "m.onnx", ratio=0.5, input_shapes={"x": (1, 3, 6, 6)}).report.after.macs
     with pytest.raises(DeviceError, match="the sizes x:1x3x4x6; if it takes others, say which by --input-shape"):
         onnxprune.prune(tmp_path / "m.onnx", ratio=0.5, input_shapes={"x": (1, 3, 4, 6)})
+
+
+@pytest.mark.parametrize("look", [onnxprune.prune, partial(preview, "prune")])
+def test_a_provider_that_this_machine_lacks_is_refused_before_anything_else(model: Path, look) -> None:
+    lacking = next(name for name, full in PROVIDERS.items() if full not in ort.get_available_providers())
+    observer = Listening()
+    with pytest.raises(DeviceError, match=f"has no provider '{lacking}'; working here: "):
+        look(model, ratio=0.3, provider=lacking, observer=observer)
+    assert observer.stages == []
