@@ -251,7 +251,8 @@ data_options = together(
         "--metric",
         metavar="FUNCTION",
         show_default="top-1 with labels, agreement with the original without",
-        help="package.module:function of (outputs, labels) that returns points, higher for better; labels may then be "
+        help="package.module:function of (outputs, labels) that returns points, higher for better; outputs is the "
+        "array of all samples, or a tuple of such arrays where the model has several outputs, and labels may be "
         "anything with one row a sample.",
     ),
 )

@@ -97,7 +97,8 @@ def compress(
         test: Test data, touched once, at the end; None: split off by seed.
         preprocess: A preset (`imagenet`, `tf`, `unit`, `none`) or a JSON file.
         metric: What the network is for, where that is not classes: `package.module:function` or a function of (outputs,
-            labels) that returns points, higher for better. Labels may then be anything with one row a sample.
+            labels) that returns points, higher for better; outputs is the array of all samples, or a tuple of arrays
+            where the model has several outputs. Labels may then be anything with one row a sample.
         input_shapes: Sizes of dynamic inputs by name.
         importance: Criterion that scores channels; None: `reconstruction` with data, `reader_l1` without.
         allocation: `rl` learns how to spread the pruning, `random` searches without learning, `global` and
@@ -260,7 +261,8 @@ def prune(
         test: Test data.
         preprocess: What is done to the data's values.
         metric: What the network is for, where that is not classes: `package.module:function` or a function of (outputs,
-            labels) that returns points, higher for better. Labels may then be anything with one row a sample.
+            labels) that returns points, higher for better; outputs is the array of all samples, or a tuple of arrays
+            where the model has several outputs. Labels may then be anything with one row a sample.
         input_shapes: Sizes of dynamic inputs by name.
         importance: Criterion that scores channels; None: `reconstruction` with data, `reader_l1` without.
         allocation: `rl` learns how to spread the pruning, `random` searches without learning, `global` and

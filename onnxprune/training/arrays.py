@@ -269,7 +269,8 @@ def class_numbers(labels: AnyArray, origin: str) -> IntArray:
     if array.ndim != 1 or not whole:
         raise DataError(
             f"{origin} holds {array.dtype.name} of shape {shown(array.shape)}, but labels are class "
-            "numbers, shape (N,); leave labels out to learn from the original network's outputs alone"
+            "numbers, shape (N,); leave labels out to learn from the original network's outputs alone, or give a "
+            "--metric, whose labels may be anything with one row a sample"
         )
     numbers = array.astype(np.int64)
     if numbers.size and numbers.min() < 0:

@@ -45,6 +45,12 @@ def test_the_size_that_is_limited_is_the_files(run: Run) -> None:
     assert "Size of the file: 500kB, 3MB" in " ".join(run("prune", "--help").output.split())
 
 
+@pytest.mark.parametrize("command", ["compress", "prune"])
+def test_what_a_metric_is_given(run: Run, command: str) -> None:
+    text = " ".join(run(command, "--help").output.split())
+    assert "outputs is the array of all samples, or a tuple of such arrays where the model has several outputs" in text
+
+
 @pytest.mark.parametrize("command", ["compress", "prune", "bench", "profile"])
 def test_every_option_that_has_a_default_shows_it(run: Run, command: str) -> None:
     text = " ".join(run(command, "--help").output.split())

@@ -92,8 +92,28 @@ def test_a_run_is_judged_by_it(model: Path, allocation: str) -> None:
 
 
 def test_without_a_metric_such_labels_are_refused(model: Path) -> None:
-    with pytest.raises(DataError, match="labels are class numbers"):
+    with pytest.raises(
+        DataError, match=r"labels are class numbers.*, or give a --metric, whose labels may be anything"
+    ):
         onnxprune.prune(model, target_macs="60%", data=boxes(), round_to=1)
+
+
+@pytest.mark.parametrize(("count", "shape"), [(1, (40, 10)), (2, ((40, 10), (40, 10)))])
+def test_outputs_are_an_array_or_a_tuple_of_arrays(tmp_path: Path, count: int, shape: tuple[Any, ...]) -> None:
+    """The shapes of what a metric gets on the test part."""
+    net = small_cnn()
+    if count > 1:
+        net.graph.node.append(onnx.helper.make_node("Relu", [net.graph.output[0].name], ["more"]))
+        net.graph.output.append(onnx.helper.make_tensor_value_info("more", 1, ["n", 10]))
+    onnx.save(net, tmp_path / "m.onnx")
+    seen = []
+
+    def metric(outputs: Any, labels: Any) -> float:
+        seen.append(tuple(o.shape for o in outputs) if isinstance(outputs, tuple) else outputs.shape)
+        return 1.0
+
+    onnxprune.prune(tmp_path / "m.onnx", ratio=0.3, data=boxes(), test=boxes(40), metric=metric, importance="l1")
+    assert seen[-1] == shape
 
 
 def test_a_metric_that_fails_is_named(model: Path) -> None:
