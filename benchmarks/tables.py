@@ -201,6 +201,20 @@ def prediction_table() -> list[str]:
     return lines
 
 
+def alone_on_both_cores() -> str:
+    """Tell of the runs that had the machine for themselves."""
+    told = []
+    for key, run in json.loads((RESULTS / "allocation_idle.json").read_text()).items():
+        match = _KEY.fullmatch(key)
+        assert match is not None
+        told.append(
+            f"{key}, alone on both cores with a thread for each: {run['steps']['searching (rl)']:.0f} s of search for "
+            f"{run['evaluations']} structures, {run['seconds']} s in all, {run['after']:.2f} %, "
+            f"{run['latency'] / float(match['share']):.3f} of the target."
+        )
+    return " ".join(told)
+
+
 def write_prediction() -> None:
     """Write the table into its page, between the comments that mark its place."""
     text = LATENCY_PAGE.read_text()
@@ -246,7 +260,10 @@ def main() -> None:
             "loopback with another onnxruntime (1.15.1), timed by CPU time, on a core with much other work.",
             remote_table(),
         ),
-        "Where the time goes": ("Seconds, one thread, other runs beside it on the second core.", time_table(runs)),
+        "Where the time goes": (
+            f"Seconds, one thread, other runs beside it on the second core. {alone_on_both_cores()}",
+            time_table(runs),
+        ),
         "Does it learn?": (
             "Reward in points under a share of the predicted latency, nothing trained, 60 structures for both. What "
             "was run *by moments* is from before candidates were healed in order; there ResNet-56's rewards are of "

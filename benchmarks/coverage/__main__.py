@@ -144,7 +144,9 @@ def record_missing(name: str, exporter: str, what: str, limit_s: int, given: str
     if key in results or (what == "analysis" and not grouped):
         return
     if what == "peers":
-        results[key] = {tool: in_a_process(given or name, exporter, tool, limit_s) for tool in TOOLS}
+        # Torch-Pruning needs PyTorch code.
+        tools = TOOLS if given is None else TOOLS[1:]
+        results[key] = {tool: in_a_process(given or name, exporter, tool, limit_s) for tool in tools}
     else:
         results[key] = in_a_process(given or name, exporter, what, limit_s) | {"commit": commit()}
     print(key, results[key], flush=True)
