@@ -64,7 +64,8 @@ def _forget_impossible(model: ir.Model) -> None:
     """Declare no sizes of what a Reshape to computed ones gives in another number of axes than is declared."""
     for value in model.graph.outputs:
         node = value.producer()
-        target = None if node is None or node.op_type != "Reshape" else node.inputs[1]
+        reshapes = node is not None and not node.domain and node.op_type == "Reshape"
+        target = node.inputs[1] if node is not None and reshapes and len(node.inputs) > 1 else None
         entries = None if target is None or target.shape is None or len(target.shape) != 1 else target.shape[0]
         if isinstance(entries, int) and value.shape is not None and len(value.shape) != entries:
             value.shape = ir.Shape([None] * entries)

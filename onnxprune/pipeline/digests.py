@@ -14,10 +14,12 @@ import numpy as np
 from onnxprune.errors import OnnxPruneError
 from onnxprune.graph import external_files
 from onnxprune.training import DataSpec
-from onnxprune.training.images import CLASS_FILE, SUFFIXES
+from onnxprune.training.images import CLASS_FILE, picture_files
 
-# Reading a larger file would take longer than many a run's start; its size and time of change stand for it.
-_READ_BYTES = 256 << 20
+# Reading a larger file would take longer than many a run's start; its size and time of change stand for it, and for an
+# array so large its shape and some rows.
+_READ_BYTES, _ROWS = 256 << 20, 1024
+_BLOCK_BYTES = 16 << 20
 
 
 def file_digest(file: Path) -> str:
@@ -67,7 +69,8 @@ def _path_digest(path: Path) -> str | None:
     found = path.stat()
     if found.st_size > _READ_BYTES:
         return f"file of {found.st_size} bytes, changed at {found.st_mtime_ns} ns"
-    return f"file {file_digest(path)}"
+    digest = file_digest(path)
+    return f"file {digest}" if digest else None
 
 
 def _folder_digest(folder: Path) -> str:
@@ -80,11 +83,9 @@ def _folder_digest(folder: Path) -> str:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Find what is read of a folder: pictures that are not hidden, and the names of classes."""
-    for base, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        shown = (name for name in names if not name.startswith("."))
-        yield from (Path(base, n) for n in shown if n == CLASS_FILE or Path(n).suffix.lower() in SUFFIXES)
+    """Find what is read of a folder: its pictures, and the names of classes."""
+    yield from picture_files(folder)
+    yield from folder.rglob(CLASS_FILE)
 
 
 def _arrays(spec: object) -> dict[str, Any]:
@@ -104,11 +105,21 @@ def _arrays_digest(arrays: Mapping[str, Any]) -> str:
     for name, value in sorted(arrays.items()):
         array = np.asarray(value)
         digest.update(f"{name}\0{array.dtype}\0{array.shape}\n".encode())
-        # What an array of objects holds are addresses.
-        content = repr(array.tolist()).encode() if array.dtype.hasobject else _bytes(array)
-        digest.update(content)
+        for piece in _pieces(array):
+            digest.update(piece)
     return digest.hexdigest()
 
 
-def _bytes(array: np.ndarray) -> memoryview:
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+def _pieces(array: np.ndarray) -> Iterator[bytes]:
+    """Yield what an array holds, a part at a time; of a large one some rows, as it may be a file's."""
+    if array.dtype.hasobject:
+        text = repr(array.tolist())
+        # What has no text of its own is told by its address.
+        yield b"" if " at 0x" in text else text.encode()
+        return
+    if array.nbytes > _READ_BYTES:
+        array = array[np.linspace(0, len(array) - 1, _ROWS).astype(int)]
+    array = array.reshape(1) if array.ndim == 0 else array
+    rows = max(1, _BLOCK_BYTES * len(array) // max(array.nbytes, 1))
+    for start in range(0, len(array), rows):
+        yield np.ascontiguousarray(array[start : start + rows]).tobytes()

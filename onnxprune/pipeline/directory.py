@@ -222,7 +222,7 @@ def _is_worth_going_on_with(path: Path, journal: Journal, error: OnnxPruneError)
     done = [*path.glob(f"{_STAGES}/*"), *path.glob("int8*.onnx"), *path.glob(REPORT)]
     observed = journal.kinds
     if isinstance(error, TargetOutOfReachError):
-        # Such a run can only end so again: its target cannot be changed.
+        # But for what was measured, which other work may have disturbed, such a run can only end so again.
         done = [file for file in done if file.name != _SCORES]
         observed -= _MADE_AGAIN
     return bool(done or observed)

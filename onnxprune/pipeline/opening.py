@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx_ir as ir
 
 from onnxprune.errors import DataError
 from onnxprune.latency import predictor
 from onnxprune.pipeline.outcome import predict_with
 from onnxprune.pipeline.prepare import Network, runnable
-from onnxprune.pipeline.samples import check_inputs, check_learnable, check_outputs, try_outputs
+from onnxprune.pipeline.samples import Output, check_inputs, check_learnable, check_outputs, try_outputs
 from onnxprune.pipeline.settings import Settings
 from onnxprune.progress import Observer
 from onnxprune.search import AGENTS
@@ -29,6 +30,7 @@ _SYNTHETIC_SAMPLES = 512
 # With fewer, one sample is more than a point.
 _FEWEST_JUDGED = 100
 _TRIED = 16
+_SCORES = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
 
 
 def opened_data(network: Network, settings: Settings, observer: Observer) -> DataSplits | None:
@@ -71,12 +73,16 @@ def _check_samples(network: Network, *, trained: bool) -> None:
     instead = "; 'onnxprune prune' without --data needs no samples"
     shapes = [network.shapes.get(str(value.name), ()) for value in network.model.graph.outputs]
     check_inputs(network.inputs, shapes, instead)
-    model = runnable(network.model)
-    predict = predictor(network.path if model is network.model else model)
-    outputs = try_outputs(model, predict, network.input_shapes, network.fixed_batch)
+    outputs = _tried(network)
     check_outputs(network.inputs, outputs, instead)
     if trained:
         check_learnable(outputs, "; 'onnxprune prune' does not train")
+
+
+def _tried(network: Network) -> tuple[Output, ...]:
+    model = runnable(network.model)
+    predict = predictor(network.path if model is network.model else model)
+    return try_outputs(model, predict, network.input_shapes, network.fixed_batch)
 
 
 def _real(network: Network, settings: Settings) -> DataSplits:
@@ -104,9 +110,9 @@ def _judged_by_metric(network: Network, settings: Settings, data: DataSplits) ->
     """Say what labels and outputs are to the user's metric, and try it on the part that it is asked of first."""
     chooses = settings.training is not None or settings.allocation in AGENTS
     predict = predict_with(network, network.path, network.model)
-    first = data.val if chooses else data.test
-    data = as_judged(data, collect(predict, _few_of(first)))
-    _try_metric(predict, data.val if chooses else data.test)
+    part = "val" if chooses else "test"
+    data = as_judged(data, collect(predict, _few_of(getattr(data, part))))
+    _try_metric(predict, getattr(data, part))
     return data
 
 
@@ -120,12 +126,14 @@ def judged_alone(network: Network, data: Dataset) -> bool:
 
 
 def _class_scores(network: Network) -> int | None:
-    """Return how many class scores a network gives, as `training.scores_output` finds them; None: none are known."""
-    for value in network.model.graph.outputs:
-        shape = network.shapes.get(str(value.name))
-        if shape is None or value.dtype is None:
-            return None
-        if len(shape) == 2 and shape[1] >= 2 and value.dtype.is_floating_point():
+    """Return how many class scores a network gives, as `training.scores_output` finds them; None: none."""
+    outputs = network.model.graph.outputs
+    shapes = [network.shapes.get(str(value.name)) for value in outputs]
+    if any(shape is None for shape in shapes):
+        # Of sizes that are computed when it runs.
+        shapes = [output.tried[0].shape for output in _tried(network)]
+    for value, shape in zip(outputs, shapes, strict=True):
+        if shape is not None and len(shape) == 2 and shape[1] >= 2 and value.dtype in _SCORES:
             return shape[1]
     return None
 

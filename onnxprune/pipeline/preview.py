@@ -73,7 +73,7 @@ def make_preview(model: str | Path, told: Settings) -> Preview:
             observer.warn(f"{met_already(choice.target, begun)}: nothing needs to be removed")
     wanted = settings.stages if choice.counts is None else 1
     stages = stage_count(wanted, allowed / begun, settings.training)
-    for note in stages_note(settings, stages):
+    for note in stages_note(settings, choice, stages):
         observer.warn(note)
     counts = _structure(problem, prepared, allowed / begun)
     steps = estimates(Trial(prepared, settings, bench, problem, counts, start.original_ms, stages))

@@ -126,7 +126,7 @@ class Staging:
             self._check_reach(first, limit)
         if published:
             return run_published(self, first, limit)
-        for note in stages_note(self.settings, count):
+        for note in stages_note(self.settings, self.choice, count):
             self.observer.warn(note)
         samples = 0 if self._data is None else len(self._data.train)
         return run_stages(first, stage_targets(target, start, count, limit), samples, self._stage)

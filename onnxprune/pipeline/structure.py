@@ -22,6 +22,8 @@ from onnxprune.search import Plan, Probe, SearchOutcome
 _ATTEMPTS = 4
 # As often where none of these met the target and no fitting follows.
 _MOST_ATTEMPTS = 10
+# Where there is one structure only, a miss may be the measurement's.
+_LOOKS_AT_ONE = 3
 # Plans that are made before the closest is fitted. Further from the target than this a second one is worth its time: of
 # its structures an agent knows what they are worth.
 _PLANS, _NEAR = 2, (0.9, 1.06)
@@ -104,17 +106,18 @@ def _measured_plans(
     planner: Planner, choice: Choice, limit_ms: float, confirmed: _Confirmed, *, fits: bool
 ) -> list[tuple[float, Plan]]:
     """Plan until one measures near the target, with a corrected aim each time; return all with what they measured."""
-    near, attempts = (_NEAR, _PLANS) if fits else ((LEAST, MOST), _ATTEMPTS)
+    near, attempts, most = (_NEAR, _PLANS, _PLANS) if fits else ((LEAST, MOST), _ATTEMPTS, _MOST_ATTEMPTS)
+    if choice.counts is not None:
+        near, attempts, most = (0.0, 1.0), _LOOKS_AT_ONE, _LOOKS_AT_ONE
     plans: list[tuple[float, Plan]] = []
     aim = 1.0
-    for attempt in range(attempts if fits else _MOST_ATTEMPTS):
+    for attempt in range(most):
         if attempt >= attempts and confirmed.best is not None:
             break
         plan = _planned(planner, choice, limit_ms * aim, plans)
         if plan is None:
             break
         if choice.counts is not None:
-            # There is no other structure to try, so a measurement that misses by noise is made again.
             confirmed.forget()
         share = confirmed.measure(plan)
         plans.append((share, plan))

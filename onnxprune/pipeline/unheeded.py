@@ -87,13 +87,16 @@ def _untrained(training: DistillConfig, network: Network) -> Iterator[str]:
         yield f"--augment {' '.join(training.augment)} has no effect: it is for pictures of floats (four axes)"
 
 
-def stages_note(settings: Settings, count: int) -> Iterator[str]:
+def stages_note(settings: Settings, choice: Choice, count: int) -> Iterator[str]:
     """Say what the number of stages leaves without effect, or changes.
 
     Args:
         settings: What the run is told.
+        choice: How it chooses the structure; rl-pruner's stages are not counted before.
         count: How many stages it takes.
     """
+    if choice.counts is None and choice.allocation == "rl-pruner":
+        return
     epochs = None if settings.training is None else settings.training.epochs
     if settings.teacher != "original" and count == 1:
         yield f"--teacher {settings.teacher} has no effect: it is for the stages after the first, and there is one here"

@@ -104,6 +104,8 @@ def outcome_lines(report: Report) -> list[str]:
     lines = [f"target {target_text(report.target)}"]
     if report.learning is not None and report.learning.judged:
         lines.append(_learning_line(report.learning, tuple(group.channels_after for group in report.groups)))
+    elif report.learning is not None and report.learning.failed:
+        lines.append(f"searched: no metric of any of {counted(report.learning.failed, 'structure')}")
     lines.append(f"verified: removing equals silencing, {_proof(report.verification)}")
     if report.export_check is not None:
         error = report.export_check.relative_error

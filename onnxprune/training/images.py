@@ -173,7 +173,7 @@ def _part_folders(folder: Path) -> dict[str, Path]:
     if "train" not in parts or (len(parts) == 1 and len(below) > 1):
         return {}
     others = [p.name for part, p in named if parts[part] != p]
-    others += [p.name for p in below if p.name.lower() not in PARTS and next(_picture_files(p), None) is not None]
+    others += [p.name for p in below if p.name.lower() not in PARTS and next(picture_files(p), None) is not None]
     if others:
         raise DataError(
             f"folder '{folder}' has the parts {', '.join(sorted(p.name for p in parts.values()))}, and pictures in "
@@ -222,7 +222,7 @@ def _checked_picture(sample: tuple[int, ...], preprocess: Preprocess, spec: Inpu
 
 def _pictures(folder: Path) -> list[Path]:
     """List the pictures at any depth, sorted."""
-    found = list(_picture_files(folder))
+    found = list(picture_files(folder))
     if not found:
         raise DataError(
             f"folder '{folder}' holds no pictures ({', '.join(sorted(SUFFIXES))}, at any depth); "
@@ -231,7 +231,7 @@ def _pictures(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def _picture_files(folder: Path) -> Iterator[Path]:
+def picture_files(folder: Path) -> Iterator[Path]:
     """Yield the pictures at any depth; hidden files and folders are left out."""
     for base, folders, files in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]

@@ -214,3 +214,36 @@ def test_what_sequences_and_no_time_leave_without_effect(run: Run, tmp_path: Pat
     warnings = Report.from_json(result.stdout).warnings
     assert any(warning.startswith("--augment flip has no effect: it is for pictures") for warning in warnings)
     assert "nothing was trained: the time budget was used up before the first step" in warnings
+
+
+def test_the_dry_run_of_rl_pruner_does_not_count_its_stages(run: Run, model: Path, tmp_path: Path) -> None:
+    options = ("--allocation", "rl-pruner", "--teacher", "previous", "--target-macs", "60%")
+    result = run("compress", model, *options, "--data", pictures(tmp_path), "--dry-run", "--json")
+    assert result.exit_code == 0, result.output
+    assert not any("--teacher" in warning for warning in Preview.model_validate_json(result.stdout).warnings)
+
+
+def test_class_scores_of_a_computed_size_are_seen(run: Run, tmp_path: Path) -> None:
+    net = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["": 17]>
+        net (float[n, 6] x) => (float[n, k] y) {
+            a = Gemm(x, w)
+            r = Relu(a)
+            b = Gemm(r, v)
+            above = Exp(b)
+            each = ReduceMax<axes = [0], keepdims = 0>(above)
+            some = NonZero(each)
+            size = Shape<start = 1>(some)
+            t = Concat<axis = 0>(rest, size)
+            y = Reshape(b, t)
+        }""")
+    rng = np.random.default_rng(0)
+    arrays = {"w": rng.standard_normal((6, 8)), "v": rng.standard_normal((8, 3))}
+    for name, array in arrays.items():
+        net.graph.initializer.append(onnx.numpy_helper.from_array(array.astype(np.float32), name))
+    net.graph.initializer.append(onnx.numpy_helper.from_array(np.array([-1]), "rest"))
+    onnx.save(net, tmp_path / "net.onnx")
+    np.savez(tmp_path / "data.npz", x=rng.standard_normal((40, 6)).astype(np.float32), y=rng.integers(0, 3, 40))
+    options = ("--teacher", "better", "--stages", "2", "--data", tmp_path / "data.npz", "--target-macs", "60%")
+    result = run("compress", tmp_path / "net.onnx", *options, "--dry-run", "--json")
+    assert result.exit_code == 0, result.output
+    assert not any("--teacher" in warning for warning in Preview.model_validate_json(result.stdout).warnings)

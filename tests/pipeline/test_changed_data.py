@@ -15,6 +15,7 @@ from PIL import Image
 
 import onnxprune
 from onnxprune.errors import RunDirectoryError
+from onnxprune.pipeline.digests import data_digest
 from tests.pipeline.test_run import model, pictures
 
 __all__ = ["model"]
@@ -124,3 +125,17 @@ def test_a_function_given_other_arrays_is_another(go_on: GoOn) -> None:
     go_on(partial(halves, x.copy()))
     with pytest.raises(RunDirectoryError, match="the arrays given as 'data' changed"):
         go_on(partial(halves, other))
+
+
+def test_what_arrays_hold_counts_however_it_lies_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnxprune.pipeline.digests._BLOCK_BYTES", 100)
+    x = np.arange(240.0).reshape(5, 4, 4, 3)
+    moved = np.ascontiguousarray(x.transpose(0, 3, 1, 2)).transpose(0, 2, 3, 1)
+    assert data_digest(x) == data_digest(moved) != data_digest(x[::-1])
+    monkeypatch.setattr("onnxprune.pipeline.digests._READ_BYTES", 100)
+    assert data_digest(x) == data_digest(moved) != data_digest(x[::-1])
+
+
+def test_objects_without_a_text_of_their_own_are_not_told_apart() -> None:
+    first, second = (np.array([object(), object()]) for _ in range(2))
+    assert data_digest({"x": np.zeros(2), "y": first}) == data_digest({"x": np.zeros(2), "y": second})

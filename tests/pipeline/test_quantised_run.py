@@ -118,6 +118,9 @@ def _noting(table: LayerCosts, timed: list[LayerSpec]) -> LayerCosts:
 def test_int8_alone_may_be_enough(model: Path, data: Path, int8: float, allocation: Any) -> None:
     told = replace(settings(parse_latency("60%"), data, int8=int8), allocation=allocation)
     report = run(model, told).report
+    assert isinstance(told.device, FakeDevice)
+    # Before, once to confirm (twice where it is close), and at the end.
+    assert told.device.measured.count("original") == (3 if int8 < 0.55 else 4)
     assert report.after.macs == report.before.macs
     assert report.training is None
     assert any("int8 alone meets the target" in warning for warning in report.warnings)
