@@ -171,7 +171,8 @@ class HealedJudge:
         return pruned if heal is None else heal(pruned, keep)
 
     def _predict(self, model: ir.Model) -> Predict:
-        return sized(predictor(runnable(model)), self._subjects.network.fixed_batch)
+        network, run = self._subjects.network, predictor(runnable(model))
+        return sized(lambda inputs: network.picked(run(inputs)), network.fixed_batch)
 
 
 def evaluation_samples(network: Network) -> int:

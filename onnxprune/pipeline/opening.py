@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx_ir as ir
 
@@ -33,7 +35,7 @@ _TRIED = 16
 _SCORES = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
 
 
-def opened_data(network: Network, settings: Settings, observer: Observer) -> DataSplits | None:
+def opened_data(network: Network, settings: Settings, observer: Observer) -> tuple[Network, DataSplits | None]:
     """Open the data and refuse what it cannot end well with; where training has none, random inputs stand in.
 
     Args:
@@ -42,7 +44,7 @@ def opened_data(network: Network, settings: Settings, observer: Observer) -> Dat
         observer: Told of what was assumed, and of what figures on the data are worth.
 
     Returns:
-        The data in its parts; None: there is none.
+        The network, with the outputs that it is judged by, and the data in its parts; None: there is none.
 
     Raises:
         DataError: The data is missing or does not fit the model, the model takes what no samples can be made of or
@@ -50,7 +52,7 @@ def opened_data(network: Network, settings: Settings, observer: Observer) -> Dat
         DeviceError: The model does not run on several samples.
     """
     if settings.data is not None or settings.training is not None:
-        _check_samples(network, trained=settings.training is not None)
+        network = _with_rows(network, settings, observer)
     if settings.data is not None:
         observer.stage("reading data")
         data = _real(network, settings)
@@ -62,21 +64,33 @@ def opened_data(network: Network, settings: Settings, observer: Observer) -> Dat
         raise DataError("healing corrects weights on samples: give data (--data); labels are not needed")
     else:
         observer.warn("no data given: how much accuracy the pruning cost was not measured (give --data)")
-        return None
+        return network, None
     for note in (*data.notes, *_few(data)):
         observer.warn(note)
-    return data
+    return network, data
 
 
-def _check_samples(network: Network, *, trained: bool) -> None:
-    """Refuse a network that no samples can be given to, or whose outputs cannot be told apart by sample."""
+def _with_rows(network: Network, settings: Settings, observer: Observer) -> Network:
+    """Say which outputs a network is judged by: those that can be told apart by sample.
+
+    Raises:
+        DataError: No samples can be given to it, there is no such output, or one is not such that training, taylor or a
+            user's metric reads.
+    """
     instead = "; 'onnxprune prune' without --data needs no samples"
     shapes = [network.shapes.get(str(value.name), ()) for value in network.model.graph.outputs]
     check_inputs(network.inputs, shapes, instead)
     outputs = _tried(network)
-    check_outputs(network.inputs, outputs, instead)
-    if trained:
+    judged = tuple(position for position, output in enumerate(outputs) if output.has_rows)
+    reads_all = settings.training is not None or settings.metric is not None or settings.importance == "taylor"
+    if reads_all or not judged:
+        check_outputs(network.inputs, outputs, instead)
+    if settings.training is not None:
         check_learnable(outputs, "; 'onnxprune prune' does not train")
+    for output in outputs:
+        if not output.has_rows:
+            observer.warn(f"{output}: it is left out of what is judged")
+    return network if len(judged) == len(outputs) else replace(network, judged=judged)
 
 
 def _tried(network: Network) -> tuple[Output, ...]:
@@ -132,7 +146,7 @@ def _class_scores(network: Network) -> int | None:
     if any(shape is None for shape in shapes):
         # Of sizes that are computed when it runs.
         shapes = [output.tried[0].shape for output in _tried(network)]
-    for value, shape in zip(outputs, shapes, strict=True):
+    for value, shape in network.picked(list(zip(outputs, shapes, strict=True))):
         if shape is not None and len(shape) == 2 and shape[1] >= 2 and value.dtype in _SCORES:
             return shape[1]
     return None

@@ -136,7 +136,7 @@ def _output_bytes(network: Network) -> float:
 
 
 def predict_with(network: Network, file: Path, model: ir.Model) -> Predict:
-    """Open a file of this network, or of one made of it, to be run on samples.
+    """Open a file of this network, or of one made of it, to be run on samples for the outputs that are judged.
 
     Args:
         network: The original, whose batch size it has.
@@ -144,4 +144,5 @@ def predict_with(network: Network, file: Path, model: ir.Model) -> Predict:
         model: What it holds.
     """
     able = runnable(model)
-    return sized(predictor(file if able is model else able), network.fixed_batch)
+    run = predictor(file if able is model else able)
+    return sized(lambda inputs: network.picked(run(inputs)), network.fixed_batch)

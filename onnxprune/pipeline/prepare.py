@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import onnx_ir as ir
 
@@ -24,6 +25,7 @@ from onnxprune.graph import (
 from onnxprune.latency.providers import PROVIDERS, provider_name
 
 InputShapes = Mapping[str, Sequence[int]]
+Picked = TypeVar("Picked")
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Network:
         inputs: What it takes; float32 stands for half precision, to which samples are rounded when the network runs.
         input_shapes: The concrete size of every input, at the batch that latency is measured with.
         shapes: The shape of every value at these sizes.
+        judged: Positions of the outputs that it is judged by; None: all.
     """
 
     path: Path
@@ -45,6 +48,11 @@ class Network:
     inputs: tuple[InputSpec, ...]
     input_shapes: dict[str, tuple[int, ...]]
     shapes: dict[str, tuple[int, ...]]
+    judged: tuple[int, ...] | None = None
+
+    def picked(self, outputs: Sequence[Picked]) -> Sequence[Picked]:
+        """Return those of all outputs that it is judged by."""
+        return outputs if self.judged is None else [outputs[position] for position in self.judged]
 
     @property
     def free_batch_shapes(self) -> dict[str, tuple[int, ...]]:

@@ -50,7 +50,7 @@ def prepare(model: str | Path, settings: Settings, observer: Observer) -> Prepar
     output = settings.output or default_output(network.path)
     check_files({"model": network.path, "output": output, "report": settings.report, "run_dir": settings.run_dir})
     _check_places(output, settings.report)
-    data = opened_data(network, settings, observer)
+    network, data = opened_data(network, settings, observer)
     check_calibration(data, settings.quantize)
     choice = _choice(network, settings, data)
     for note in unheeded(settings, choice, network, data):

@@ -159,11 +159,31 @@ def test_outputs_without_a_row_for_each_sample(tmp_path: Path, network: tuple[st
     for look in (onnxprune.prune, partial(preview, "prune")):
         observer = Listening()
         with pytest.raises(DataError, match=f"{message}.*; 'onnxprune prune' without --data needs no samples"):
-            look(path, ratio=0.3, round_to=1, data={"x": data}, max_drop=1.0, observer=observer)
+            look(path, ratio=0.3, round_to=1, data={"x": data}, importance="taylor", max_drop=1.0, observer=observer)
         assert observer.stages == ["reading the model"]
     with pytest.raises(DataError, match=message):
         onnxprune.compress(path, target_macs="60%", round_to=1)
     assert onnxprune.prune(path, ratio=0.3, round_to=1).report.after.macs
+
+
+@pytest.mark.parametrize("allocation", ["global", "random"])
+@pytest.mark.parametrize(
+    ("body", "outputs"),
+    [
+        ("Identity(b) z = ReduceMean <keepdims = 0> (b)", "float[n, 10] y, float z"),
+        ("Identity(b) z = Identity(rows)", "float[n, 10] y, int64[2] z"),
+    ],
+)
+def test_outputs_beside_those_with_rows_are_not_judged_by(
+    tmp_path: Path, body: str, outputs: str, allocation: str
+) -> None:
+    data = {"x": np.random.default_rng(0).standard_normal((300, 16)).astype(np.float32)}
+    told = {"target_macs": "60%", "round_to": 1, "importance": "l1", "data": data, "allocation": allocation}
+    alone = two_layers(tmp_path / "alone.onnx", "float[n, 16] x", "Identity(b)", "float[n, 10] y")
+    beside = two_layers(tmp_path / "beside.onnx", "float[n, 16] x", body, outputs)
+    wanted, found = (onnxprune.prune(path, search_budget=4, **told).report for path in (alone, beside))
+    assert found.after.metric == wanted.after.metric
+    assert any("output 'z' has no row for each sample" in warning for warning in found.warnings)
 
 
 @pytest.mark.parametrize(
