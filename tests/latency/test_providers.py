@@ -1,3 +1,4 @@
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,6 +124,21 @@ def test_libraries_of_cuda_are_no_matter_of_the_cpu(cuda: list[str]) -> None:
 def test_nodes_are_counted_by_the_provider_that_runs_them(tmp_path: Path) -> None:
     session = Session("m", one_op(), MeasureOptions(), profile=tmp_path / "profile")
     assert nodes_by_provider(session, FEEDS) == {"CPUExecutionProvider": {"Relu": 1}}
+
+
+def test_copies_between_providers_are_not_counted(tmp_path: Path) -> None:
+    ran = {"Relu": "CUDAExecutionProvider", "MemcpyToHost": "CUDAExecutionProvider", "Det": "CPUExecutionProvider"}
+    events = [
+        {"cat": "Node", "name": f"{op}_kernel_time", "dur": 1, "args": {"op_name": op, "provider": provider}}
+        for op, provider in ran.items()
+    ]
+    profile = tmp_path / "profile.json"
+    profile.write_text(json.dumps(events))
+    session = SimpleNamespace(run=lambda _: None, end_profile=lambda: str(profile))
+    assert nodes_by_provider(session, FEEDS) == {
+        "CUDAExecutionProvider": {"Relu": 1},
+        "CPUExecutionProvider": {"Det": 1},
+    }
 
 
 def test_nodes_that_fall_back_to_the_cpu_are_named() -> None:

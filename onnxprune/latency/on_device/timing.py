@@ -16,6 +16,7 @@ _TURN_RUNS = 5
 _LAYER_BUDGET_S, _LAYER_MIN_RUNS, _LAYER_MAX_RUNS = 0.012, 4, 60
 # A layer that takes less than the profiler can see is still there.
 _SHORTEST_MS = 1e-4
+_COPIES = ("MemcpyFromHost", "MemcpyToHost")
 # What onnxruntime puts before the names of layers whose half precision it has no kernel for.
 _CAST_PREFIX = "InsertedPrecisionFreeCast_"
 
@@ -221,12 +222,17 @@ def _between_bread(kernels: Sequence[dict[str, Any]], bread: Sequence[str], over
 
 
 def nodes_by_provider(session: Profiled, feeds: Mapping[str, np.ndarray]) -> dict[str, dict[str, int]]:
-    """Run a profiled model once and count its nodes: provider -> operator -> nodes."""
+    """Run a profiled model once and count its nodes: provider -> operator -> nodes.
+
+    The copies that onnxruntime puts between a GPU's nodes and the CPU's are none of the model's.
+    """
     session.run(feeds)
     placed = {str(event["name"]): event.get("args", {}) for event in _kernels(session.end_profile())}
     result: dict[str, dict[str, int]] = {}
     for node in placed.values():
-        operators = result.setdefault(str(node.get("provider", "")), {})
         operator = str(node.get("op_name", ""))
+        if operator in _COPIES:
+            continue
+        operators = result.setdefault(str(node.get("provider", "")), {})
         operators[operator] = operators.get(operator, 0) + 1
     return result
