@@ -103,6 +103,10 @@ def _refusal(metrics: tuple[Metrics, Metrics] | None, max_drop: float | None) ->
     if metrics is None or max_drop is None:
         return None
     before, after = metrics
+    if after.failure is not None:
+        return (
+            f"it is not known whether {before.primary_name} fell by more than the {max_drop:g} allowed: {after.failure}"
+        )
     drop = before.primary - after.primary
     if drop <= max_drop:
         return None

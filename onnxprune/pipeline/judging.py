@@ -245,7 +245,7 @@ def reward(metrics: Metrics) -> float:
 
 
 def _verdict(metrics: Metrics) -> Verdict:
-    return Verdict(reward(metrics), _finite(metrics.primary), metrics.samples)
+    return Verdict(reward(metrics), _finite(metrics.primary), metrics.samples, metrics.failure)
 
 
 def _finite(points: float) -> float:

@@ -230,8 +230,16 @@ class _Progress:
         self._observer = observer
         self._config = config
         self._best: Judgement | None = None
+        self._failed = False
 
     def tell(self, judgement: Judgement) -> None:
+        """Show where the search stands, and once why a structure has no metric."""
+        if not (judgement.verdict.known or self._failed):
+            self._failed = True
+            why = judgement.verdict.failure or "its outputs are not finite"
+            self._observer.warn(
+                f"structures without a metric count as worse than any other; {judgement.index + 1} is the first: {why}"
+            )
         best = self._best
         if best is None or (judgement.verdict.samples, judgement.verdict.reward) > (
             best.verdict.samples,

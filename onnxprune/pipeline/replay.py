@@ -152,22 +152,21 @@ class RecordedJudge:
 
         def make() -> dict[str, Any]:
             verdict = self._made().judge(counts, samples)
-            return {"reward": verdict.reward, "metric": verdict.metric, "elapsed_s": round(self._clock(), 3)}
+            return {**_kept(verdict), "elapsed_s": round(self._clock(), 3)}
 
         key = {"stage": self._stage, "units": counts.tolist(), "samples": samples}
         found = self._journal.observe("evaluation", key, make)
         self._clock.catch_up(found["elapsed_s"])
-        return Verdict(found["reward"], found["metric"], samples)
+        return Verdict(found["reward"], found["metric"], samples, found.get("failure"))
 
     def confirm(self, counts: np.ndarray) -> Verdict:
         """Evaluate a structure as the final network, or return what was found of it before."""
 
         def make() -> dict[str, Any]:
-            verdict = self._made().confirm(counts)
-            return {"reward": verdict.reward, "metric": verdict.metric}
+            return _kept(self._made().confirm(counts))
 
         found = self._journal.observe("confirmation", {"stage": self._stage, "units": counts.tolist()}, make)
-        return Verdict(found["reward"], found["metric"], self.looks[-1])
+        return Verdict(found["reward"], found["metric"], self.looks[-1], found.get("failure"))
 
     def _made(self) -> Judge:
         if self._judge is None:
@@ -180,3 +179,8 @@ class RecordedJudge:
 def _digest(source: ModelSource) -> str:
     # Files are temporary copies of what the run itself wrote; their names tell them apart.
     return hashlib.sha256(source).hexdigest()[:16] if isinstance(source, bytes) else source.name
+
+
+def _kept(verdict: Verdict) -> dict[str, Any]:
+    kept: dict[str, Any] = {"reward": verdict.reward, "metric": verdict.metric}
+    return kept if verdict.failure is None else {**kept, "failure": verdict.failure}

@@ -61,7 +61,7 @@ def make_report(outcome: Outcome, settings: Settings, started: dt.datetime, obse
             cost,
             file_bytes(path, model),
             latency_figures(stats, network.input_shapes),
-            None if metric is None else metric_figures(metric, "test"),
+            metric_figures(metric, "test"),
         )
         for cost, model, path, stats, metric in (
             (costs[0], network.model, network.path, outcome.latency[0], before_metric),

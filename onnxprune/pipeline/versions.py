@@ -93,7 +93,7 @@ class Versions:
                 VersionRecord(
                     name=name,
                     p50_ms=round(shown[name].p50_ms, _DIGITS_MS) if name in shown else None,
-                    metric=None if found is None else metric_figures(found, "test"),
+                    metric=metric_figures(found, "test"),
                 )
                 for name, found in zip(names, metrics, strict=True)
             ),

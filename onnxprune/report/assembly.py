@@ -139,13 +139,18 @@ def _ms(value: float) -> float:
     return round(value, _DIGITS_MS)
 
 
-def metric_figures(metrics: Metrics, part: str) -> MetricFigures:
+def metric_figures(metrics: Metrics | None, part: str) -> MetricFigures | None:
     """Record metrics.
 
     Args:
-        metrics: What was measured.
+        metrics: What was measured, if anything was.
         part: On which part of the data: "train", "validation" or "test".
+
+    Returns:
+        The figures; None where nothing was measured or the user's metric failed.
     """
+    if metrics is None or metrics.failure is not None:
+        return None
     return MetricFigures(
         name=metrics.primary_name,
         value=metrics.primary,

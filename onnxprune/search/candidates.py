@@ -40,11 +40,13 @@ class Verdict:
         reward: What is maximised, in points; `WORST` where there is no number for it.
         metric: The task's metric, in percent; likewise.
         samples: Number of samples it was judged on.
+        failure: Why the user's own metric gave no number.
     """
 
     reward: float
     metric: float
     samples: int
+    failure: str | None = None
 
     @property
     def known(self) -> bool:

@@ -13,7 +13,7 @@ import onnx
 import pytest
 
 import onnxprune
-from onnxprune.errors import DataError
+from onnxprune.errors import DataError, MaxDropExceededError
 from onnxprune.report.plots import plot_run
 from onnxprune.training import as_judged, evaluate, open_data, read_metric
 from onnxprune.training.dataset import Dataset
@@ -226,6 +226,8 @@ def test_what_has_no_metric_is_counted_apart(model: Path, tmp_path: Path) -> Non
     assert report.learning is not None
     assert report.learning.failed > 0
     assert report.learning.judged
+    (note,) = [warning for warning in report.warnings if "without a metric" in warning]
+    assert "the first: metric 'failing' gave inf; it must give a finite number" in note
     assert all(-5000 < judged.metric < -4000 for judged in report.learning.judged)
     lines = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
     assert sum(line["kind"] == "judgement" for line in lines) == len(report.learning.judged)
@@ -250,6 +252,37 @@ def test_epochs_that_the_metric_fails_on_are_worse_than_the_others(model: Path) 
     assert report.training.best_epoch == 1
     (note,) = [warning for warning in report.warnings if "the metric fails" in warning]
     assert note.endswith("epoch 0 is the first: metric 'flaky' failed: ValueError: Only one class present in y_true")
+
+
+@pytest.mark.parametrize("max_drop", [None, 5.0])
+def test_a_result_that_the_metric_fails_on_is_delivered_and_said_to_be_unknown(
+    model: Path, max_drop: float | None
+) -> None:
+    tested: list[int] = []
+
+    def failing(outputs: Any, labels: Any) -> float:
+        tested.append(len(labels))
+        if tested.count(30) == 2:
+            raise ValueError("no box found")
+        return 50.0
+
+    def prune() -> Any:
+        return onnxprune.prune(
+            model, target_macs="60%", data=boxes(), test=boxes(30), metric=failing, round_to=1, max_drop=max_drop
+        )
+
+    output = model.with_name("cnn.pruned.onnx")
+    if max_drop is not None:
+        with pytest.raises(MaxDropExceededError, match=r"not known whether .* 5 allowed: .* no box found"):
+            prune()
+        assert not output.exists()
+        assert model.with_name("cnn.pruned.rejected.onnx").exists()
+        return
+    report = prune().report
+    assert output.exists()
+    assert report.before.metric is not None
+    assert report.after.metric is None
+    assert "on the test part metric 'failing' failed: ValueError: no box found" in report.warnings[-1]
 
 
 def test_a_failed_network_is_worse_than_any_and_of_two_the_closer_is_better() -> None:
