@@ -28,7 +28,13 @@ def conditions(seen: Sequence[Seen]) -> dict[str, str]:
     Returns:
         Sentences without their subject, by kind; none where all was well or the system does not tell.
     """
-    found = {"throttling": _throttling(seen), "slower": _slower(seen), "capped": _capped(seen), "busy": _busy(seen)}
+    found = {
+        "throttling": _throttling(seen),
+        "held back": _held_back(seen),
+        "slower": _slower(seen),
+        "capped": _capped(seen),
+        "busy": _busy(seen),
+    }
     return {kind: note for kind, note in found.items() if note is not None}
 
 
@@ -39,7 +45,8 @@ def summary(seen: Sequence[Seen]) -> dict[str, float | bool]:
         seen: What was seen in each round of all measurements.
 
     Returns:
-        `celsius`, `lowest_mhz`, `highest_mhz`, `others_cores`, each where the system tells, and `throttled`.
+        `celsius`, `lowest_mhz`, `highest_mhz`, `others_cores`, each where the system tells, and `throttled`: whether
+        heat, supply, a limit on its clock or one on its CPU time slowed it.
     """
     if not seen:
         return {}
@@ -51,7 +58,8 @@ def summary(seen: Sequence[Seen]) -> dict[str, float | bool]:
     elapsed = sum(one["elapsed_s"] for one in told)
     if elapsed > 0:
         result["others_cores"] = round(sum(one["others_s"] for one in told) / elapsed, 2)
-    return result | {"throttled": _throttling(seen) is not None}
+    throttled = (_throttling(seen), _held_back(seen), _slower(seen), _capped(seen))
+    return result | {"throttled": any(note is not None for note in throttled)}
 
 
 def _throttling(seen: Sequence[Seen]) -> str | None:
@@ -66,6 +74,16 @@ def _throttling(seen: Sequence[Seen]) -> str | None:
         return None
     heat = f" at {celsius:.0f} °C" if celsius is not None else ""
     return f"throttled while it measured ({', '.join(dict.fromkeys(said))}){heat}; cool it and measure again"
+
+
+def _held_back(seen: Sequence[Seen]) -> str | None:
+    times = sum(one["held_back"] for one in seen)
+    if times == 0:
+        return None
+    return (
+        f"was held back {times} times by a limit on its CPU time (a container's or a control group's): p50 is of runs "
+        "between, the mean, p90 and p99 are of both; raise the limit, or give --threads that fit into it"
+    )
 
 
 def _slower(seen: Sequence[Seen]) -> str | None:

@@ -160,17 +160,21 @@ class LayerCosts:
 
         return [(tuple(counts), ratio) for counts, ratio in self.recall_known(prefix, known)]
 
-    def measured_counts(self, spec: LayerSpec) -> list[tuple[int, float]]:
-        """Return (output channels, ms) of what was measured of a layer at its input channels, by count.
+    def measured_counts(self, spec: LayerSpec, axis: Axis = "out") -> list[tuple[int, float]]:
+        """Return (channels, ms) of what was measured of a layer along one axis, by count.
 
-        Where input and output channels are tied, both change.
+        Args:
+            spec: The layer; its other count stays. Where input and output channels are tied, both change.
+            axis: Whose channels are counted.
         """
         # Points by key, not by layer: a table holds those of many networks.
         if spec.tied:
             layers = [spec.along(count) for count in range(spec.width, spec.channels_in + 1, spec.width)]
-        else:
+        elif axis == "out":
             layers = [spec.at(spec.channels_in, count) for count in range(1, spec.channels_out + 1)]
-        keys = ((layer.channels_out, _key(layer)) for layer in layers)
+        else:
+            layers = [spec.at(count, spec.channels_out) for count in range(1, spec.channels_in + 1)]
+        keys = ((layer.channels_out if axis == "out" else layer.channels_in, _key(layer)) for layer in layers)
         return [(count, self._points[key]) for count, key in keys if key in self._points]
 
     def save(self) -> bool:

@@ -74,12 +74,12 @@ def check_sizes(
     Raises:
         BaselineError: Names both sizes.
     """
-    for (_, then), (path, now) in zip(pairs, shapes.items(), strict=True):
+    for (called, then), now in zip(pairs, shapes.values(), strict=True):
         # By their order: a model that was exported again may call its inputs otherwise.
         if then.input_shapes is None or _sizes(then.input_shapes) == _sizes(now):
             continue
         message = (
-            f"the baseline '{baseline}' measured '{path}' with {shown_sizes(then.input_shapes)}, this is with "
+            f"the baseline '{baseline}' measured '{called}' with {shown_sizes(then.input_shapes)}, this is with "
             f"{shown_sizes(now)}"
         )
         if not force:

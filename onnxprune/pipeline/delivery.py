@@ -95,7 +95,7 @@ def _layers(network: Network, result: ir.Model, settings: Settings, bench: Bench
     if settings.round_to is not None:
         return ()
     bench.observer.stage("measuring the result's layers")
-    return layer_records(network, result, bench.costs)
+    return layer_records(network, result, bench.costs, settings.quantize)
 
 
 def _refusal(metrics: tuple[Metrics, Metrics] | None, max_drop: float | None) -> str | None:

@@ -209,7 +209,8 @@ def _stairs(
 
 
 def _staircase(table: LayerCosts, line: Line) -> Staircase:
-    return tuple((count, round(table.cost_ms(line.at(count)), _DIGITS_MS)) for count in table.known_counts(line))
+    """Return all that was measured along a line, counts between its steps too: there a staircase shows."""
+    return tuple((count, round(ms, _DIGITS_MS)) for count, ms in table.measured_counts(line.spec, line.axis))
 
 
 def _rounded(value_ms: float | None) -> float | None:

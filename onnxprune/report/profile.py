@@ -30,7 +30,7 @@ class LayerStairs(Record):
         points: Points that its costs rest on.
         measured: How many of them this profile measured.
         known: Whether it was known already.
-        staircase_in: (input channels, ms), the output channels at their largest.
+        staircase_in: (input channels, ms) of every count that was measured, the output channels at their largest.
         staircase_out: (output channels, ms), the input channels at their largest; empty where both are tied.
     """
 

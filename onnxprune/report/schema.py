@@ -109,7 +109,8 @@ class LayerRecord(Record):
         channels_after: And in the result; null where the layer is gone.
         before_ms: What it takes alone, with the conversions of layout around it.
         after_ms: And in the result; null where the layer is gone.
-        staircase: Output channels and ms of every count that was measured, at the original's input channels.
+        staircase: Output channels and ms of every count that was measured, at the original's input channels; of an int8
+            result in int8.
     """
 
     name: str

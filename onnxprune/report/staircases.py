@@ -57,6 +57,8 @@ def plot_staircases(result: ProfileResult, path: Path) -> None:
     for place in axes[len(drawn) :]:
         place.set_axis_off()
     figure.suptitle(f"{Path(result.model).name} on {result.device.name}: ms over channels")
+    figure.supxlabel("channels", fontsize=8)
+    figure.supylabel("ms", fontsize=8)
     figure.tight_layout()
     # Without a date the same profile gives the same file.
     metadata = {"Date": None} if kind == "svg" else None
@@ -73,4 +75,4 @@ def _draw(axes: Axes, layer: LayerStairs) -> None:
     axes.tick_params(labelsize=6)
     copies = f" x{layer.copies}" if layer.copies > 1 else ""
     axes.set_title(f"{shortened(layer.name)[-34:]}{copies}\n{layer.channels[0]} to {layer.channels[1]}", fontsize=7)
-    axes.legend(fontsize=6)
+    axes.legend(fontsize=6, framealpha=0.5)

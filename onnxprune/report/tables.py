@@ -162,13 +162,23 @@ def _learning_line(learning: LearningRecord, delivered: tuple[int, ...]) -> str:
     return f"{line}; delivered: another, found by {taken.source}, {taken.metric:.2f} % untrained"
 
 
+def target_met(target: TargetRecord) -> bool:
+    """Say whether what was asked for was reached."""
+    if target.kind == "ratio":
+        # Whole units go: the ratio is met within one of them.
+        return target.achieved >= target.value - 0.01
+    return target.achieved <= target.value * (1 + 1e-6)
+
+
 def target_text(target: TargetRecord) -> str:
     """Say what was asked for and what was reached."""
     limited = quantity(target.kind)
-    asked = limited.show(target.value)
+    asked, reached = limited.show(target.value), limited.show(target.achieved)
+    if asked == reached and not target_met(target):
+        asked, reached = f"{target.value:.5g} {target.unit}", f"{target.achieved:.5g} {target.unit}"
     if target.requested.endswith(("%", "x")) and target.kind != "ratio":
         asked = f"{target.requested} = {asked}"
-    return f"{limited.noun}: asked for {asked}, reached {limited.show(target.achieved)}"
+    return f"{limited.noun}: asked for {asked}, reached {reached}"
 
 
 def changes_table(report: Report) -> Table:

@@ -14,9 +14,8 @@ from onnxprune.report.bench_tables import regression_line
 from onnxprune.report.comparison import Comparison
 from onnxprune.report.figures import LatencyFigures
 from onnxprune.report.junit import Case, Outcome
-from onnxprune.report.page.view import target_met
 from onnxprune.report.schema import Report
-from onnxprune.report.tables import target_text
+from onnxprune.report.tables import target_met, target_text
 from onnxprune.report.units import counted, interval, milliseconds
 
 TARGET, DROP, VERIFICATION, OUTPUT = "target met", "max-drop", "verification", "output written"

@@ -13,11 +13,11 @@ from onnxprune.latency.on_device.machine import Watch, cpu_model
 
 WELL = {
     **{"elapsed_s": 2.0, "others_s": 0.1, "celsius": 50.0, "mhz": 1500.0, "limit_mhz": 1500.0, "full_mhz": 1500.0},
-    **{"throttle_events": 0, "firmware_flags": 0},
+    **{"throttle_events": 0, "held_back": 0, "firmware_flags": 0},
 }
 UNTOLD: dict[str, Any] = {
     **dict.fromkeys(["others_s", "celsius", "mhz", "limit_mhz", "full_mhz"]),
-    **{"elapsed_s": 2.0, "throttle_events": 0, "firmware_flags": 0},
+    **{"elapsed_s": 2.0, "throttle_events": 0, "held_back": 0, "firmware_flags": 0},
 }
 
 
@@ -38,6 +38,7 @@ def test_nothing_is_said_where_all_is_well_or_unknown(seen: list[dict[str, Any]]
     [
         ("throttling", {"throttle_events": 2}, ["its CPU throttled", "at 50 °C"]),
         ("throttling", {"firmware_flags": 0b101}, ["supply voltage is too low", "it throttles"]),
+        ("held back", {"held_back": 12}, ["held back 12 times by a limit on its CPU time"]),
         ("slower", {"mhz": 1000.0}, ["1500 MHz after the first round, 1000 MHz after the last"]),
         ("capped", {"limit_mhz": 600.0, "celsius": 85.0}, ["limited to 600 of its 1500 MHz (85 °C)"]),
         ("busy", {"others_s": 4.0}, ["other processes used 1.0 cores"]),
@@ -73,8 +74,29 @@ def test_what_the_system_tells_is_read(tmp_path: Path) -> None:
     assert seen.pop("elapsed_s") >= 0
     assert seen == {
         **{"celsius": 61.5, "mhz": 1200.0, "limit_mhz": 1200.0, "full_mhz": 1500.0},
-        **{"throttle_events": 2, "firmware_flags": 4},
+        **{"throttle_events": 2, "held_back": 0, "firmware_flags": 4},
     }
+
+
+@pytest.mark.parametrize(
+    ("told", "folder"),
+    [
+        ("0::/jobs/one\n", "jobs"),
+        ("0::/\n", ""),
+        ("9:name=systemd:/other\n1:cpu,cpuacct:/jobs/one\n0::/\n", "cpu,cpuacct/jobs/one"),
+    ],
+)
+def test_a_limit_on_cpu_time_is_seen_wherever_it_is_set(tmp_path: Path, told: str, folder: str) -> None:
+    stat = tmp_path / "sys/fs/cgroup" / folder / "cpu.stat"
+    stat.parent.mkdir(parents=True)
+    stat.write_text("nr_periods 10\nnr_throttled 4\n")
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text(told)
+    watch = Watch(str(tmp_path))
+    stat.write_text("nr_periods 20\nnr_throttled 11\n")
+    seen = watch.stop()
+    assert seen["held_back"] == 7
+    assert summary([seen])["throttled"]
 
 
 def test_a_system_that_tells_nothing(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_a_machine_that_throttles_is_said_to_once(monkeypatch: pytest.MonkeyPatc
 
     class Hot:
         def stop(self) -> dict[str, object]:
-            return {**seen, "throttle_events": 3, "firmware_flags": 0}
+            return {**seen, "throttle_events": 3, "held_back": 0, "firmware_flags": 0}
 
     monkeypatch.setattr("onnxprune.latency.local.Watch", Hot)
     device = Bench({"a": 1.0}).device()

@@ -131,7 +131,17 @@ def test_figures_of_a_layer(model: Path, devices: list[KeepingDevice]) -> None:
         assert layer.half_ms is not None
         assert layer.full_ms is not None
         assert 0 < layer.half_ms <= layer.full_ms
-        assert layer.points >= len(layer.staircase_in)
+        counts = [count for count, _ in layer.staircase_in]
+        assert counts == sorted(set(counts))
+        assert counts[-1] == layer.channels[0]
+
+
+def test_a_staircase_has_what_was_measured_between_its_steps(model: Path, devices: list[KeepingDevice]) -> None:
+    (depthwise,) = (layer for layer in pipeline.profile(model).layers if layer.tied)
+    assert depthwise.step_in == 8
+    assert {8, 16, 24} < {count for count, _ in depthwise.staircase_in}
+    timed = {spec.channels_in for spec in devices[0].timer.timed if spec.tied}
+    assert {count for count, _ in depthwise.staircase_in} == timed
 
 
 def test_a_budget_leaves_layers_out_and_says_so(model: Path, devices: list[KeepingDevice]) -> None:

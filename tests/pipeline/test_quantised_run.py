@@ -57,7 +57,10 @@ def device(int8: float) -> FakeDevice:
         share = int8 if weights[0].data_type == onnx.TensorProto.INT8 else 1.0
         return share * sum(int(np.prod(t.dims)) for t in weights) * 64e-6
 
-    return FakeDevice(latency_ms, layer_ms=lambda s: s.channels_in * s.channels_out * 576e-6)
+    def layer_ms(spec: LayerSpec) -> float:
+        return spec.channels_in * spec.channels_out * 576e-6 * (int8 if spec.dtype == "int8" else 1.0)
+
+    return FakeDevice(latency_ms, layer_ms=layer_ms)
 
 
 def settings(target: Target, data: Path, int8: float) -> Settings:
@@ -103,8 +106,13 @@ def test_layers_are_timed_in_int8(model: Path, data: Path) -> None:
     where, timed = device(0.5), []
     table = where.layer_costs
     where.layer_costs = lambda options: _noting(table(options), timed)  # type: ignore[method-assign]
-    run(model, replace(settings(parse_latency("35%"), data, int8=0.5), device=where, round_to=None))
+    done = run(model, replace(settings(parse_latency("35%"), data, int8=0.5), device=where, round_to=None))
     assert {spec.dtype for spec in timed[:3]} == {"int8"}
+    stairs = [(layer, step) for layer in done.report.layers for step in layer.staircase if layer.name != "depthwise"]
+    assert stairs
+    for layer, (count, ms) in stairs:
+        share = count / layer.channels_before[1]
+        assert ms == pytest.approx(0.5 * share * layer.before_ms, abs=1e-4)
 
 
 def _noting(table: LayerCosts, timed: list[LayerSpec]) -> LayerCosts:

@@ -41,7 +41,7 @@ class Watch:
     def stop(self) -> dict[str, Any]:
         """Return what was seen; None where the system does not tell."""
         now = self._now()
-        elapsed, busy, own, throttled = (now[i] - self._start[i] for i in range(len(now)))
+        elapsed, busy, own, throttled, held = (now[i] - self._start[i] for i in range(len(now)))
         flags = read_text(self._root / "sys/devices/platform/soc/soc:firmware/get_throttled").strip()
         return {
             "elapsed_s": elapsed,
@@ -51,13 +51,29 @@ class Watch:
             "limit_mhz": self._largest(_CPUS, "cpu[0-9]*/cpufreq/scaling_max_freq"),
             "full_mhz": self._largest(_CPUS, "cpu[0-9]*/cpufreq/cpuinfo_max_freq"),
             "throttle_events": int(throttled),
+            "held_back": int(held),
             "firmware_flags": int(flags, 16) if re.fullmatch("(0x)?[0-9a-fA-F]+", flags) else 0,
         }
 
-    def _now(self) -> tuple[float, float, float, float]:
-        """Return the time, seconds that all cores were busy, seconds that this process was, and times throttled."""
+    def _now(self) -> tuple[float, float, float, float, float]:
+        """Return the time, seconds that all cores and this process were busy, times throttled and times held back."""
         throttled = sum(self._numbers(_CPUS, "cpu[0-9]*/thermal_throttle/core_throttle_count"))
-        return time.monotonic(), self._busy_s(), sum(os.times()[:4]), throttled
+        return time.monotonic(), self._busy_s(), sum(os.times()[:4]), throttled, self._held_back()
+
+    def _held_back(self) -> int:
+        """Return how often a limit on CPU time held this process back: its control group's, or one's around it."""
+        counts = [0]
+        for line in read_text(self._root / "proc/self/cgroup").splitlines():
+            _, kinds, path = line.split(":", 2)
+            if kinds and "cpu" not in kinds.split(","):
+                continue
+            top = self._root / "sys/fs/cgroup" / kinds
+            inner = top / path.lstrip("/")
+            for folder in (inner, *inner.parents):
+                counts += [int(n) for n in re.findall(r"^nr_throttled (\d+)$", read_text(folder / "cpu.stat"), re.M)]
+                if folder == top:
+                    break
+        return max(counts)
 
     def _busy_s(self) -> float:
         fields = read_text(self._root / "proc/stat").split("\n", 1)[0].split()[1:9]

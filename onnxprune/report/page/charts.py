@@ -18,6 +18,7 @@ from onnxprune.report.units import interval, milliseconds, percent
 _BINS = 110
 _LANE = 92
 _FAR = 1.25
+_WIDEST = 4.0
 _STAIRCASE_SIZE = (300, 190)
 _STAIRCASES = 12
 _STAR = mark("star", (9, 9), "chosen", 5)
@@ -30,7 +31,9 @@ def latency_chart(before: LatencyFigures, after: LatencyFigures) -> Chart:
     samples = [np.concatenate([np.asarray(s) for s in figures.samples_ms]) for figures in (before, after)]
     low = min(float(s.min()) for s in samples)
     # A few runs that something else interrupted must not press all others together.
-    high = min(max(f.p99_ms for f in (before, after)), _FAR * max(f.p90_ms for f in (before, after)))
+    both = (before, after)
+    high = min(max(f.p99_ms for f in both), _FAR * max(f.p90_ms for f in both), _WIDEST * max(f.p50_ms for f in both))
+    high = max(high, *(float(np.median(session)) for f in both for session in f.samples_ms))
     room = max((high - low) * 0.06, high * 0.01)
     size = (480, 2 * _LANE + 62)
     area = frame((max(0.0, low - room), high + room), (0, 1), ("milliseconds a run", ""), size)

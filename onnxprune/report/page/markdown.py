@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from onnxprune.report.page.view import glance, headline, model_name, proof, target_met, versions
+from onnxprune.report.baseline import device_line
+from onnxprune.report.page.view import glance, headline, model_name, proof, versions
 from onnxprune.report.schema import GroupRecord, Report
-from onnxprune.report.tables import shortened, target_text
+from onnxprune.report.tables import shortened, target_met, target_text
 from onnxprune.report.units import change
 
 # What Markdown and the HTML in it would take as markup.
@@ -24,6 +25,8 @@ def markdown_summary(report: Report) -> str:
     lines += [f"{met}: {escaped(target_text(report.target))}", "", *_figures(report), ""]
     if (steps := versions(report)) is not None:
         lines += [*table(steps.headers, steps.rows), ""]
+    if report.device is not None:
+        lines += [escaped(f"Measured on {device_line(report.device)}."), ""]
     for warning in report.warnings:
         lines += [f"> ⚠️ {escaped(warning)}", ""]
     lines += [f"- {escaped(name)}: {escaped(value)}" for name, value in proof(report)]

@@ -10,9 +10,16 @@ from onnxprune.report.figures import MetricFigures, ModelFile
 from onnxprune.report.page.chart import Chart, Legend, Table
 from onnxprune.report.page.charts import latency_chart, staircase_charts, staircase_legend, training_chart
 from onnxprune.report.page.search_charts import front_chart, learning_chart, prediction_chart, stages_of
-from onnxprune.report.schema import Report, TargetRecord
-from onnxprune.report.tables import quantisation_metric, quantisation_text, shortened, target_text, version_rows
-from onnxprune.report.units import change, count, data_size, interval, milliseconds, percent, points, quantity
+from onnxprune.report.schema import Report
+from onnxprune.report.tables import (
+    quantisation_metric,
+    quantisation_text,
+    shortened,
+    target_met,
+    target_text,
+    version_rows,
+)
+from onnxprune.report.units import change, count, counted, data_size, interval, milliseconds, percent, points, quantity
 
 _CONDITIONS = {
     "celsius": "highest temperature, °C",
@@ -155,14 +162,6 @@ def _metric_change(before: MetricFigures | None, after: MetricFigures) -> str:
     return f"{after.name} {before.value:.2f} % → {after.value:.2f} % ({points(before.value, after.value)})"
 
 
-def target_met(target: TargetRecord) -> bool:
-    """Say whether what was asked for was reached."""
-    if target.kind == "ratio":
-        # Whole units go: the ratio is met within one of them.
-        return target.achieved >= target.value - 0.01
-    return target.achieved <= target.value * (1 + 1e-6)
-
-
 def versions(report: Report) -> Table | None:
     """Return what each step of a run that ends in int8 cost and was worth."""
     found = report.quantisation
@@ -294,7 +293,8 @@ def _facts(report: Report) -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...
     ]
     measured = []
     if device is not None:
-        measured = [("provider", device.provider), ("threads", str(device.threads)), ("batch", str(device.batch))]
+        measured = [("device", device.name), ("provider", device.provider), ("threads", str(device.threads))]
+        measured.append(("batch", str(device.batch)))
         measured += [(name, str(value)) for name, value in device.fingerprint.items() if name not in dict(measured)]
         measured += [(_CONDITIONS.get(name, name), _condition(value)) for name, value in device.conditions.items()]
         if device.busy_s is not None:
@@ -336,8 +336,9 @@ def _plain(value: object) -> str:
 
 
 def _subtitle(report: Report) -> str:
-    device = "" if report.device is None else f", {report.device.provider}, {report.device.threads} thread"
-    device += "s" if report.device is not None and report.device.threads > 1 else ""
+    device = ""
+    if report.device is not None:
+        device = f", {report.device.name}, {report.device.provider}, {counted(report.device.threads, 'thread')}"
     return (
         f"{report.started_at.day} {report.started_at:%B %Y, %H:%M %Z}; took {_seconds(report.duration_s)}; "
         f"onnxprune {report.onnxprune_version}{device}"
