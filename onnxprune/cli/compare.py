@@ -65,6 +65,14 @@ if TYPE_CHECKING:
     metavar="N",
     help="How many of the samples that differ the most are listed.",
 )
+@option(
+    "Output",
+    "--pictures",
+    type=TYPED_PATH,
+    metavar="FILE",
+    show_default="none",
+    help="Draw these samples into an .svg or .png file, where they are pictures.",
+)
 @ci_options
 @json_option
 @seed_option
@@ -98,7 +106,8 @@ def compare(
         click.echo(result.to_json(), nl=False)
     elif not quiet:
         print_tables(*comparison_tables(result))
-        print_lines(["", *comparison_lines(result)])
+        drawn = [] if options["pictures"] is None else [f"wrote {options['pictures']}"]
+        print_lines(["", *comparison_lines(result), *drawn])
 
 
 def _failed(error: BaseException) -> Sequence[Case]:

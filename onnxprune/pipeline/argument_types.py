@@ -83,7 +83,7 @@ _Rule = tuple[Callable[[object], bool], str]
 _RULES: Mapping[str, _Rule] = {
     name: rule
     for rule, names in {
-        (_is_path, "a path"): "model first second output report run_dir plot compare",
+        (_is_path, "a path"): "model first second output report run_dir plot pictures compare",
         (_are_paths, "the path of a model, or several"): "models",
         (_is_whole, "a whole number"): "epochs batch_size round_to min_channels threads batch sessions samples worst",
         (_is_seed, "a whole number from 0"): "seed",

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
 
 from onnxprune.errors import MismatchError, TargetError
-from onnxprune.graph import InputSpec, input_specs, output_names, resolve_input_shapes
+from onnxprune.graph import InputSpec, check_writable, input_specs, output_names, resolve_input_shapes
 from onnxprune.latency import p50_ratio, predictor
 from onnxprune.pipeline.argument_types import typed
 from onnxprune.pipeline.benching import bench
 from onnxprune.pipeline.collecting import Collecting
+from onnxprune.pipeline.files import check_files
 from onnxprune.pipeline.prepare import InputShapes, load_models
 from onnxprune.pipeline.samples import check_inputs, check_outputs, try_outputs
 from onnxprune.progress import Observer, SilentObserver
 from onnxprune.report import BenchResult, Comparison, OutputDifference, WorstSample
+from onnxprune.report.worst_samples import check_pictures, plot_worst
 from onnxprune.training import (
     Dataset,
     DataSpec,
@@ -43,6 +46,7 @@ def compare(
     input_shapes: InputShapes | None = None,
     samples: int | None = None,
     worst: int = 10,
+    pictures: str | Path | None = None,
     device: str = "local",
     provider: str | None = None,
     threads: int | None = None,
@@ -61,6 +65,7 @@ def compare(
         input_shapes: Sizes of dynamic inputs by name.
         samples: Most samples to compare on, drawn by seed; None: all of them.
         worst: How many of the samples that differ the most are listed.
+        pictures: File, .svg or .png, that these are drawn into, where the first input is one of pictures.
         device: Where latency is measured, as for `bench`; outputs are compared on this machine.
         provider: onnxruntime's execution provider, for the latency; None: the device's, else `cpu`.
         threads: Threads inside an operator; None: the device's, else 1.
@@ -75,6 +80,7 @@ def compare(
     """
     if samples is not None and samples < 1:
         raise TargetError(f"samples must be 1 or more, not {samples}")
+    check_files({"first": first, "second": second, "data": data, "pictures": pictures})
     observer = Collecting(observer or SilentObserver())
     if preprocess is not None and data is None:
         observer.warn("--preprocess has no effect: it is for --data, and there is none here")
@@ -90,6 +96,9 @@ def compare(
     dataset = _samples(input_specs(models[0]), shapes, (data, load_preprocess(preprocess)), samples, seed)
     for note in dataset.notes:
         observer.warn(note)
+    if pictures is not None:
+        check_writable(Path(pictures))
+        check_pictures(Path(pictures), next(dataset.batches(1)).inputs[0][0])
     observer.stage("comparing outputs", len(dataset))
     first_run, second_run = (_predict(path, model, positions) for path, model in zip(paths, models, strict=True))
     divergence = diverge(first_run, second_run, dataset, observer.advance)
@@ -107,6 +116,9 @@ def compare(
     )
     names = [output_names(models[0])[position] for position in positions]
     found = _comparison(costs, dataset, divergence, names, worst)
+    if pictures is not None:
+        shown = dataset.select(np.array(divergence.worst(worst), dtype=np.int64))
+        plot_worst(found, [batch.inputs[0][0] for batch in shown.batches(1)], Path(pictures))
     return found.model_copy(update={"warnings": tuple(observer.warnings)})
 
 

@@ -37,6 +37,7 @@ _WRITTEN = {
     "svg": "--svg",
     "html": "--html",
     "plot": "--plot",
+    "pictures": "--pictures",
 }
 _PICTURES = tuple(f"*{suffix}" for suffix in sorted(SUFFIXES))
 _RUN = ("run.json", "report.json", "history.jsonl", "lock", "int8.onnx", "int8-original.onnx", "stage-*/*")

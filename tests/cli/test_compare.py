@@ -193,3 +193,41 @@ def test_inputs_that_no_samples_can_be_given_to(
     assert result.exit_code == 1
     assert message in result.stderr
     assert "this is a bug" not in result.stderr
+
+
+@pytest.mark.parametrize("ending", ["png", "svg"])
+def test_the_worst_samples_are_drawn(run: Run, model: Path, other: Path, data: Path, ending: str) -> None:
+    drawn = data.with_name(f"worst.{ending}")
+    plain = compared(run, model, other, "--data", data, "--worst", "7")
+    assert compared(run, model, other, "--data", data, "--worst", "7", "--pictures", drawn).worst == plain.worst
+    if ending == "svg":
+        assert drawn.read_text().count("<image") == 7
+        return
+    with Image.open(drawn) as picture:
+        assert picture.width > picture.height > 300
+
+
+@pytest.mark.parametrize(
+    ("pictures", "shape", "words"),
+    [
+        ("worst.jpg", (3, 8, 8), "ends in .svg or .png"),
+        ("worst.png", (2, 8, 8), "sizes [2, 8, 8], which are not those of a picture"),
+        ("data.npz", (3, 8, 8), "--pictures"),
+    ],
+)
+def test_pictures_that_cannot_be_drawn_are_refused_at_the_start(
+    run: Run, tmp_path: Path, pictures: str, shape: tuple[int, ...], words: str
+) -> None:
+    sizes = ", ".join(map(str, shape))
+    network = f"""
+        <ir_version: 8, opset_import: ["" : 17]>
+        net (float[N, {sizes}] x) => (float[N, {sizes}] y) {{ y = Relu(x) }}
+    """
+    onnx.save(onnx.parser.parse_model(network), tmp_path / "net.onnx")
+    np.savez(tmp_path / "data.npz", x=np.ones((20, *shape), np.float32))
+    before = (tmp_path / "data.npz").read_bytes()
+    net, data = tmp_path / "net.onnx", tmp_path / "data.npz"
+    result = run("compare", net, net, "--data", data, "--pictures", tmp_path / pictures, *QUICK)
+    assert result.exit_code == 1
+    assert words in " ".join(result.stderr.split())
+    assert data.read_bytes() == before

@@ -44,6 +44,8 @@ def comparison_markdown(comparison: Comparison) -> str:
     on = counted(comparison.samples, "random input" if comparison.synthetic else "sample")
     if comparison.agreement is not None:
         lines.append(f"- same top class for {comparison.agreement:.2f} % of {on}")
+    if comparison.kl is not None:
+        lines.append(f"- KL divergence {comparison.kl:.3g} nats")
     lines += [
         f"- output {escaped(output.name)}: relative error "
         f"{'not finite' if output.relative_error is None else f'{output.relative_error:.3g}'} on {on}"
