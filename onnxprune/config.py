@@ -40,6 +40,8 @@ _LINE = re.compile(r"\(at line (\d+), ")
 _TWICE = re.compile(r"Cannot declare \((.*)\) twice")
 _QUOTED = re.compile(r"""'([^']*)'|"([^"]*)\"""")
 
+# What pydantic calls the place of a name.
+_OF_A_KEY = "[key]"
 # Closer than difflib's own 0.6, at which 'stages' would be taken for 'test'.
 _CLOSE = 0.7
 
@@ -72,9 +74,12 @@ class ConfigFile:
             raise ConfigError(f"'{self.path}': {'; '.join(self._problems(model, error))}") from error
 
     def line_of(self, keys: Sequence[str]) -> int | None:
-        """Return the line that a key stands in, from 1, or that of the table it belongs to; None: it was not found."""
+        """Return the line that a key stands in, from 1, or that of the table it belongs to; None: it was not found.
+
+        Of a table whose own line is not there, [a] where there is [a.b], it is the first below.
+        """
         table: tuple[str, ...] = ()
-        deepest, found = 0, None
+        deepest, found, below = 0, None, None
         for number, line in enumerate(self.text.splitlines(), 1):
             if header := _HEADER.fullmatch(line.strip()):
                 here = table = _parts(header[1])
@@ -84,12 +89,14 @@ class ConfigFile:
                 continue
             if deepest < len(here) <= len(keys) and here == tuple(keys[: len(here)]):
                 deepest, found = len(here), number
-        return found
+            elif below is None and len(here) > len(keys) > 0 and here[: len(keys)] == tuple(keys):
+                below = number
+        return found or below
 
     def _problems(self, model: type[BaseModel], error: ValidationError) -> list[str]:
         problems: list[tuple[int, str]] = []
         for one in error.errors():
-            keys = [part for part in one["loc"] if isinstance(part, str)]
+            keys = [part for part in one["loc"] if isinstance(part, str) and part != _OF_A_KEY]
             line = self.line_of(keys)
             what = f"key '{'.'.join(keys)}': {_PLAIN.get(one['type'], one['msg'])}"
             if one["type"] == "extra_forbidden":

@@ -12,6 +12,7 @@ import click
 from onnxprune.cli.ci import CiFiles, ci_paths
 from onnxprune.cli.options import ARGUMENTS, RESUME, is_verbose
 from onnxprune.cli.overwriting import refuse_overwriting
+from onnxprune.cli.parameters import CONFIG_FILE
 from onnxprune.cli.printing import print_lines, print_report
 from onnxprune.cli.shapes import named_shapes
 from onnxprune.errors import MaxDropExceededError
@@ -148,7 +149,9 @@ def with_one_target(options: dict[str, Any]) -> dict[str, Any]:
         raise click.UsageError(f"give a target, one of {', '.join(names)}; for example {names[0]} 60%")
     chosen = typed or given
     if len(chosen) > 1:
-        raise click.UsageError(f"give one target only, not {' and '.join(map(_as_typed, chosen))}")
+        path = click.get_current_context().meta.get(CONFIG_FILE)
+        where = "" if typed or path is None else f" in '{path}'"
+        raise click.UsageError(f"give one target only{where}, not {' and '.join(map(_as_typed, chosen))}")
     return {**options, **{name: None for name in given if name not in chosen}}
 
 

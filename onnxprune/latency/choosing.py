@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from onnxprune.errors import DeviceError
+from onnxprune.errors import ArgumentError, DeviceError
 from onnxprune.latency.device import InspectableDevice
 from onnxprune.latency.local import LocalDevice
 from onnxprune.latency.options import MeasureOptions
@@ -31,12 +31,13 @@ def choose(
         batch: Samples per run.
 
     Raises:
-        DeviceError: It cannot be understood, both say something and not the same, or the threads are far too many.
+        ArgumentError: Both say something and not the same.
+        DeviceError: It cannot be understood, or the threads are far too many.
     """
     spec = read_spec(device)
     for name, there, here in (("provider", spec.provider, provider), ("threads", spec.threads, threads)):
         if there is not None and here is not None and _meant(there) != _meant(here):
-            raise DeviceError(
+            raise ArgumentError(
                 f"the device '{spec.text}' says {name}={there}, but {name} {here} was given too; give one"
             )
     if spec.provider_options and provider_name(spec.provider or provider or "cpu") == PROVIDERS["cpu"]:

@@ -21,14 +21,24 @@ from onnxprune.errors import DeviceError
 _CONFIG, _LOCAL = "config=", "local"
 
 
-def _callable(devices: dict[str, Device]) -> dict[str, Device]:
-    """Refuse names that would mean something else on the command line."""
-    for name in devices:
-        if name.partition("?")[0] == _LOCAL or "://" in name:
-            raise PydanticCustomError(
-                "name", "a device cannot be called '{name}', which means something else", {"name": name}
-            )
-    return devices
+def _callable(name: str) -> str:
+    """Refuse a name that would mean something else on the command line."""
+    if name.partition("?")[0] == _LOCAL or "://" in name:
+        raise PydanticCustomError("name", "no device can be called so, which means something else")
+    return name
+
+
+def _understood(spec: str) -> str:
+    """Refuse what is no device; a file that it names need not be there for who does not use it."""
+    from onnxprune.latency.spec import is_spec, read_spec
+
+    try:
+        if not is_spec(spec):
+            raise DeviceError(f"'{spec}' is neither local nor ssh://...")
+        read_spec(spec, must_exist=False)
+    except DeviceError as error:
+        raise PydanticCustomError("spec", "{message}", {"message": str(error)}) from None
+    return spec
 
 
 class Device(BaseModel):
@@ -36,7 +46,7 @@ class Device(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    spec: str
+    spec: Annotated[str, AfterValidator(_understood)]
 
 
 class Devices(BaseModel):
@@ -44,7 +54,7 @@ class Devices(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    devices: Annotated[dict[str, Device], AfterValidator(_callable)] = {}
+    devices: dict[Annotated[str, AfterValidator(_callable)], Device] = {}
 
 
 # What the commands' tables say is checked where the options are known.

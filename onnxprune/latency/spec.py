@@ -55,14 +55,9 @@ def named_spec(text: str, file: Path | None = None) -> str:
 
     Raises:
         ConfigError: The file cannot be read, or says what it may not.
-        DeviceError: No device is called so, or it stands for no spec.
+        DeviceError: No device is called so.
     """
-    if _is_spec(text):
-        return text
-    spec = spec_of(text, file=file)
-    if not _is_spec(spec):
-        raise DeviceError(f"device '{text}' of onnxprune.toml: '{spec}' is neither local nor ssh://...")
-    return spec
+    return text if is_spec(text) else spec_of(text, file=file)
 
 
 def read_spec(text: str, *, must_exist: bool = True) -> DeviceSpec:
@@ -97,7 +92,7 @@ def read_spec(text: str, *, must_exist: bool = True) -> DeviceSpec:
     )
 
 
-def _is_spec(text: str) -> bool:
+def is_spec(text: str) -> bool:
     """Say whether it is a device rather than the name of one."""
     return text.partition("?")[0] == "local" or "://" in text
 

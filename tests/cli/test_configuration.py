@@ -140,7 +140,10 @@ def test_two_targets_in_the_file(run: Run, calls: Calls, folder: Path) -> None:
     write(folder, '[compress]\ntarget-macs = "50%"\ntarget-latency = "10ms"\n')
     result = run("compress", "net.onnx")
     assert result.exit_code == 2
-    assert "give one target only, not --target-latency and --target-macs" in result.stderr
+    assert (
+        f"give one target only in '{folder / 'onnxprune.toml'}', not --target-latency and --target-macs"
+        in result.stderr
+    )
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from onnxprune.errors import ConfigError, DeviceError
+from onnxprune.errors import ArgumentError, ConfigError, DeviceError
 from onnxprune.latency import MeasureOptions, choose, read_spec
 from onnxprune.latency.remote import Target, ssh
 
@@ -87,11 +87,11 @@ def test_what_is_said_beside_the_spec() -> None:
     assert choose("local?threads=2&provider=cpu", "cpu", 2)[1] == MeasureOptions(threads=2)
     assert choose("local?provider=CUDA", "CUDAExecutionProvider")[1].full_provider == "CUDAExecutionProvider"
     assert choose("local?provider=CPU", "cpu")[1].full_provider == "CPUExecutionProvider"
-    with pytest.raises(DeviceError, match=r"says provider=cuda, but provider cpu was given too; give one"):
+    with pytest.raises(ArgumentError, match=r"says provider=cuda, but provider cpu was given too; give one"):
         choose("local?provider=cuda", "cpu")
-    with pytest.raises(DeviceError, match=r"says threads=2, but threads 4 was given too; give one"):
+    with pytest.raises(ArgumentError, match=r"says threads=2, but threads 4 was given too; give one"):
         choose("local?threads=2", None, 4)
-    with pytest.raises(DeviceError, match="says provider=CUDA, but provider cpu"):
+    with pytest.raises(ArgumentError, match="says provider=CUDA, but provider cpu"):
         choose("local?provider=CUDA", "cpu")
 
 
@@ -141,13 +141,14 @@ def test_names_are_guessed_whatever_their_case(folder: Path) -> None:
         ),
         ('[devices.pi]\nspec = "local"\nspec = "local"\n', "line 3: the key is given twice"),
         ("[prune]\n[prune]\n", "line 2: the table [prune] is there twice"),
-        ('[devices.local]\nspec = "ssh://pi@host"\n', "key 'devices': a device cannot be called 'local'"),
+        ('[devices.local]\nspec = "ssh://pi@host"\n', "line 1: key 'devices.local': no device can be called so"),
         ('[devices.pi]\nspec = "local"\nthreads = 2\n', "unknown key 'devices.pi.threads'"),
-        ('[device.pi]\nspec = "local"\n', "unknown key 'device'"),
+        ('\n[device.pi]\nspec = "local"\n', "line 2: unknown key 'device'"),
         ("[devices.pi]\n", "key 'devices.pi.spec': is missing"),
         ("[devices.pi]\nspec = 3\n", "key 'devices.pi.spec': Input should be a valid string"),
         ('[devices]\npi = "local"\n', "key 'devices.pi': must be a table"),
-        ('[devices.pi]\nspec = "other"\n', "'other' is neither local nor ssh://..."),
+        ('[devices.pi]\nspec = "other"\n', "line 2: key 'devices.pi.spec': 'other' is neither local nor ssh://..."),
+        ('[devices.one]\nspec = "ssh://pi:secret@host"\n', "line 2: key 'devices.one.spec': a device must hold no"),
         ("[devices.pi\n", "is no valid TOML"),
     ],
 )
