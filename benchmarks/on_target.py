@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import onnxprune
@@ -17,7 +18,9 @@ import onnxprune
 SHARES = (0.8, 0.65, 0.5, 0.4)
 
 
-def run(network: Path, data: Path, share: float, device: str = "local", budget: int = 24) -> dict[str, float | str]:
+def run(
+    network: Path, data: Path, share: float, device: str = "local", budget: int | None = 24, *, trains: bool = False
+) -> dict[str, float | str]:
     """Prune one network to one target.
 
     Args:
@@ -25,11 +28,12 @@ def run(network: Path, data: Path, share: float, device: str = "local", budget: 
         data: Folder with its data.
         share: Latency to reach, as a share of the original's.
         device: Where latency is measured.
-        budget: Structures judged at most.
+        budget: Structures judged at most; None: the default.
+        trains: Whether it is `compress` that does it, with an epoch on the validation images, in place of `prune`.
     """
     with tempfile.TemporaryDirectory() as folder:
         try:
-            report = onnxprune.prune(
+            report = (partial(onnxprune.compress, epochs=1) if trains else onnxprune.prune)(
                 network,
                 output=Path(folder) / "out.onnx",
                 target_latency=f"{share:g}x",

@@ -2,6 +2,7 @@
 
     python benchmarks/remote_target.py NETS/vgg.onnx NETS/mobilenet.onnx --data NETS/cifar10
     python benchmarks/remote_target.py ... --python OTHER/bin/python --threads 1 --cpu-time
+    python benchmarks/remote_target.py ... --compress --shares 0.5
 
 Run it from the top of the checkout. An OpenSSH server is started on the loopback. What makes it another device is its
 number of threads, or another Python there with another onnxruntime. `measured / target` should lie in [0.95, 1.0].
@@ -32,6 +33,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--cpu-time", action="store_true", help="the device's clock is the CPU time of its thread")
     parser.add_argument("--budget", type=int, default=6, help="structures judged at most")
+    parser.add_argument("--compress", action="store_true", help="run compress as it comes, in place of prune --heal")
+    parser.add_argument("--shares", type=float, nargs="*", default=SHARES)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/remote_target.json"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder) / "server") as server:
@@ -40,11 +43,12 @@ def main() -> None:
         python = timing_by_cpu(server, options.python) if options.cpu_time else options.python
         device = server.spec(python=python, threads=options.threads)
         for network in options.networks:
-            for share in SHARES:
+            for share in options.shares:
                 results = json.loads(options.out.read_text()) if options.out.exists() else {}
-                key = f"{network.stem} {share:g}x"
+                key = f"{network.stem} {share:g}x" + (" compressed" if options.compress else "")
+                budget = None if options.compress else options.budget
                 if key not in results:
-                    results[key] = run(network, options.data, share, device, options.budget)
+                    results[key] = run(network, options.data, share, device, budget, trains=options.compress)
                     print(key, results[key], flush=True)
                     options.out.write_text(json.dumps(results, indent=1) + "\n")
 

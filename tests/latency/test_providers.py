@@ -10,6 +10,7 @@ import pytest
 
 from onnxprune.errors import DeviceError
 from onnxprune.latency.on_device.libraries import _preload
+from onnxprune.latency.on_device.loaded import providers_of
 from onnxprune.latency.on_device.runner import Served
 from onnxprune.latency.on_device.timing import nodes_by_provider
 from onnxprune.latency.options import MeasureOptions
@@ -154,3 +155,20 @@ def test_nodes_that_fall_back_to_the_cpu_are_named() -> None:
     assert "7 Op6, 6 Op5, 5 Op4, 4 Op3, 3 Op2 and 2 other operators" in many
     assert fallback_note(own, {own: {"Conv": 20}}) is None
     assert fallback_note(cpu, {cpu: {"Conv": 20}}) is None
+
+
+@pytest.mark.parametrize(
+    ("provider", "options", "given"),
+    [
+        ("OpenVINOExecutionProvider", (), {"num_of_threads": "3"}),
+        ("OpenVINOExecutionProvider", (("device_type", "CPU"),), {"device_type": "CPU", "num_of_threads": "3"}),
+        ("OpenVINOExecutionProvider", (("num_of_threads", "2"),), {"num_of_threads": "2"}),
+        ("OpenVINOExecutionProvider", (("load_config", "ov.json"),), {"load_config": "ov.json"}),
+        ("XnnpackExecutionProvider", (), {}),
+    ],
+)
+def test_providers_with_threads_of_their_own_are_told_how_many(
+    provider: str, options: tuple[tuple[str, str], ...], given: dict[str, str]
+) -> None:
+    asked = SimpleNamespace(provider_options=options, threads=3)
+    assert providers_of(provider, asked) == [(provider, given), ("CPUExecutionProvider", {})]

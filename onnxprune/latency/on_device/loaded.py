@@ -11,6 +11,8 @@ from onnxprune.latency.on_device.binding import Bound
 from onnxprune.latency.on_device.libraries import load_libraries
 
 _CPU = "CPUExecutionProvider"
+# Providers with threads of their own, which a session's number says nothing to, and their options that do.
+_THREADS = {"OpenVINOExecutionProvider": ("num_of_threads", "load_config")}
 _ERRORS_ONLY = 3
 
 
@@ -73,4 +75,8 @@ class Loaded:
 def providers_of(provider: str, options: Any) -> list[Any]:
     """Return the providers of a session, in order, with their options: the one asked for, and the CPU."""
     behind: list[Any] = [] if provider == _CPU else [(_CPU, {})]
-    return [(provider, dict(options.provider_options)), *behind]
+    chosen = dict(options.provider_options)
+    threads = _THREADS.get(provider, ())
+    if threads and not any(name in chosen for name in threads):
+        chosen[threads[0]] = str(options.threads)
+    return [(provider, chosen), *behind]
