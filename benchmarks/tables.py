@@ -243,10 +243,10 @@ def main() -> None:
             "10,000 images, 87.37 and 86.74 after two, 87.70 and 86.99 after four, 88.06 and 88.30 after four on "
             "45,000. What did not help `rl`'s: a rate of 1.5e-4 (87.73), flips and shifts (87.64), BatchNormalization "
             "put back for the training (87.82; Torch-Pruning's 86.68), and, on today's split and from 86.36 untrained, "
-            "mixup (88.02). What does help is to compare what layers inside give, too (`--features 10`): 88.90 and "
-            "88.38 at equal MACs (weight 1: 88.20), a loss of 1.36 points where Torch-Pruning's is 2.47. It needs to "
-            "know which of the original's channels are left. At half latency it gives less: on mobilenet 82.45 "
-            "(weight 1: 82.27 and 82.14), on vgg 82.37 (weight 1: 82.31, 81.99 and 82.32).",
+            "mixup (88.02). What does help is to compare what layers inside give, too (`--features 10`): 88.90, "
+            "88.38 and 88.34 at equal MACs (weight 1: 88.20), a loss of 1.46 points, 0.56 of Torch-Pruning's 2.61. It "
+            "needs to know which of the original's channels are left. At half latency it gives less: on mobilenet "
+            "82.45 (weight 1: 82.27 and 82.14), on vgg 82.37 (weight 1: 82.31, 81.99 and 82.32).",
             accuracy_table(runs),
         ),
         "On target": ("Latency of the delivered file over the target, run by run.", target_table(runs)),
@@ -257,7 +257,9 @@ def main() -> None:
         ),
         "On target, over SSH": (
             "6 structures judged, nothing trained, no layer measured before. The device is this machine over the "
-            "loopback with another onnxruntime (1.15.1), timed by CPU time, on a core with much other work.",
+            "loopback with another onnxruntime (1.15.1), timed by CPU time, on a core with much other work. "
+            "*Compressed*: `compress` as it comes (160 structures at most, an epoch of training), with this "
+            "machine's own onnxruntime.",
             remote_table(),
         ),
         "Where the time goes": (
@@ -267,8 +269,8 @@ def main() -> None:
         "Does it learn?": (
             "Reward in points under a share of the predicted latency, nothing trained, 60 structures for both. What "
             "was run *by moments* is from before candidates were healed in order; there ResNet-56's rewards are of "
-            "images it had seen. On vgg both end at the best structure there is: at 0.33x it is the global "
-            "ranking's.",
+            "images it had seen. On vgg both end at the best structure there is, which is the global ranking's "
+            "at each of three shares; at 0.2x no more than 12 are within the budget.",
             learning_table(),
         ),
         "What judging costs": ("One candidate beside plain onnxruntime on the same images.", evaluator_table()),
