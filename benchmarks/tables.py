@@ -270,7 +270,8 @@ def main() -> None:
             "Reward in points under a share of the predicted latency, nothing trained, 60 structures for both. What "
             "was run *by moments* is from before candidates were healed in order; there ResNet-56's rewards are of "
             "images it had seen. On vgg both end at the best structure there is, which is the global ranking's "
-            "at each of three shares; at 0.2x no more than 12 are within the budget.",
+            "at each of three shares; at 0.2x no more than 12 are within the budget. ResNet-56's seeds 1 and 2 are of "
+            "another profile of the machine than the others: both agents of a seed have the same.",
             learning_table(),
         ),
         "What judging costs": ("One candidate beside plain onnxruntime on the same images.", evaluator_table()),
