@@ -6,6 +6,9 @@ waste integers on the other. So every scale and zero point is set anew, in the f
     symmetric    scale = max |x| / highest integer, zero point as it was (0)
     else         scale = (max - min) / number of steps, zero point = lowest integer - min / scale, both with 0 in range
     bias         scale = scale of what the layer reads * scale of its weight
+
+A weight's scale is never so small that its bias would not fit into 32 bits: what is left of a dead filter has
+weights near 0 and a bias all the same.
 """
 
 from __future__ import annotations
@@ -33,6 +36,8 @@ from onnxprune.healing.activations import open_values
 from onnxprune.healing.moments import Samples
 
 Range = tuple[np.ndarray, np.ndarray]
+# Half of what 32 bits hold.
+_LARGEST_BIAS = 2**30
 # These pass integers on, and run on them only where both sides have one scale.
 _PASSING = frozenset(
     {"MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Split", "Gather", "Resize"}
@@ -67,7 +72,7 @@ def requantised(model: ir.Model, healed: Twin, batches: Sequence[Samples]) -> ir
         seen = [ranges[healed.values[str(node.name)]] for node in nodes if node.op_type == "QuantizeLinear"]
         low, high = np.min([low for low, _ in seen]), np.max([high for _, high in seen])
         _set_parameters(result.graph, nodes, (low, high))
-    biases = []
+    weights, biases = [], []
     for name, value in result.graph.initializers.items():
         tensor = real[name].const_value if name in real else None
         if tensor is None or value.const_value is None:
@@ -79,8 +84,11 @@ def requantised(model: ir.Model, healed: Twin, batches: Sequence[Samples]) -> ir
         elif value.const_value.dtype == ir.DataType.INT32:
             biases.append((value, node, found))
         else:
-            _set_parameters(result.graph, [node], _weight_range(node, found))
-            store_real_values(value, found)
+            weights.append((value, node, found))
+    least = _least_scales([(node, found) for _, node, found in biases])
+    for value, node, found in weights:
+        _set_parameters(result.graph, [node], _weight_range(node, found), least.get(node))
+        store_real_values(value, found)
     for value, node, found in biases:
         _set_bias_scale(result.graph, node)
         store_real_values(value, found)
@@ -168,17 +176,19 @@ def _weight_range(node: ir.Node, real: np.ndarray) -> Range:
     return real.min(axis=rest), real.max(axis=rest)
 
 
-def _set_parameters(graph: ir.Graph, nodes: Sequence[ir.Node], span: tuple[np.ndarray, np.ndarray]) -> None:
-    """Give nodes that share a scale the one for a range, in the form that it has."""
+def _set_parameters(
+    graph: ir.Graph, nodes: Sequence[ir.Node], span: tuple[np.ndarray, np.ndarray], least: np.ndarray | None = None
+) -> None:
+    """Give nodes that share a scale the one for a range, in the form that it has, and not below the least."""
     scale = _array(nodes[0], 1)
     zero = _array(nodes[0], 2) if len(nodes[0].inputs) > 2 and nodes[0].inputs[2] is not None else None
     low, high = np.minimum(span[0], 0.0), np.maximum(span[1], 0.0)
     lowest, highest = limits_of(quantised_type(nodes[0]))
     if zero is None or (not zero.astype(bool).any() and lowest < 0):
-        new = np.maximum(-low, high) / _highest(nodes[0], highest)
+        new = np.maximum(np.maximum(-low, high) / _highest(nodes[0], highest), 0.0 if least is None else least)
         point = zero
     else:
-        new = (high - low) / (highest - lowest)
+        new = np.maximum((high - low) / (highest - lowest), 0.0 if least is None else least)
         exact = lowest - low / np.where(new > 0, new, 1.0)
         point = np.broadcast_to(np.clip(np.rint(exact), lowest, highest).astype(zero.dtype), zero.shape)
     # Where nothing was ever seen the old scale is as good as any.
@@ -216,16 +226,36 @@ def _set_input(graph: ir.Graph, nodes: Sequence[ir.Node], index: int, array: np.
         node.replace_input_with(index, made[name])
 
 
-def _set_bias_scale(graph: ir.Graph, node: ir.Node) -> None:
-    """Give a bias the scale in which its layer adds up, where the layer is known."""
-    for use in node.outputs[0].uses():
+def _least_scales(biases: Sequence[tuple[ir.Node, np.ndarray]]) -> dict[ir.Node, np.ndarray]:
+    """Return the least scale of each weight, by the node that dequantises it, in which its biases can be written."""
+    least: dict[ir.Node, np.ndarray] = {}
+    for node, bias in biases:
+        for read, weight in _layers(node):
+            scale = _array(weight, 1)
+            needed = np.abs(bias.reshape(-1)) / (_LARGEST_BIAS * spread(_array(read, 1), (1,), 0))
+            if scale.size != needed.size:
+                needed = np.full(scale.size, needed.max(initial=0.0))
+            least[weight] = np.maximum(least.get(weight, 0.0), needed.reshape(scale.shape))
+    return least
+
+
+def _layers(bias: ir.Node) -> list[tuple[ir.Node, ir.Node]]:
+    """Return what dequantises the input and the weight of each layer that adds this dequantised bias."""
+    found = []
+    for use in bias.outputs[0].uses():
         read, weight = (value.producer() if value is not None else None for value in use.node.inputs[:2])
         if use.node.op_type not in CONTRACTIONS or use.idx != 2 or read is None or weight is None:
             continue
         if read.op_type == weight.op_type == "DequantizeLinear":
-            scale = _array(node, 1)
-            product = spread(_array(read, 1), (1,), 0) * _array(weight, 1)
-            shaped = np.broadcast_to(np.asarray(product), scale.shape) if scale.size > 1 or product.size == 1 else None
-            if shaped is not None:
-                _set_input(graph, [node], 1, shaped.reshape(scale.shape).astype(scale.dtype))
-            return
+            found.append((read, weight))
+    return found
+
+
+def _set_bias_scale(graph: ir.Graph, node: ir.Node) -> None:
+    """Give a bias the scale in which its layer adds up, where the layer is known."""
+    for read, weight in _layers(node)[:1]:
+        scale = _array(node, 1)
+        product = spread(_array(read, 1), (1,), 0) * _array(weight, 1)
+        shaped = np.broadcast_to(np.asarray(product), scale.shape) if scale.size > 1 or product.size == 1 else None
+        if shaped is not None:
+            _set_input(graph, [node], 1, shaped.reshape(scale.shape).astype(scale.dtype))

@@ -19,6 +19,7 @@ from onnxprune.graph import (
     graph_cost,
     is_quantised,
     load,
+    quantised_by,
     real_values,
     save,
     store_real_values,
@@ -174,6 +175,38 @@ def test_scales_follow_the_weights_that_change(any_int8: Path, tmp_path: Path) -
     scale = output_error(tmp_path / "twin.onnx", tmp_path / "twin.onnx", x, zero=True)
     assert output_error(tmp_path / "twin.onnx", tmp_path / "int8.onnx", x) < 0.01 * scale
     assert types(result) == types(model)
+
+
+@pytest.mark.parametrize("tiny", [0.0, 1e-12, 1e-6])
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_biases_of_dead_filters_outlive_healing(tmp_path: Path, tiny: float, per_channel: bool) -> None:
+    network = """
+        <ir_version: 8, opset_import: ["" : 17]>
+        net (float[N, 3, 8, 8] x) => (float[N, 4, 8, 8] y) {
+            a = Conv<kernel_shape = [3, 3], pads = [1, 1, 1, 1]>(x, w1)
+            r = Relu(a)
+            b = Conv<kernel_shape = [3, 3], pads = [1, 1, 1, 1]>(r, w2, b2)
+            y = Conv<kernel_shape = [1, 1]>(b, w3)
+        }
+    """
+    model, rng = onnx.parser.parse_model(network), np.random.default_rng(0)
+    weights = {
+        name: rng.standard_normal(shape).astype(np.float32)
+        for name, shape in {"w1": (8, 3, 3, 3), "w2": (6, 8, 3, 3), "w3": (4, 6, 1, 1)}.items()
+    }
+    dead = slice(4) if per_channel else slice(None)
+    weights["w2"][dead] *= tiny
+    weights["b2"] = np.linspace(-2, 2, 6).astype(np.float32)
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in weights.items())
+    for node in model.graph.node:
+        node.name = node.output[0]
+    onnx.save(model, tmp_path / "net.onnx")
+    x = rng.standard_normal((128, 3, 8, 8)).astype(np.float32)
+    quantise(tmp_path / "net.onnx", tmp_path / "int8.onnx", x, per_channel=per_channel)
+    onnxprune.prune(tmp_path / "int8.onnx", ratios={"a": 0.25}, data=x, heal=True)
+    healed = load(tmp_path / "int8.pruned.onnx").graph.initializers
+    (bias,) = (value for name, value in healed.items() if name.startswith("b2") and quantised_by(value) is not None)
+    assert real_values(bias)[dead] == pytest.approx(weights["b2"][dead], abs=0.05)
 
 
 def test_blocks_that_can_go_whole_in_float_can_in_int8(any_int8: Path) -> None:
