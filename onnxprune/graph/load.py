@@ -17,6 +17,7 @@ from onnxprune.graph.normalise import normalise
 from onnxprune.graph.quantised import CONTRACTIONS
 from onnxprune.graph.save import path_kind
 from onnxprune.graph.sparse import make_dense
+from onnxprune.graph.wellformed import refuse_malformed
 from onnxprune.graph.wire import read_light
 
 # What onnxruntime 1.31 executes; older opsets than 7 have other broadcasting rules.
@@ -49,13 +50,19 @@ def load(path: str | Path, *, input_shapes: Mapping[str, Sequence[int]] | None =
         raise ArgumentError(f"the model must be the path of an .onnx file, not {path!r}")
     path = Path(path)
     model = _read(path)
+    refuse_malformed(model, path)
     _check_versions(model, path)
     _check_external_data(model, path)
     _read_branches(model)
     _check_weights(model, path)
     if input_shapes:
         _heed_input_shapes(model, input_shapes)
-    return normalise(model)
+    try:
+        return normalise(model)
+    except ValueError as error:
+        if "cycle" not in str(error):
+            raise
+        raise ModelFileError(f"'{path}' is not a valid ONNX model: its nodes wait for each other ({error})") from error
 
 
 def read_unchanged(path: str | Path) -> ir.Model:

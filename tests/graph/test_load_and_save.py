@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -342,3 +343,36 @@ def test_sizes_fit_what_is_declared_as_minus_one(tmp_path: Path) -> None:
     assert load(tmp_path / "net.onnx", input_shapes={"x": (1, 3, 8, 8)}).graph.inputs[0].name == "x"
     with pytest.raises(InputShapeError, match="declared as"):
         load(tmp_path / "net.onnx", input_shapes={"x": (1, 4, 8, 8)})
+
+
+@pytest.mark.parametrize(
+    ("nodes", "message"),
+    [
+        ("y = Relu(nothing)", "Relu 'y' reads 'nothing', which no node, input or weight gives"),
+        ("b = Relu(x) y = Add(b, missing)", "Add 'y' reads 'missing', which"),
+        ("a = Add(x, b) b = Relu(a) y = Relu(b)", "its nodes wait for each other"),
+        ("a = Relu(x)", "no node gives its output 'y'"),
+        ("y = other.Half(x)", "it uses Half ('y'), but imports no version of the domain 'other'"),
+    ],
+)
+def test_graphs_that_are_none_are_refused_with_what_is_wrong(tmp_path: Path, nodes: str, message: str) -> None:
+    model = onnx.parser.parse_model(f"""
+        <ir_version: 8, opset_import: ["" : 17]>
+        net (float[2, 3] x) => (float[2, 3] y) {{ {nodes} }}
+    """)
+    for node in model.graph.node:
+        node.name = node.output[0]
+    onnx.save(model, tmp_path / "net.onnx")
+    with pytest.raises(ModelFileError, match=re.escape(message)):
+        load(tmp_path / "net.onnx")
+
+
+def test_a_graph_without_a_version_of_the_default_operators_is_refused(tmp_path: Path) -> None:
+    model = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["" : 17]>
+        net (float[2, 3] x) => (float[2, 3] y) { y = Relu(x) }
+    """)
+    del model.opset_import[:]
+    onnx.save(model, tmp_path / "net.onnx")
+    with pytest.raises(ModelFileError, match="imports no version of the default operators"):
+        load(tmp_path / "net.onnx")
