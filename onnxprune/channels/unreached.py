@@ -26,7 +26,8 @@ def unreached_weights(model: ir.Model) -> tuple[str, ...]:
         model: A loaded model.
 
     Returns:
-        A line for integers, and one for each node whose subgraphs hold such operators; none where there are none.
+        A line for integers, one for each node whose subgraphs hold such operators, and one for each behind which sizes
+        are lost; none where there are none.
     """
     integer = Counter(node.op_type for node in model.graph if node.op_type in _INTEGER)
     lines = []
@@ -43,7 +44,29 @@ def unreached_weights(model: ir.Model) -> tuple[str, ...]:
                 f"{_counted(inside)} run inside {node.op_type} '{node.name}', whose subgraphs stay as they are: export "
                 "the network without it"
             )
+    lines += [
+        f"{_counted(behind)} read tensors whose sizes are lost at {node.op_type} '{node.name}', and are in no count of "
+        "multiply-accumulates: export the network without it"
+        for node, behind in _behind_lost_sizes(model).items()
+    ]
     return tuple(lines)
+
+
+def _behind_lost_sizes(model: ir.Model) -> dict[ir.Node, Counter[str]]:
+    """Count what multiplies tensors of which not even the number of axes is known, by the node that lost it."""
+    lost_at: dict[ir.Value, ir.Node] = {}
+    found: dict[ir.Node, Counter[str]] = {}
+    for node in model.graph:
+        origin = next((lost_at[value] for value in node.inputs if value in lost_at), None)
+        lost = [value for value in node.outputs if value.shape is None]
+        if origin is None and lost:
+            # What a file says of the sizes that an operator gives does not count in what follows from them.
+            before = node.inputs[0].producer() if node.op_type in _MULTIPLYING and node.inputs[0] is not None else None
+            origin = before or node
+        if origin is not None and node.op_type in _MULTIPLYING:
+            found.setdefault(origin, Counter())[node.op_type] += 1
+        lost_at |= dict.fromkeys(lost, origin) if origin is not None else {}
+    return found
 
 
 def _counted(kinds: Counter[str]) -> str:

@@ -203,13 +203,14 @@ def inspection_lines(inspection: Inspection) -> list[str]:
     )
     removable = sum(group.channels * len(group.producers) for group in inspection.groups)
     fixed = sum(part.channels for part in inspection.fixed)
+    counted_only = " that are counted" if inspection.unreached else ""
     return [
         f"{inspection.path}: opset {inspection.opset}, IR {inspection.ir_version}, {data_size(inspection.file_bytes)}",
         f"inputs: {inputs}",
         f"{count(cost.macs)} MACs, {count(cost.parameters)} parameters, "
         f"peak activations {data_size(cost.peak_activation_bytes)}",
         f"prunable: {removable} of {removable + fixed} output channels, in {counted(len(inspection.groups), 'group')}; "
-        f"they take part in {percent(inspection.coverage)} of the MACs",
+        f"they take part in {percent(inspection.coverage)} of the MACs{counted_only}",
         *(f"not reached: {line}" for line in inspection.unreached),
     ]
 

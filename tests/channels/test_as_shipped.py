@@ -60,12 +60,13 @@ UNREACHED = {
     "i = ConvInteger(u, k)\na = Cast<to = 1>(i)": "^ConvInteger multiply integers: prune the float network",
     "y = If (c) <then_branch = t () => (float[2, 8, 4, 4] p) { p = Conv(x, k) },"
     " else_branch = e () => (float[2, 8, 4, 4] q) { q = Conv(x, k) }>": r"^Conv \(2x\) run inside If '.*', whose",
+    "s = own.Half(x)\nr = Conv(s, k)\nq = Relu(r)\ny = Conv(q, k)": r"^Conv \(2x\) read .* lost at Half '.*', and",
 }
 
 
 @pytest.mark.parametrize("body", UNREACHED)
 def test_weights_out_of_reach_are_named(body: str, tmp_path: Path) -> None:
-    text = f"""<ir_version: 8, opset_import: ["": 17]>
+    text = f"""<ir_version: 8, opset_import: ["": 17, "own": 1]>
         net (float[2, 3, 4, 4] x, uint8[2, 3, 4, 4] u, bool c) => (float[] y) {{ {body.replace("a = ", "y = ")} }}"""
     proto = onnx.parser.parse_model(text)
     kind = np.uint8 if "Integer" in body else np.float32
