@@ -41,4 +41,4 @@ def _to_all_others(rows: np.ndarray) -> np.ndarray:
     return distances
 
 
-register(Criterion("fpgm", "distance to the layer's geometric median", "nothing", _distances))
+register(Criterion("fpgm", "distance to the layer's geometric median", "nothing", _distances, zero_is_dead=False))

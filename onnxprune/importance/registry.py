@@ -71,12 +71,14 @@ class Criterion:
         summary: One line on what it measures.
         needs: "nothing", "batchnorm" (layers in the graph) or "data".
         slices: Yields scores along the axes it looks at.
+        zero_is_dead: Whether a channel with a score of 0 says nothing; else it only is like the others.
     """
 
     name: str
     summary: str
     needs: Needs
     slices: Callable[[CriterionInputs], Iterator[SliceScores]]
+    zero_is_dead: bool = True
 
 
 _CRITERIA: dict[str, Criterion] = {}

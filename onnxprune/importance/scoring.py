@@ -42,8 +42,8 @@ def score_units(
     """Score every unit.
 
     Each axis of each tensor gives a vector of scores, which is divided by its mean, so that tensors compare. A unit's
-    score is the reduction over its slices, divided, so that layers compare, by its group's mean (or maximum). A unit
-    that the criterion does not see counts as average.
+    score is the reduction over its slices, divided, so that layers compare, by its group's mean (or maximum); a group
+    of which the criterion says that nothing matters has 0. A unit that the criterion does not see counts as average.
 
     Args:
         name: The criterion.
@@ -69,7 +69,7 @@ def score_units(
         )
     inputs = CriterionInputs(model, channels, calibration, seed, on_batch)
     scores = _reduce(chosen.slices(inputs), channels.unit_count, reduction)
-    return _normalise(scores, channels, normalise)
+    return _normalise(scores, channels, normalise, dead=0.0 if chosen.zero_is_dead else 1.0)
 
 
 def _reduce(slices: Iterator[SliceScores], unit_count: int, reduction: Reduction) -> np.ndarray:
@@ -107,7 +107,8 @@ def _relative(item: SliceScores) -> np.ndarray:
     return scores
 
 
-def _normalise(scores: np.ndarray, channels: ChannelMap, how: Normalisation) -> np.ndarray:
+def _normalise(scores: np.ndarray, channels: ChannelMap, how: Normalisation, *, dead: float) -> np.ndarray:
+    """Make groups compare; one that has no score at all goes before anything that lives, or is as good as any."""
     if how == "none":
         return scores
     result = np.ones(len(scores))
@@ -119,6 +120,10 @@ def _normalise(scores: np.ndarray, channels: ChannelMap, how: Normalisation) -> 
             if how == "mean":
                 relative /= relative.mean()
             result[group.units] = _share_of_the_rest(relative) if how == "lamp" else relative
+        else:
+            result[group.units] = dead
+            if how == "lamp":
+                result[group.units[-1]] = 1.0
     return result
 
 

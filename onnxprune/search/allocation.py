@@ -24,6 +24,8 @@ _BUDGET_EXPONENT = 2.0
 _LEAST_SAVED = 0.01
 # Counts below its own that a group's next step may lead to, beside the least one.
 _STEPS_AHEAD = 4
+# Share of its importance that a group loses that had none.
+_LOST_WITH_DEAD = 1e-6
 
 
 def uniform_path(problem: Problem) -> list[np.ndarray]:
@@ -223,8 +225,11 @@ def _kept_importances(problem: Problem) -> list[np.ndarray]:
 def _kept_importance(scores: np.ndarray) -> np.ndarray:
     """Share of a group's importance that its n best units hold, shape (units + 1,)."""
     ordered = np.sort(scores)[::-1].astype(np.float64)
-    # Units that score nothing still hold something, or a group of dead units could not be compared.
-    ordered = ordered + 1e-3 * (ordered.mean() or 1.0)
+    if not ordered.any():
+        # All of it is dead: it goes before anything else, down to the unit that has to stay.
+        return np.concatenate([[0.0], 1 - _LOST_WITH_DEAD * np.linspace(1, 0, len(ordered))])
+    # Units that score nothing still hold something, or what they save could not be compared.
+    ordered = ordered + 1e-3 * ordered.mean()
     return np.concatenate([[0.0], np.cumsum(ordered) / ordered.sum()])
 
 

@@ -236,3 +236,41 @@ def test_copies_of_the_geometric_median_go(plan: Plan, tmp_path_factory: pytest.
     weights = plan.weights()
     copies_of_the_median(plan, weights)
     assert pruned_by(plan.write(tmp_path_factory.mktemp("planted"), weights), plan, "fpgm", heal=True) < NEARLY
+
+
+@pytest.mark.parametrize("importance", ["l1", "reader_l1", "taylor", "reconstruction"])
+def test_a_group_of_which_all_is_dead_goes_first(tmp_path: Path, importance: str) -> None:
+    blocks = " ".join(
+        f"a{i} = Conv<kernel_shape = [3, 3], pads = [1, 1, 1, 1]>(r{i}, u{i}) b{i} = Relu(a{i})"
+        f" c{i} = Conv<kernel_shape = [3, 3], pads = [1, 1, 1, 1]>(b{i}, v{i}) s{i} = Add(c{i}, r{i})"
+        f" r{i + 1} = Relu(s{i})"
+        for i in range(3)
+    )
+    model = onnx.parser.parse_model(f"""
+        <ir_version: 8, opset_import: ["" : 17]>
+        net (float[N, 3, 8, 8] x) => (float[N, 4, 8, 8] y) {{
+            r0 = Conv<kernel_shape = [3, 3], pads = [1, 1, 1, 1]>(x, w) {blocks} y = Conv<kernel_shape = [1, 1]>(r3, z)
+        }}
+    """)
+    rng = np.random.default_rng(0)
+    shapes = {"w": (8, 3, 3, 3), "z": (4, 8, 1, 1)} | {f"{n}{i}": (8, 8, 3, 3) for n in "uv" for i in range(3)}
+    weights = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    # By the layer that reads them and by their own: nothing of the middle block's eight channels matters.
+    weights["u1"][:], weights["v1"][:] = 0, 0
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in weights.items())
+    for node in model.graph.node:
+        node.name = node.output[0]
+    onnx.save(model, tmp_path / "net.onnx")
+    x = rng.standard_normal((128, 3, 8, 8)).astype(np.float32)
+    result = onnxprune.prune(
+        tmp_path / "net.onnx",
+        ratio=0.12,
+        round_to=1,
+        importance=importance,
+        data=x,
+        branches=False,
+        allocation="global",
+    )
+    before, after = (predictor(path)((x[:8],))[0] for path in (tmp_path / "net.onnx", result.output))
+    assert {group.name: group.channels_after for group in result.report.groups}["a1"] < 8
+    assert after == pytest.approx(before, abs=1e-4)
