@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def reasons(channels: Any) -> dict[str, int]:
     """Count the fixed channels by the operator that fixed them."""
     found: dict[str, int] = {}
     for fixed in channels.fixed:
-        why = fixed.reason.split(" '")[0] + "".join(fixed.reason.split("'")[2:])
+        why = re.sub(r" '[^']*'", "", fixed.reason)
         found[why] = found.get(why, 0) + fixed.channels
     return dict(sorted(found.items(), key=lambda item: -item[1])[:3])
 
