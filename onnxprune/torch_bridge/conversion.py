@@ -74,8 +74,10 @@ def _blame(proto: Any, error: Exception) -> str:
                 converter(node, graph)
         except Exception as cause:
             where = f"{node.operation_type} (node '{node.name.removeprefix('onnx/')}', opset {opset})"
-            return f"{where} cannot be converted to PyTorch: {cause}. `onnxprune prune` needs no conversion"
-    return f"the model cannot be converted to PyTorch: {error}. `onnxprune prune` needs no conversion"
+            return (
+                f"{where} cannot be converted to PyTorch: {cause}. `onnxprune prune` without --heal needs no conversion"
+            )
+    return f"the model cannot be converted to PyTorch: {error}. `onnxprune prune` without --heal needs no conversion"
 
 
 def to_tensor(tensor: ir.TensorProtocol) -> torch.Tensor:
