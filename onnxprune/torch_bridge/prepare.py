@@ -115,8 +115,8 @@ def _choose_converters(graph: ir.Graph, opset: int) -> None:
     if missing:
         shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
         raise ConversionError(
-            f"no PyTorch converter for {shown}. Prune without training (`onnxprune prune`, without --heal), or register "
-            "a converter with onnx2torch.node_converters.registry.add_converter before converting"
+            f"no PyTorch converter for {shown}. Prune without training (`onnxprune prune`, without --heal), or "
+            "register a converter with onnx2torch.node_converters.registry.add_converter before converting"
         )
 
 
