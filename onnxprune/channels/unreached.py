@@ -45,8 +45,8 @@ def unreached_weights(model: ir.Model) -> tuple[str, ...]:
                 "the network without it"
             )
     lines += [
-        f"{_counted(behind)} read tensors whose sizes are lost at {node.op_type} '{node.name}', and are in no count of "
-        "multiply-accumulates: export the network without it"
+        f"{_counted(behind)} read tensors whose sizes are lost at {node.op_type} '{node.name}', so that channels are "
+        "not followed through them: export the network without it"
         for node, behind in _behind_lost_sizes(model).items()
     ]
     return tuple(lines)
@@ -58,7 +58,7 @@ def _behind_lost_sizes(model: ir.Model) -> dict[ir.Node, Counter[str]]:
     found: dict[ir.Node, Counter[str]] = {}
     for node in model.graph:
         origin = next((lost_at[value] for value in node.inputs if value in lost_at), None)
-        lost = [value for value in node.outputs if value.shape is None]
+        lost = [value for value in node.outputs if value.name and value.shape is None]
         if origin is None and lost:
             # What a file says of the sizes that an operator gives does not count in what follows from them.
             before = node.inputs[0].producer() if node.op_type in _MULTIPLYING and node.inputs[0] is not None else None

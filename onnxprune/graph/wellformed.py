@@ -23,14 +23,14 @@ def refuse_malformed(model: ir.Model, path: Path) -> None:
         for value in node.inputs:
             if value is not None and not _is_given(value):
                 raise ModelFileError(
-                    f"'{path}' is not a valid ONNX model: {node.op_type} '{node.name}' reads '{value.name}', which no "
+                    f"'{path}' is not a valid ONNX model: {_named(node)} reads '{value.name}', which no "
                     "node, input or weight gives"
                 )
         if node.domain not in model.opset_imports and (node.domain, node.op_type, node.overload) not in model.functions:
             domain = f"the domain '{node.domain}'" if node.domain else "the default operators"
             raise ModelFileError(
-                f"'{path}' is not a valid ONNX model: it uses {node.op_type} ('{node.name}'), but imports no "
-                f"version of {domain}; export it again, or add the opset_import"
+                f"'{path}' is not a valid ONNX model: it uses {_named(node)}, but imports no version of "
+                f"{domain}; export it again, or add the opset_import"
             )
     for value in model.graph.outputs:
         if not _is_given(value):
@@ -39,3 +39,8 @@ def refuse_malformed(model: ir.Model, path: Path) -> None:
 
 def _is_given(value: ir.Value) -> bool:
     return value.producer() is not None or value.is_graph_input() or value.is_initializer()
+
+
+def _named(node: ir.Node) -> str:
+    name = node.name or next((str(value.name) for value in node.outputs if value.name), "")
+    return f"{node.op_type} '{name}'"

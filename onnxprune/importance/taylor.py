@@ -41,16 +41,18 @@ def _first_order(inputs: CriterionInputs) -> Iterator[SliceScores]:
     sums = _summed_changes(module, {weight.name: parameters[weight.name] for weight in scored}, scored, inputs)
     for weight in scored:
         for axis in weight.axes:
-            yield SliceScores(f"'{weight.name}', axis {axis.axis}", axis.units, sums[weight.name, axis.axis])
+            # What no gradient reaches (a branch behind ArgMax) is not seen, which is not to say that it is dead.
+            if (weight.name, axis.axis) in sums:
+                yield SliceScores(f"'{weight.name}', axis {axis.axis}", axis.units, sums[weight.name, axis.axis])
 
 
 def _summed_changes(
     module: OnnxModule, parameters: dict[str, torch.nn.Parameter], scored: Sequence[Weight], inputs: CriterionInputs
 ) -> dict[tuple[str, int], np.ndarray]:
-    """Sum, over the batches, how much each slice of each weight changes the loss."""
+    """Sum, over the batches, how much each slice of each weight that has a gradient changes the loss."""
     import torch
 
-    sums = {(w.name, a.axis): np.zeros(len(a.units)) for w in scored for a in w.axes}
+    sums: dict[tuple[str, int], np.ndarray] = {}
     generator = torch.Generator().manual_seed(inputs.seed)
     batches = inputs.calibration or ()
     for done, batch in enumerate(batches, start=1):
@@ -63,7 +65,7 @@ def _summed_changes(
             product = (gradient * parameter).detach().float().numpy()
             for axis in weight.axes:
                 change = product.sum(axis=over_other_axes(product, axis.axis))
-                sums[weight.name, axis.axis] += np.abs(change)
+                sums[weight.name, axis.axis] = sums.get((weight.name, axis.axis), 0.0) + np.abs(change)
         if inputs.on_batch is not None:
             inputs.on_batch(done, len(batches))
     return sums

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from onnxprune.errors import RunDirectoryError
-from onnxprune.graph import write_atomically
+from onnxprune.report.figure_files import save_figure
 from onnxprune.report.history import History, read_history
 from onnxprune.search.target import REMOVED
 
@@ -67,9 +67,7 @@ def _draw(history: History, draw: Callable[[Axes, History], None], path: Path, i
     axes = figure.subplots()
     draw(axes, history)
     figure.tight_layout()
-    # Without a date the same run gives the same file.
-    metadata = {"Date": None} if image_format == "svg" else None
-    write_atomically(path, lambda t: figure.savefig(t, format=image_format, dpi=120, metadata=metadata))
+    save_figure(figure, path, image_format)
     return path
 
 

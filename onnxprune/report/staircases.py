@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onnxprune.errors import OutputError
-from onnxprune.graph import write_atomically
+from onnxprune.report.figure_files import save_figure
 from onnxprune.report.profile import LayerStairs, ProfileResult
 from onnxprune.report.tables import shortened
 
@@ -56,13 +56,11 @@ def plot_staircases(result: ProfileResult, path: Path) -> None:
         _draw(place, layer)
     for place in axes[len(drawn) :]:
         place.set_axis_off()
-    figure.suptitle(f"{Path(result.model).name} on {result.device.name}: ms over channels")
+    figure.suptitle(f"{Path(result.model).name} on {result.device.name}: ms over channels", parse_math=False)
     figure.supxlabel("channels", fontsize=8)
     figure.supylabel("ms", fontsize=8)
     figure.tight_layout()
-    # Without a date the same profile gives the same file.
-    metadata = {"Date": None} if kind == "svg" else None
-    write_atomically(path, lambda t: figure.savefig(t, format=kind, dpi=120, metadata=metadata))
+    save_figure(figure, path, kind)
 
 
 def _draw(axes: Axes, layer: LayerStairs) -> None:
@@ -74,5 +72,9 @@ def _draw(axes: Axes, layer: LayerStairs) -> None:
     axes.set_xlim(left=0)
     axes.tick_params(labelsize=6)
     copies = f" x{layer.copies}" if layer.copies > 1 else ""
-    axes.set_title(f"{shortened(layer.name)[-34:]}{copies}\n{layer.channels[0]} to {layer.channels[1]}", fontsize=7)
+    axes.set_title(
+        f"{shortened(layer.name)[-34:]}{copies}\n{layer.channels[0]} to {layer.channels[1]}",
+        fontsize=7,
+        parse_math=False,
+    )
     axes.legend(fontsize=6, framealpha=0.5)

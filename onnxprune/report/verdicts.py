@@ -144,7 +144,8 @@ def _drop_case(report: Report, max_drop: float | None, rejection: str | None) ->
         return Case(DROP, "failure", rejection)
     drop, metric = metric_drop(report), report.after.metric
     if drop is None or metric is None:
-        return Case(DROP, "skipped", "accuracy was not measured")
+        known = report.before.metric is None
+        return Case(DROP, "skipped", "accuracy was not measured" if known else "the metric fails on the result")
     went = "fell" if drop >= 0 else "rose"
     lost = f"{metric.name} on {counted(metric.samples, f'{metric.part} sample')} {went} by {abs(drop):.2f} points"
     if metric.synthetic:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from onnxprune.errors import OutputError
-from onnxprune.graph import write_atomically
 from onnxprune.report.comparison import Comparison, WorstSample
+from onnxprune.report.figure_files import save_figure
 from onnxprune.report.staircases import image_format
 from onnxprune.report.tables import shortened
 
@@ -80,13 +80,12 @@ def plot_worst(result: Comparison, samples: Sequence[NDArray[Any]], path: Path) 
         place.set_axis_off()
     for place, worst, picture in zip(places, result.worst, pictures, strict=False):
         place.imshow(picture)
-        place.set_title(_caption(worst), fontsize=7)
+        place.set_title(_caption(worst), fontsize=7, parse_math=False)
     first, second = (Path(model.path).name for model in result.models)
-    figure.suptitle(f"{second} against {first}: the farthest apart by {result.divergence}", fontsize=9)
+    title = f"{second} against {first}: the farthest apart by {result.divergence}"
+    figure.suptitle(title, fontsize=9, parse_math=False)
     figure.tight_layout()
-    # Without a date the same comparison gives the same file.
-    metadata = {"Date": None} if kind == "svg" else None
-    write_atomically(path, lambda t: figure.savefig(t, format=kind, dpi=120, metadata=metadata))
+    save_figure(figure, path, kind)
 
 
 def _caption(worst: WorstSample) -> str:

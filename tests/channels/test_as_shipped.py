@@ -60,7 +60,7 @@ UNREACHED = {
     "i = ConvInteger(u, k)\na = Cast<to = 1>(i)": "^ConvInteger multiply integers: prune the float network",
     "y = If (c) <then_branch = t () => (float[2, 8, 4, 4] p) { p = Conv(x, k) },"
     " else_branch = e () => (float[2, 8, 4, 4] q) { q = Conv(x, k) }>": r"^Conv \(2x\) run inside If '.*', whose",
-    "s = own.Half(x)\nr = Conv(s, k)\nq = Relu(r)\ny = Conv(q, k)": r"^Conv \(2x\) read .* lost at Half '.*', and",
+    "s = own.Half(x)\nr = Conv(s, k)\nq = Relu(r)\ny = Conv(q, k)": r"^Conv \(2x\) read .* lost at Half '.*', so",
 }
 
 
@@ -86,3 +86,16 @@ def test_another_domains_reshape_is_none(tmp_path: Path) -> None:
     }"""
     onnx.save(onnx.parser.parse_model(text), tmp_path / "net.onnx")
     assert load(tmp_path / "net.onnx").graph.outputs[0].shape == (2, 3)
+
+
+def test_an_output_that_nobody_reads_loses_no_sizes(tmp_path: Path) -> None:
+    text = """<ir_version: 8, opset_import: ["": 17]> net (float[5, 2, 3] x) => (float[1, 2, 4] h) {
+        r = Relu(x)
+        , h = LSTM<hidden_size = 4>(r, w, v)
+    }"""
+    proto = onnx.parser.parse_model(text.replace(", h =", "unread, h ="))
+    proto.graph.node[1].output[0] = ""
+    for name, shape in {"w": (1, 16, 3), "v": (1, 16, 4)}.items():
+        proto.graph.initializer.append(numpy_helper.from_array(np.ones(shape, np.float32), name))
+    onnx.save(proto, tmp_path / "net.onnx")
+    assert unreached_weights(load(tmp_path / "net.onnx")) == ()

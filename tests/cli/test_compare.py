@@ -202,6 +202,9 @@ def test_the_worst_samples_are_drawn(run: Run, model: Path, other: Path, data: P
     assert compared(run, model, other, "--data", data, "--worst", "7", "--pictures", drawn).worst == plain.worst
     if ending == "svg":
         assert drawn.read_text().count("<image") == 7
+        before = drawn.read_bytes()
+        compared(run, model, other, "--data", data, "--worst", "7", "--pictures", drawn)
+        assert drawn.read_bytes() == before
         return
     with Image.open(drawn) as picture:
         assert picture.width > picture.height > 300
@@ -231,3 +234,13 @@ def test_pictures_that_cannot_be_drawn_are_refused_at_the_start(
     assert result.exit_code == 1
     assert words in " ".join(result.stderr.split())
     assert data.read_bytes() == before
+
+
+def test_names_of_pictures_are_no_formulas(run: Run, model: Path, other: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for index in range(20):
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(folder / f"$a_{{${index}.png")
+    compared(run, model, other, "--data", folder, "--preprocess", "unit", "--pictures", tmp_path / "worst.png")
+    assert (tmp_path / "worst.png").exists()

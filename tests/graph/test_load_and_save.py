@@ -352,7 +352,7 @@ def test_sizes_fit_what_is_declared_as_minus_one(tmp_path: Path) -> None:
         ("b = Relu(x) y = Add(b, missing)", "Add 'y' reads 'missing', which"),
         ("a = Add(x, b) b = Relu(a) y = Relu(b)", "its nodes wait for each other"),
         ("a = Relu(x)", "no node gives its output 'y'"),
-        ("y = other.Half(x)", "it uses Half ('y'), but imports no version of the domain 'other'"),
+        ("y = other.Half(x)", "it uses Half 'y', but imports no version of the domain 'other'"),
     ],
 )
 def test_graphs_that_are_none_are_refused_with_what_is_wrong(tmp_path: Path, nodes: str, message: str) -> None:

@@ -115,3 +115,18 @@ def test_every_batch_is_reported(tmp_path):
     batches = [Batch((array(2, 1, 3, 3, seed=seed),)) for seed in range(3)]
     score_units("taylor", *network, calibration=batches, on_batch=lambda done, of: seen.append((done, of)))
     assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_what_no_gradient_reaches_is_not_taken_for_dead(tmp_path):
+    model, channels = build(
+        tmp_path,
+        "agraph (float[n, 4] x) => (float[n, 3] y, int64[n, 1] z) "
+        "{ a = MatMul(x, w1) \n y = MatMul(a, w2) \n b = MatMul(x, w3) \n c = MatMul(b, w4) "
+        "\n z = ArgMax<axis = 1>(c) }",
+        w1=array(4, 8),
+        w2=array(8, 3, seed=1),
+        w3=array(4, 8, seed=2),
+        w4=array(8, 3, seed=3),
+    )
+    scores = score_units("taylor", model, channels, calibration=[Batch((array(16, 4, seed=2),))])
+    np.testing.assert_array_equal(scores[channels.axis("w3", 1)], np.ones(8))

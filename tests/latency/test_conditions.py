@@ -99,6 +99,18 @@ def test_a_limit_on_cpu_time_is_seen_wherever_it_is_set(tmp_path: Path, told: st
     assert summary([seen])["throttled"]
 
 
+def test_a_limit_of_a_group_around_counts_whatever_its_own_says(tmp_path: Path) -> None:
+    around, own = (tmp_path / "sys/fs/cgroup" / place / "cpu.stat" for place in ("jobs", "jobs/one"))
+    own.parent.mkdir(parents=True)
+    own.write_text("nr_throttled 1000\n")
+    around.write_text("nr_throttled 4\n")
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("0::/jobs/one\n")
+    watch = Watch(str(tmp_path))
+    around.write_text("nr_throttled 90\n")
+    assert watch.stop()["held_back"] == 86
+
+
 def test_a_system_that_tells_nothing(tmp_path: Path) -> None:
     assert conditions([Watch(str(tmp_path)).stop()]) == {}
 

@@ -51,7 +51,7 @@ class Watch:
             "limit_mhz": self._largest(_CPUS, "cpu[0-9]*/cpufreq/scaling_max_freq"),
             "full_mhz": self._largest(_CPUS, "cpu[0-9]*/cpufreq/cpuinfo_max_freq"),
             "throttle_events": int(throttled),
-            "held_back": int(held),
+            "held_back": max(int(held), 0),
             "firmware_flags": int(flags, 16) if re.fullmatch("(0x)?[0-9a-fA-F]+", flags) else 0,
         }
 
@@ -61,7 +61,7 @@ class Watch:
         return time.monotonic(), self._busy_s(), sum(os.times()[:4]), throttled, self._held_back()
 
     def _held_back(self) -> int:
-        """Return how often a limit on CPU time held this process back: its control group's, or one's around it."""
+        """Return how often a limit on CPU time held this process back: its control group's, and those around it."""
         counts = [0]
         for line in read_text(self._root / "proc/self/cgroup").splitlines():
             _, kinds, path = line.split(":", 2)
@@ -73,7 +73,7 @@ class Watch:
                 counts += [int(n) for n in re.findall(r"^nr_throttled (\d+)$", read_text(folder / "cpu.stat"), re.M)]
                 if folder == top:
                     break
-        return max(counts)
+        return sum(counts)
 
     def _busy_s(self) -> float:
         fields = read_text(self._root / "proc/stat").split("\n", 1)[0].split()[1:9]
