@@ -1,7 +1,7 @@
 """Which networks can be pruned, are proved right, become faster and can be trained: ours and other tools.
 
     python -m benchmarks.coverage [--only PART_OF_A_NAME ...] [--exporters torchscript dynamo] [--what ours ...]
-    python -m benchmarks.coverage --exporters dynamo-free
+    python -m benchmarks.coverage --exporters dynamo-free torchscript-free
     python -m benchmarks.coverage --files FOLDER/*.onnx
 
 The second exports transformers' networks with a free batch and length. The third runs networks that wheels ship as ONNX
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path("benchmarks/results/coverage.json")
-EXPORTERS, FREE, SHIPPED = ("torchscript", "dynamo"), "dynamo-free", "shipped"
+EXPORTERS, FREE, SHIPPED = ("torchscript", "dynamo"), ("dynamo-free", "torchscript-free"), "shipped"
 TOOLS = ("torch-pruning", "onnxsim", "onnx2torch + torch-pruning")
 STEPS = ("ours", "peers", "analysis")
 LIMIT_S = 600
@@ -32,18 +32,20 @@ def export(network: Any, inputs: tuple[Any, ...], exporter: str, path: Path) -> 
     """Write a network as an exporter does, with a batch of 2, or with a free batch and length."""
     import torch
 
-    if exporter in {"dynamo", FREE}:
-        free = {0: torch.export.Dim("batch")}
-        if inputs[0].dtype == torch.int64:
-            free[1] = torch.export.Dim("length")
-        shapes = (free,) if exporter == FREE else None
+    names = ("batch", "length") if inputs[0].dtype == torch.int64 else ("batch",)
+    if exporter.startswith("dynamo"):
+        free = {axis: torch.export.Dim(name) for axis, name in enumerate(names)}
+        shapes = (free,) if exporter in FREE else None
         program = torch.onnx.export(
             network, inputs, dynamo=True, opset_version=20, verbose=False, dynamic_shapes=shapes
         )
         assert program is not None
         program.save(str(path))
     else:
-        torch.onnx.export(network, inputs, str(path), dynamo=False, opset_version=17)
+        axes = {"input": dict(enumerate(names))} if exporter in FREE else None
+        torch.onnx.export(
+            network, inputs, str(path), dynamo=False, opset_version=17, input_names=["input"], dynamic_axes=axes
+        )
 
 
 def run_one(name: str, exporter: str, what: str) -> dict[str, Any]:
@@ -60,7 +62,7 @@ def run_one(name: str, exporter: str, what: str) -> dict[str, Any]:
             if exporter == SHIPPED:
                 network, inputs = None, networks.fixed_file(Path(name), source)
             else:
-                subjects = networks.free_subjects() if exporter == FREE else networks.subjects()
+                subjects = networks.free_subjects(exporter) if exporter in FREE else networks.subjects()
                 network, inputs = networks.build(next(s for s in subjects if s.name == name))
                 export(network, inputs, exporter, source)
         except Exception as error:
@@ -100,7 +102,7 @@ def main() -> None:
     """Run what is missing, and write the results after every network."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="*", default=[""])
-    parser.add_argument("--exporters", nargs="*", default=EXPORTERS, choices=(*EXPORTERS, FREE))
+    parser.add_argument("--exporters", nargs="*", default=EXPORTERS, choices=(*EXPORTERS, *FREE))
     parser.add_argument("--files", nargs="*", type=Path, default=())
     parser.add_argument("--what", nargs="*", default=STEPS, choices=STEPS)
     parser.add_argument("--limit", type=int, default=LIMIT_S)
@@ -124,7 +126,7 @@ def main() -> None:
 
     for what in options.what:
         for exporter in options.exporters if what == "ours" else options.exporters[:1]:
-            for subject in free_subjects() if exporter == FREE else subjects():
+            for subject in free_subjects(exporter) if exporter in FREE else subjects():
                 if any(part in subject.name for part in options.only):
                     record_missing(subject.name, exporter, what, options.limit)
 

@@ -67,21 +67,28 @@ IMAGES: dict[str, dict[str, Any]] = {
 class LastStates(nn.Module):
     """Returns the states of a network's last layer."""
 
-    def __init__(self, network: nn.Module, given: str) -> None:
+    def __init__(self, network: nn.Module, given: str, *, masked: bool) -> None:
         super().__init__()
-        self.network, self.given = network, given
+        self.network, self.given, self.masked = network, given, masked
 
     def forward(self, x: Tensor) -> Any:
         """Run the network."""
-        return self.network(**{self.given: x}).last_hidden_state
+        mask = {"attention_mask": torch.ones_like(x)} if self.masked else {}
+        return self.network(**{self.given: x}, **mask).last_hidden_state
 
 
-def model(name: str) -> tuple[nn.Module, tuple[Tensor, ...]]:
-    """Build a network and its example input, a batch of 2."""
+def model(name: str, *, masked: bool = False) -> tuple[nn.Module, tuple[Tensor, ...]]:
+    """Build a network and its example input, a batch of 2.
+
+    Args:
+        name: Its type in transformers.
+        masked: Whether a text is given with a mask; without one, decoders look for several texts in a row by an
+            operator that the torchscript exporter does not have.
+    """
     import transformers
 
     config = transformers.AutoConfig.for_model(name, **(IMAGES.get(name) or TEXTS[name]))
     network = transformers.AutoModel.from_config(config)
     if name in IMAGES:
-        return LastStates(network, "pixel_values"), (torch.randn(2, 3, 64, 64),)
-    return LastStates(network, "input_ids"), (torch.randint(5, 1000, (2, 32)),)
+        return LastStates(network, "pixel_values", masked=False), (torch.randn(2, 3, 64, 64),)
+    return LastStates(network, "input_ids", masked=masked), (torch.randint(5, 1000, (2, 32)),)

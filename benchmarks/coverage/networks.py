@@ -121,10 +121,11 @@ def subjects() -> list[Subject]:
     return named + [Subject(f"transformers/{name}", lambda n=name: _text(n)) for name in TEXT]
 
 
-def free_subjects() -> list[Subject]:
+def free_subjects(exporter: str) -> list[Subject]:
     """List the networks that are exported with a free batch and, where they read text, a free length."""
+    masked = exporter.startswith("torchscript")
     return [
-        Subject(f"transformers/{name}", lambda n=name: language.model(n))
+        Subject(f"transformers/{name}", lambda n=name: language.model(n, masked=masked))
         for name in (*language.TEXTS, *language.IMAGES)
     ]
 

@@ -7,7 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-_HOW = {"shipped": "they are shipped", "dynamo-free": "the dynamo exporter writes them, with a free batch and length"}
+_HOW = {
+    "shipped": "they are shipped",
+    "dynamo-free": "the dynamo exporter writes them, with a free batch and length",
+    "torchscript-free": "the torchscript exporter writes them, with a free batch and length",
+}
 TOOLS = ("torch-pruning", "onnxsim", "onnx2torch + torch-pruning")
 # A result counts as faster below this share of the original's latency: the measurement's own noise is about 2 %.
 FASTER, TOLERANCE, COVERED = 0.98, 1e-4, 0.8

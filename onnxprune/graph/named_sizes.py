@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxprune.graph.shape_values import axes_of, shape_values
-from onnxprune.graph.sizes import Size, dims, named, quotient
+from onnxprune.graph.sizes import Size, dims, name_of, named, quotient
 
 Dims = tuple[int | str | None, ...]
 Sizes = Mapping[str, np.ndarray]
@@ -50,7 +50,7 @@ def named_sizes(model: ir.Model) -> dict[str, Dims]:
 
 def _follows(node: ir.Node) -> bool:
     """Say whether a node's output has a size that is computed when the network runs."""
-    if node.op_type == "Reshape":
+    if node.op_type in {"Flatten", "Reshape"}:
         before = _dims(node.inputs[0])
         return any(not isinstance(dim, int) and dim not in before for dim in _dims(node.outputs[0]))
     computed = node.inputs if node.op_type == "Range" else node.inputs[1:]
@@ -112,7 +112,15 @@ def _regrouped(node: ir.Node, sizes: Sizes) -> Dims | None:
     position = entries.index(-1)
     whole, rest = _product(before), _product(after[:position] + after[position + 1 :])
     after[position] = None if whole is None or rest is None else quotient(whole, rest)
-    return tuple(_number_or_name(size) for size in after)
+    return tuple(None if size is None else name_of(size) for size in after)
+
+
+def _flattened(node: ir.Node, sizes: Sizes) -> Dims | None:  # noqa: ARG001
+    """The axes before a Flatten's are multiplied to one, and so are those from it on."""
+    before = [_size(dim) for dim in _dims(node.inputs[0])]
+    axis = node.attributes.get_int("axis", 1)
+    parts = (_product(before[:axis]), _product(before[axis:]))
+    return tuple(None if size is None else name_of(size) for size in parts)
 
 
 def _size(entry: object) -> Size | None:
@@ -126,11 +134,6 @@ def _product(sizes: Sequence[Size | None]) -> Size | None:
     for size in sizes:
         result = None if result is None or size is None else result * size
     return result
-
-
-def _number_or_name(size: Size | None) -> int | str | None:
-    whole = size is not None and not size.names and size.factor.denominator == 1
-    return int(size.factor) if size is not None and whole else _name(size)
 
 
 def _joined(node: ir.Node, sizes: Sizes) -> Dims | None:  # noqa: ARG001
@@ -168,8 +171,8 @@ def _only(sizes: Sizes, value: ir.Value | None) -> object:
     return entries.item() if entries is not None and entries.size == 1 else None
 
 
-def _name(entry: object) -> str | None:
-    return entry.names[0] if isinstance(entry, Size) and entry.factor == 1 and len(entry.names) == 1 else None
+def _name(entry: object) -> int | str | None:
+    return name_of(entry) if isinstance(entry, Size) else None
 
 
 def _dims(value: ir.Value | None) -> Dims:
@@ -180,6 +183,7 @@ _RULES: dict[str, Callable[[ir.Node, Sizes], Dims | None]] = {
     "Range": _counted,
     "Slice": _cut,
     "Expand": _expanded,
+    "Flatten": _flattened,
     "Reshape": _regrouped,
     **dict.fromkeys(_BROADCASTING, _joined),
 }

@@ -194,8 +194,25 @@ def _elementwise(function: Callable[..., object]) -> Callable[[ir.Node, list[Val
 def _of_sizes(function: Callable[..., object], *entries: object) -> object:
     if function is int:
         return entries[0]
+    if function is operator.eq:
+        return _are_equal(*entries)
+    if function is _choose:
+        return _choose(*entries) if isinstance(entries[0], bool) else None
     divides = function is _divide and isinstance(entries[1], int)
     return function(*entries) if divides or function is operator.mul else None
+
+
+def _are_equal(a: object, b: object) -> bool | None:
+    """Say whether two sizes are equal, as far as that holds whatever they are; none is negative."""
+    if a == b:
+        return True
+    size, other = (a, b) if isinstance(a, Size) else (b, a)
+    never = isinstance(size, Size) and size.factor > 0 and isinstance(other, int) and other < 0
+    return False if never else None
+
+
+def _choose(condition: object, a: object, b: object) -> object:
+    return a if condition else b
 
 
 def _divide(a: float, b: float) -> float:
@@ -360,5 +377,5 @@ _RULES: dict[str, Callable[[ir.Node, list[Any]], Values | None]] = {
     "Greater": _elementwise(operator.gt),
     "Less": _elementwise(operator.lt),
     "Not": _elementwise(operator.not_),
-    "Where": _elementwise(lambda condition, a, b: a if condition else b),
+    "Where": _elementwise(_choose),
 }

@@ -8,6 +8,9 @@ from fractions import Fraction
 
 import onnx_ir as ir
 
+# Joins the factors in a name; exporters write a star, and by it more than products.
+_TIMES = " · "
+
 
 @dataclass(frozen=True)
 class Size:
@@ -45,8 +48,20 @@ def quotient(size: Size, by: Size) -> Size | None:
 
 
 def named(name: str) -> Size:
-    """Return a dynamic size itself."""
-    return Size(Fraction(1), (name,))
+    """Return a dynamic size itself, or the product that `name_of` named."""
+    factors = name.split(_TIMES)
+    number = int(factors[0]) if len(factors) > 1 and factors[0].isdecimal() else 1
+    return Size(Fraction(number), tuple(sorted(factors[1:] if number > 1 else factors)))
+
+
+def name_of(size: Size) -> int | str | None:
+    """Return how a shape states a size: a number, a name, or None for what is neither, such as a half."""
+    if size.factor.denominator != 1 or size.factor < 1:
+        return None
+    number = int(size.factor)
+    if not size.names:
+        return number
+    return _TIMES.join([str(number)] * (number > 1) + list(size.names))
 
 
 def expanded(size: Size, known: Mapping[str, Size]) -> Size:

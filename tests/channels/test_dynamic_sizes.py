@@ -149,13 +149,30 @@ class Attention(nn.Module):
         return output
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+class Masked(Attention):
+    """As transformers has it since its version 5: the mask is picked from, by sample and position, and expanded."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, length = x.shape[:2]
+        q, k, v = (layer(x).view(batch, length, -1, 4).transpose(1, 2) for layer in (self.q, self.k, self.v))
+        samples, positions = torch.arange(batch)[:, None, None, None], torch.arange(length)
+        seen = (x[:, :, 0] > 0)[samples, positions[None, None, None, :]]
+        mask = (seen & (positions[None, None, :, None] >= 0)).expand(batch, -1, length, length)
+        attended = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        output: Tensor = self.o(attended.transpose(1, 2).reshape(batch, length, -1))
+        return output
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning", "ignore::UserWarning")
+@pytest.mark.parametrize("attention", [Attention, Masked])
 @pytest.mark.parametrize("dynamic", [(0,), (0, 1)])
-def test_heads_are_found_at_any_batch_and_length(dynamic: tuple[int, ...], tmp_path: Path) -> None:
+def test_heads_are_found_at_any_batch_and_length(
+    attention: type[Attention], dynamic: tuple[int, ...], tmp_path: Path
+) -> None:
     torch.manual_seed(0)
     axes = {"x": {axis: f"d{axis}" for axis in dynamic}}
     path = tmp_path / "net.onnx"
-    torch.onnx.export(Attention(), (torch.randn(2, 5, 12),), path, input_names=["x"], dynamic_axes=axes, dynamo=False)
+    torch.onnx.export(attention(), (torch.randn(2, 5, 12),), path, input_names=["x"], dynamic_axes=axes, dynamo=False)
     model = load(path)
     channels = permitted(model, Restriction(units=("heads",)))
     assert [(group.kind, group.size) for group in channels.groups] == [("heads", 3)]

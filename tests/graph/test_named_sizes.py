@@ -11,12 +11,12 @@ import pytest
 from onnxprune.graph import load
 
 NUMBERS = {"no": 0, "step": 1, "two": 2, "none": [0], "one": [1], "each": [1], "pair": [2], "many": [7]}
-NUMBERS |= {"rest": [-1], "four": [4], "two_": [2], "copied": [0, 0, -1, 4]}
+NUMBERS |= {"rest": [-1], "four": [4], "two_": [2], "eight": [8], "sixteen": [16], "copied": [0, 0, -1, 4]}
 LENGTH = "n = Shape<start = 0, end = 1>(x)\nl = Shape<start = 1, end = 2>(x)\nlength = Squeeze(l)\n"
 # What `o` is computed by from x (N, L, 8) and a table (1, 64, 8), and its shape.
 NAMED = {
     "positions": ("o = Range(no, length, step)", ("L",)),
-    "twice as many positions": ("twice = Mul(length, two)\no = Range(no, twice, step)", None),
+    "twice as many positions": ("twice = Mul(length, two)\no = Range(no, twice, step)", ("2 · L",)),
     "positions from 2 on": ("o = Range(two, length, step)", None),
     "every other position": ("o = Range(no, length, two)", None),
     "the first of a table": ("o = Slice(table, none, l, one, each)", (1, "min(L, 64)", 8)),
@@ -34,7 +34,24 @@ NAMED = {
     ),
     "what is left of copied sizes": ("o = Reshape(x, copied)", ("N", "L", 2, 4)),
     "a size that is left": ("i = Concat<axis = 0>(n, four, rest, two_)\no = Reshape(x, i)", ("N", 4, "L", 2)),
-    "a multiple of a size": ("i = Concat<axis = 0>(n, two_, rest, two_)\no = Reshape(x, i)", ("N", 2, None, 2)),
+    "a multiple of a size": ("i = Concat<axis = 0>(n, two_, rest, two_)\no = Reshape(x, i)", ("N", 2, "2 · L", 2)),
+    "half of a size": ("i = Concat<axis = 0>(n, sixteen, rest)\no = Reshape(x, i)", ("N", 16, None)),
+    "all in a row and back": (
+        "r = Reshape(x, rest)\ni = Concat<axis = 0>(n, four, rest, two_)\no = Reshape(r, i)",
+        ("N", 4, "L", 2),
+    ),
+    "a product": ("o = Flatten<axis = 2>(x)", ("L · N", 8)),
+    "a product and back": ("f = Flatten(x)\ni = Concat<axis = 0>(n, rest, two_)\no = Reshape(f, i)", ("N", "4 · L", 2)),
+    "as many as there were where that is -1": (
+        "t = Slice(table, none, l, one, each)\ni = Concat<axis = 0>(n, rest, eight)\nm = Equal(i, rest)\n"
+        "s = Where(m, one, i)\no = Expand(t, s)",
+        ("N", "min(L, 64)", 8),
+    ),
+    "as many as there are elsewhere": (
+        "t = Slice(table, none, l, one, each)\ni = Concat<axis = 0>(n, l, eight)\nm = Equal(i, rest)\n"
+        "s = Where(m, one, i)\no = Expand(t, s)",
+        ("N", "L", 8),
+    ),
     "left where a size is no factor": ("i = Concat<axis = 0>(n, n, rest)\no = Reshape(x, i)", ("N", "N", None)),
     "another length": ("t = Slice(table, none, n, one, each)\no = Add(x, t)", ("N", None, 8)),
 }
@@ -54,7 +71,7 @@ def test_sizes_keep_the_names_that_they_are_known_to_have(name: str, tmp_path: P
     shape = negative.inputs[0].shape  # type: ignore[union-attr]
     assert shape is not None
     found = [dim if isinstance(dim, int) else dim.value for dim in shape]
-    known = {"N", "L", "min(L, 64)"}
+    known = {"N", "L", "min(L, 64)", "2 · L", "4 · L", "L · N"}
     assert [dim if isinstance(dim, int) or dim in known else None for dim in found] == list(expected or [None])
 
 
