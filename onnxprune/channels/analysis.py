@@ -36,14 +36,35 @@ def analyse(model: ir.Model, attention: AttentionUnit = "head-dim", *, embedding
     sizes = shape_values(model, products=True)
     known = without_products(sizes), sizes
 
-    def labelled(whole_heads: Collection[str]) -> Labels:
-        return _labels(model, Labels(*known, splits, whole_heads=whole_heads, embedding=embedding))
+    def labelled(whole_heads: Collection[str], turned: Collection[str] = ()) -> Labels:
+        return _labels(model, Labels(*known, splits, whole_heads=whole_heads, turned=turned, embedding=embedding))
 
     if attention == "either":
         labels = _entries_or_heads(labelled, [frozenset(each) for each in together])
     else:
         labels = labelled(splits if attention == "heads" else ())
-    return _channel_map(labels, {str(node.name): node.op_type for node in model.graph})
+    channels, whole_heads = _channel_map(model, labels), labels.whole_heads
+    if turned := _inseparable(labels):
+        other = _channel_map(model, labelled(whole_heads, turned))
+        return other if other.unit_count > channels.unit_count else channels
+    return channels
+
+
+def _inseparable(labels: Labels) -> frozenset[str]:
+    """Name the grouped convolutions whose channels could only go all together.
+
+    Where their numbers of groups differ, channels may still go inside the groups of both, or whole groups.
+    """
+    if not labels.grouped:
+        return frozenset()
+    root, reason = labels.classes()
+
+    def is_one(axis: np.ndarray) -> bool:
+        free = axis[axis >= 0]
+        free = free[reason[free] < 0]
+        return len(free) > 0 and len(np.unique(root[free])) == 1
+
+    return frozenset(name for name, axes in labels.grouped.items() if any(map(is_one, axes)))
 
 
 def _labels(model: ir.Model, labels: Labels) -> Labels:
@@ -100,7 +121,8 @@ def _stuck(labels: Labels) -> frozenset[str]:
     return frozenset(name for name in splits if not any(map(is_free, labels.attention.get(name, ()))))
 
 
-def _channel_map(labels: Labels, op_types: dict[str, str]) -> ChannelMap:
+def _channel_map(model: ir.Model, labels: Labels) -> ChannelMap:
+    op_types = {str(node.name): node.op_type for node in model.graph}
     root, reason = labels.classes()
     produced = np.zeros(labels.count, dtype=bool)
     for _, _, _, out in labels.producers:

@@ -34,6 +34,7 @@ class Labels:
         head_splits: Mapping[str, int] | None = None,
         *,
         whole_heads: Collection[str] = (),
+        turned: Collection[str] = (),
         embedding: bool = False,
     ) -> None:
         """Start with nothing labelled.
@@ -43,6 +44,8 @@ class Labels:
             size_values: Likewise, with each dynamic entry as a `Size` where it is one.
             head_splits: Reshape nodes that split channels into heads, and their number of heads.
             whole_heads: Of these nodes, those whose heads go whole.
+            turned: Grouped convolutions that lose channels inside their groups where others of their widths lose
+                whole groups, and the other way round.
             embedding: Whether channels may go that a LayerNormalization or a mean takes statistics over.
         """
         self.axes: dict[str, Axes] = {}
@@ -52,6 +55,8 @@ class Labels:
         self.count = 0
         self.head_splits = head_splits or {}
         self.whole_heads = whole_heads
+        self.turned = turned
+        self.grouped: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self.attention: dict[str, list[np.ndarray]] = {}
         self._heads: set[int] = set()
         self.embedding = embedding

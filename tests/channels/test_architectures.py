@@ -87,6 +87,19 @@ class Dense(nn.Module):
         return self.head(x)
 
 
+class TwoGroupings(nn.Module):
+    """Convolutions of three and of four groups in a row, whose groups cannot go whole."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 12, 3, padding=1)
+        self.three, self.four = nn.Conv2d(12, 24, 3, groups=3), nn.Conv2d(24, 12, 3, groups=4)
+        self.head = nn.Conv2d(12, 5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(F.relu(self.four(F.relu(self.three(self.stem(x))))))
+
+
 class Inverted(nn.Module):
     """A stem, two inverted residual blocks with squeeze-and-excitation, and a bottleneck with BatchNorm."""
 
@@ -130,6 +143,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "dense": Dense,
     "inverted": Inverted,
     "upsampling": Upsampling,
+    "groupings": TwoGroupings,
 }
 
 

@@ -84,7 +84,9 @@ def _grouped(node: ir.Node, labels: Labels, x: Axis, groups: int, width: int) ->
             labels.pin(axis, reason, hints.TIED)
         return None
     in_boxes, out_boxes = in_rows(x, groups), in_rows(out, groups)
-    if whole_groups(groups, width):
+    if width > 1:
+        labels.grouped[str(node.name)] = (x, out)
+    if whole_groups(groups, width) != (node.name in labels.turned):
         tie_rows(labels, in_boxes, reason)
         tie_rows(labels, out_boxes, reason)
         labels.tie(in_boxes[:, 0], out_boxes[:, 0], reason)
