@@ -207,7 +207,7 @@ def _kinds(
     labels: Labels, unit_of_label: np.ndarray, unit_count: int, op_types: dict[str, str]
 ) -> Callable[[str, np.ndarray], GroupKind]:
     """Return what says what the units of a group are, given its first producer."""
-    axes_of: dict[bool, list[np.ndarray]] = {True: [], False: []}
+    axes_of = {True: [*labels.head_axes], False: [*labels.entry_axes]}
     for name, axes in labels.attention.items():
         for axis in axes:
             # Where whole heads were to go and cannot, entries may; they are what they are. An axis may repeat its

@@ -21,6 +21,7 @@ from typing import Literal
 
 import onnx_ir as ir
 
+from onnxprune.graph.equations import axis_letters
 from onnxprune.graph.sizes import dims
 
 AttentionUnit = Literal["head-dim", "heads", "either"]
@@ -32,6 +33,7 @@ _BETWEEN = frozenset(
     | {"RotaryEmbedding", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Transpose", "Unsqueeze", "Where"}
     | {"LayerNormalization", "Tanh"}
 )
+_PRODUCTS = frozenset({"MatMul", "Einsum"})
 _MOST_STEPS = 24
 Sizes = tuple[int | str | None, ...]
 
@@ -57,7 +59,7 @@ def _all_splits(node: ir.Node, heads: int) -> Iterator[tuple[str, int]]:
         for index, value in enumerate(node.inputs[:3]):
             yield from _splits_before(value, _heads_of_operator(node, index) or heads)
         return
-    for product in [node, *_products_behind(node)]:
+    for product in [node, *products_behind(node)]:
         for value in product.inputs:
             yield from _splits_before(value, heads)
 
@@ -76,26 +78,49 @@ def _heads(node: ir.Node) -> int | None:
     heads: int | str | None
     if node.op_type == "Attention":
         heads = _heads_of_operator(node, 0)
-    elif _multiplies_activations(node) and any(_products_behind(node)):
+    elif is_scores(node):
         sizes = dims(node.outputs[0])
-        heads = sizes[-3] if len(sizes) >= 4 else next(_heads_beside_samples(node.inputs[0]), None)
+        if node.op_type == "Einsum":
+            heads = sizes[head_axis] if (head_axis := _head_axis(node)) is not None else None
+        else:
+            heads = sizes[-3] if len(sizes) >= 4 else next(_heads_beside_samples(node.inputs[0]), None)
     else:
         return None
     return heads if isinstance(heads, int) and heads > 1 else None
 
 
+def is_scores(node: ir.Node) -> bool:
+    """Say whether a node multiplies the queries of an attention with its keys."""
+    return _multiplies_activations(node) and any(products_behind(node))
+
+
 def _multiplies_activations(node: ir.Node) -> bool:
-    return node.op_type == "MatMul" and not any(value is None or value.is_initializer() for value in node.inputs)
+    of_two = node.op_type in _PRODUCTS and len(node.inputs) == 2
+    return of_two and not any(value is None or value.is_initializer() for value in node.inputs)
 
 
-def _products_behind(scores: ir.Node) -> Iterator[ir.Node]:
+def _letters(node: ir.Node) -> tuple[list[str], list[str], list[str]]:
+    """Return the letters of both operands of an Einsum and of its result."""
+    ranks = [len(dims(value)) if value is not None else 0 for value in node.inputs]
+    first, second, result = axis_letters(node.attributes.get_string("equation"), ranks)
+    return first, second, result
+
+
+def _head_axis(scores: ir.Node) -> int | None:
+    """Return the axis of an Einsum's result that holds the heads: the last that both operands have, behind samples."""
+    queries, keys, result = _letters(scores)
+    shared = [axis for axis, letter in enumerate(result) if letter in queries and letter in keys]
+    return shared[-1] if shared and len(result) == len(dims(scores.outputs[0])) else None
+
+
+def products_behind(scores: ir.Node) -> Iterator[ir.Node]:
     """Yield the products with the values, which read the scores' Softmax."""
     found, queue = set(), [(scores.outputs[0], False, 0)]
     while queue:
         value, normalised, steps = queue.pop()
         for use in value.uses():
             node = use.node
-            if node.op_type == "MatMul" and normalised and node not in found:
+            if node.op_type in _PRODUCTS and normalised and node not in found:
                 found.add(node)
                 yield node
             elif node.op_type in _BETWEEN | {"Reshape"} and steps < _MOST_STEPS:

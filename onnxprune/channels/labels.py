@@ -58,6 +58,10 @@ class Labels:
         self.turned = turned
         self.grouped: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self.attention: dict[str, list[np.ndarray]] = {}
+        # Of attention by Einsum, whose heads may have an axis from the weights on.
+        self.head_axes: list[np.ndarray] = []
+        self.entry_axes: list[np.ndarray] = []
+        self.value_products: set[str] = set()
         self._heads: set[int] = set()
         self.embedding = embedding
         self.embedded: list[np.ndarray] = []

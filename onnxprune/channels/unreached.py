@@ -41,11 +41,11 @@ def unreached_weights(model: ir.Model) -> tuple[str, ...]:
         inside = Counter(each.op_type for each in inner if each.op_type in _MULTIPLYING)
         if inside:
             lines.append(
-                f"{_counted(inside)} run inside {node.op_type} '{node.name}', whose subgraphs stay as they are: export "
+                f"{_counted(inside)} run inside {_kind(node)} '{node.name}', whose subgraphs stay as they are: export "
                 "the network without it"
             )
     lines += [
-        f"{_counted(behind)} read tensors whose sizes are lost at {node.op_type} '{node.name}', so that channels are "
+        f"{_counted(behind)} read tensors whose sizes are lost at {_kind(node)} '{node.name}', so that channels are "
         "not followed through them: export the network without it"
         for node, behind in _behind_lost_sizes(model).items()
     ]
@@ -67,6 +67,10 @@ def _behind_lost_sizes(model: ir.Model) -> dict[ir.Node, Counter[str]]:
             found.setdefault(origin, Counter())[node.op_type] += 1
         lost_at |= dict.fromkeys(lost, origin) if origin is not None else {}
     return found
+
+
+def _kind(node: ir.Node) -> str:
+    return ".".join(part for part in (node.domain, node.op_type) if part)
 
 
 def _counted(kinds: Counter[str]) -> str:

@@ -2,13 +2,13 @@
 
 requires  a model as read from a file
 ensures   functions are inlined; constants are initializers; no Identity of an initializer is left; initializers are no
-          graph inputs; optional outputs without a name are left out; per-channel constants that an exporter merged
-          because their values were equal are separate again; initial states that are zero are left out; shape
-          arithmetic that is static is folded; single entries are repeated by Expand; parts of a sequence are those of a
-          Split; an If whose condition is known is the branch that it takes; matrices that are computed of constants are
-          initializers where the file does not grow by that; transposes of the last two axes are one node; heads have an
-          axis of their own where their number could not be said else; every node and value has a unique name; shapes
-          are inferred; nothing that no output needs is left
+          graph inputs; quantising nodes are ONNX's own where its opset has them; optional outputs without a name are
+          left out; per-channel constants that an exporter merged because their values were equal are separate again;
+          initial states that are zero are left out; shape arithmetic that is static is folded; single entries are
+          repeated by Expand; parts of a sequence are those of a Split; an If whose condition is known is the branch
+          that it takes; matrices that are computed of constants are initializers where the file does not grow by that;
+          transposes of the last two axes are one node; heads have an axis of their own where their number could not be
+          said else; every node and value has a unique name; shapes are inferred; nothing that no output needs is left
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from onnx_ir.passes.common import (
 from onnxprune.graph.channel_constants import separate_channel_constants
 from onnxprune.graph.computed_weights import fold_computed_weights
 from onnxprune.graph.constant_nodes import fold_constant_nodes
+from onnxprune.graph.contrib import adopt_quantising
 from onnxprune.graph.decided import inline_decided
 from onnxprune.graph.head_axes import separate_heads
 from onnxprune.graph.repeats import expand_single_entries
@@ -45,6 +46,7 @@ def normalise(model: ir.Model) -> ir.Model:
     TopologicalSortPass()(model)
     RemoveInitializersFromInputsPass()(model)
     _settle(model)
+    adopt_quantising(model)
     drop_zero_states(model)
     # What the file holds beside the network, too; below, only what a rewrite leaves behind.
     RemoveUnusedNodesPass()(model)

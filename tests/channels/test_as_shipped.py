@@ -60,7 +60,7 @@ UNREACHED = {
     "i = ConvInteger(u, k)\na = Cast<to = 1>(i)": "^ConvInteger multiply integers: prune the float network",
     "y = If (c) <then_branch = t () => (float[2, 8, 4, 4] p) { p = Conv(x, k) },"
     " else_branch = e () => (float[2, 8, 4, 4] q) { q = Conv(x, k) }>": r"^Conv \(2x\) run inside If '.*', whose",
-    "s = own.Half(x)\nr = Conv(s, k)\nq = Relu(r)\ny = Conv(q, k)": r"^Conv \(2x\) read .* lost at Half '.*', so",
+    "s = own.Half(x)\nr = Conv(s, k)\nq = Relu(r)\ny = Conv(q, k)": r"^Conv \(2x\) read .* lost at own.Half '.*', so",
 }
 
 

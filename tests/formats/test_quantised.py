@@ -23,6 +23,7 @@ from onnxprune.graph import (
     real_values,
     save,
     store_real_values,
+    to_bytes,
     twin_of,
 )
 from onnxprune.healing import requantised
@@ -63,6 +64,29 @@ def quantised(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 def test_everything_prunable_in_float_is_so_in_int8(quantised: Path) -> None:
     whole, small = analyse(load(quantised.with_name("float.onnx"))), analyse(load(quantised))
     assert [g.size for g in small.groups] == [g.size for g in whole.groups]
+
+
+def test_the_domain_of_onnxruntime_says_the_same(quantised: Path, tmp_path: Path) -> None:
+    theirs = onnx.load(quantised)
+    for node in theirs.graph.node:
+        if node.op_type in {"QuantizeLinear", "DequantizeLinear"}:
+            node.domain = "com.microsoft"
+    theirs.opset_import.append(onnx.helper.make_opsetid("com.microsoft", 1))
+    onnx.save(theirs, tmp_path / "theirs.onnx")
+    ours, moved = load(quantised), load(tmp_path / "theirs.onnx")
+    assert is_quantised(moved)
+    assert to_bytes(moved) == to_bytes(ours)
+
+
+@pytest.mark.parametrize(("opset", "domain"), [(17, "com.microsoft"), (21, "")])
+def test_wide_integers_are_of_onnx_where_it_has_them(opset: int, domain: str, tmp_path: Path) -> None:
+    model = onnx.parser.parse_model(f"""<ir_version: 10, opset_import: ["": {opset}, "com.microsoft": 1]>
+        net (float[N, 4] x) => (float[N, 4] y) <float scale = {{0.5}}, int16 zero = {{0}}> {{
+            q = com.microsoft.QuantizeLinear(x, scale, zero)
+            y = com.microsoft.DequantizeLinear(q, scale, zero)
+        }}""")
+    onnx.save(model, tmp_path / "net.onnx")
+    assert [node.domain for node in load(tmp_path / "net.onnx").graph] == [domain, domain]
 
 
 def test_costs_are_those_of_the_float_network(quantised: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from onnxprune.channels.attention import is_scores, products_behind
 from onnxprune.channels.labels import Labels
 from onnxprune.channels.map import Axis
 from onnxprune.channels.ops.rules import is_weight, named
@@ -36,6 +37,23 @@ def einsum(node: ir.Node, labels: Labels) -> None:
         elif len(places) == 1 and constant[0] and len(values) > 1:
             labels.produce(node, values[places[0][0]], places[0][1])
     labels.set(node.outputs[0], [joint[letter] for letter in result])
+    _note_attention(node, labels, joint, operands, result)
+
+
+def _note_attention(
+    node: ir.Node, labels: Labels, joint: dict[str, Axis], operands: list[list[str]], result: list[str]
+) -> None:
+    """Take note of axes of heads, which queries and keys share, and of entries, which scores have no more."""
+    if is_scores(node):
+        labels.value_products.update(str(product.name) for product in products_behind(node))
+        shared = set(operands[0]) & set(operands[1])
+        heads, entries = shared & set(result), shared - set(result)
+    elif node.name in labels.value_products:
+        heads, entries = set(), set(operands[0]) ^ set(operands[1])
+    else:
+        return
+    labels.head_axes += [axis for letter in heads if (axis := joint[letter]) is not None]
+    labels.entry_axes += [axis for letter in entries if (axis := joint[letter]) is not None]
 
 
 def _joined(node: ir.Node, labels: Labels, values: list[ir.Value], places: list[tuple[int, int]]) -> Axis:
