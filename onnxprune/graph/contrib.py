@@ -1,6 +1,7 @@
-"""onnxruntime's own QuantizeLinear and DequantizeLinear become ONNX's, which say the same.
+"""What onnxruntime has of its own, the domain com.microsoft.
 
-Its tools write them with `UseQDQContribOps`, and for integers of 16 bits before opset 21, whose ONNX has none.
+Its QuantizeLinear and DequantizeLinear become ONNX's, which say the same: its tools write them with `UseQDQContribOps`,
+and for integers of 16 bits before opset 21, whose ONNX has none.
 """
 
 from __future__ import annotations
@@ -14,6 +15,12 @@ _SINCE = {ir.DataType.INT8: _BYTES, ir.DataType.UINT8: _BYTES}
 _SINCE |= dict.fromkeys((ir.DataType.INT16, ir.DataType.UINT16, ir.DataType.INT4, ir.DataType.UINT4), _WIDE)
 # Biases, which only DequantizeLinear reads.
 _SINCE[ir.DataType.INT32] = _BYTES
+
+
+def import_domain(model: ir.Model) -> None:
+    """Import onnxruntime's operators, in place, where a model uses them and does not say so; onnxruntime runs it."""
+    if any(node.domain == DOMAIN for node in model.graph.all_nodes()):
+        model.opset_imports.setdefault(DOMAIN, 1)
 
 
 def adopt_quantising(model: ir.Model) -> None:

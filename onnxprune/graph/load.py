@@ -12,6 +12,7 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from onnxprune.errors import ArgumentError, InputShapeError, ModelFileError, UnsupportedModelError, WeightError
+from onnxprune.graph.contrib import import_domain
 from onnxprune.graph.maps import refuse_maps
 from onnxprune.graph.normalise import normalise
 from onnxprune.graph.quantised import CONTRACTIONS
@@ -50,6 +51,7 @@ def load(path: str | Path, *, input_shapes: Mapping[str, Sequence[int]] | None =
         raise ArgumentError(f"the model must be the path of an .onnx file, not {path!r}")
     path = Path(path)
     model = _read(path)
+    import_domain(model)
     refuse_malformed(model, path)
     _check_versions(model, path)
     _check_external_data(model, path)

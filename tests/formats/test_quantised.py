@@ -78,17 +78,6 @@ def test_the_domain_of_onnxruntime_says_the_same(quantised: Path, tmp_path: Path
     assert to_bytes(moved) == to_bytes(ours)
 
 
-@pytest.mark.parametrize(("opset", "domain"), [(17, "com.microsoft"), (21, "")])
-def test_wide_integers_are_of_onnx_where_it_has_them(opset: int, domain: str, tmp_path: Path) -> None:
-    model = onnx.parser.parse_model(f"""<ir_version: 10, opset_import: ["": {opset}, "com.microsoft": 1]>
-        net (float[N, 4] x) => (float[N, 4] y) <float scale = {{0.5}}, int16 zero = {{0}}> {{
-            q = com.microsoft.QuantizeLinear(x, scale, zero)
-            y = com.microsoft.DequantizeLinear(q, scale, zero)
-        }}""")
-    onnx.save(model, tmp_path / "net.onnx")
-    assert [node.domain for node in load(tmp_path / "net.onnx").graph] == [domain, domain]
-
-
 def test_costs_are_those_of_the_float_network(quantised: Path) -> None:
     whole, small = graph_cost(load(quantised.with_name("float.onnx"))), graph_cost(load(quantised))
     assert (small.macs, small.parameters) == (whole.macs, whole.parameters)
