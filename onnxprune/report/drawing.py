@@ -68,12 +68,18 @@ def draw(model: ir.Model, channels: ChannelMap) -> tuple[DrawnNode, ...]:
 
 
 def _channel_axis(node: ir.Node, channels: ChannelMap) -> np.ndarray | None:
-    """Return the units on the first axis of a node's outputs that has any."""
+    """Return the units on the first axis of each of a node's outputs that has any, one after the other.
+
+    What an earlier output has already, such as the states of a recurrence, counts once.
+    """
+    found: list[np.ndarray] = []
+    seen: set[int] = set()
     for value in node.outputs:
-        for units in channels.axes.get(str(value.name), ()):
-            if units is not None:
-                return units
-    return None
+        units = next((units for units in channels.axes.get(str(value.name), ()) if units is not None), None)
+        if units is not None and not seen.issuperset(units.tolist()):
+            found.append(units)
+            seen.update(units.tolist())
+    return np.concatenate(found) if found else None
 
 
 def _parts(units: np.ndarray, of_unit: np.ndarray) -> tuple[tuple[int, int], ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
@@ -50,6 +51,28 @@ def test_what_is_fixed_is_grey_and_says_why(cnn_path: Path) -> None:
     assert why == "24 channels fixed: --keep 'second' names it\nwhat would free them: leave out --keep 'second'"
     assert stripes == nodes["Gemm 'classifier'"][1] == ["#c4c4c4"]
     assert nodes["Flatten 'flat'"][0] == "no channel that can go passes through"
+
+
+def test_a_node_has_the_colours_of_all_its_outputs(tmp_path: Path) -> None:
+    model = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["" : 17]>
+        net (float[1, 3, 4, 4] x) => (float[1, 5, 4, 4] y) {
+            [first] a = Conv (x, w)
+            [second] b = Conv (x, u)
+            [all] c = Concat <axis = 1> (a, b)
+            [parts] d, e = Split <axis = 1> (c, sizes)
+            [left] f = Conv (d, v)
+            [right] g = Conv (e, t)
+            [sum] y = Add (f, g)
+        }
+    """)
+    for name, shape in (("w", (8, 3, 1, 1)), ("u", (8, 3, 1, 1)), ("v", (5, 8, 1, 1)), ("t", (5, 8, 1, 1))):
+        model.graph.initializer.append(onnx.helper.make_tensor(name, 1, shape, [1.0] * math.prod(shape)))
+    model.graph.initializer.append(onnx.helper.make_tensor("sizes", 7, (2,), [8, 8]))
+    onnx.save(model, tmp_path / "net.onnx")
+    nodes = nodes_of(svg(inspect_model(tmp_path / "net.onnx")))
+    assert nodes["Split 'parts'"] == nodes["Concat 'all'"]
+    assert nodes["Split 'parts'"][0] == "8 channels of group 'first'\n8 channels of group 'second'"
 
 
 def test_names_are_escaped(tmp_path: Path) -> None:
