@@ -20,6 +20,7 @@ _FLOAT = 4
 _RUN_BYTES = 256 << 20
 # Beyond this a solve takes seconds and the matrix hundreds of megabytes; such layers keep their weights.
 MOST_INPUTS = 4608
+_MOST_SHRINKAGE = 0.99
 _POSITIONS_PER_INPUT, _FEWEST_POSITIONS, _MOST_POSITIONS = 8, 2_000, 40_000
 
 
@@ -42,6 +43,7 @@ class Moment:
         mean: E[x], shape (inputs,).
         positions: How many were sampled.
         covariance: E[(x - E[x]) (x - E[x])'], or E[x x'] where nothing can take up a shift of the mean.
+        shrinkage: How far the covariance is trusted less than equal variances without any correlation, from 0 to 1.
         gain: What a BatchNormalization behind the layer multiplies by, shape (channels out,); None without one.
     """
 
@@ -51,6 +53,7 @@ class Moment:
     mean: np.ndarray
     positions: int
     covariance: np.ndarray
+    shrinkage: float = 0.0
     gain: np.ndarray | None = None
 
 
@@ -132,34 +135,50 @@ class _Sums:
         seen: Positions summed.
         total: Of x - center, shape (inputs,).
         square: Of (x - center) (x - center)', shape (inputs, inputs).
+        fourth: Of |x - center|^4.
     """
 
     center: np.ndarray
     seen: int
     total: np.ndarray
     square: np.ndarray
+    fourth: float
 
 
 def _summed(x: np.ndarray, before: _Sums | None) -> _Sums:
     center = x.mean(axis=0) if before is None else before.center
     x = x - center
     total, square = x.sum(axis=0, dtype=np.float64), x.T @ x
+    fourth = float((np.einsum("ij,ij->i", x, x, dtype=np.float64) ** 2).sum())
     if before is None:
-        return _Sums(center, len(x), total, square)
-    return _Sums(center, before.seen + len(x), before.total + total, before.square + square)
+        return _Sums(center, len(x), total, square, fourth)
+    return _Sums(center, before.seen + len(x), before.total + total, before.square + square, before.fourth + fourth)
+
+
+def _shrinkage(covariance: np.ndarray, sums: _Sums) -> float:
+    """Return how much of a covariance is chance, from 0 on.
+
+    O. Ledoit and M. Wolf, "A well-conditioned estimator for large-dimensional covariance matrices", 2004.
+    """
+    square = float(np.square(covariance, dtype=np.float64).sum())
+    chance = sums.fourth / sums.seen**2 - square / sums.seen
+    spread = square - float(np.trace(covariance)) ** 2 / len(covariance)
+    return float(np.clip(chance / spread, 0.0, _MOST_SHRINKAGE)) if spread > 0 and np.isfinite(chance) else 0.0
 
 
 def _moment(model: ir.Model, layer: Layer, sums: _Sums) -> Moment:
     weight = _weight(model, layer)
     offset = sums.total / sums.seen
     mean, second = sums.center + offset, sums.square / sums.seen - np.outer(offset, offset)
+    shrinkage = _shrinkage(second, sums)
     if layer.offset is None:
         second = second + np.outer(mean, mean)
     gain = None
     if layer.norm is not None:
         scale, variance = (_constant(model, name) for name in (layer.norm.scale, layer.norm.variance))
         gain = scale / np.sqrt(variance + layer.norm.epsilon)
-    return Moment(layer, layer.matrix(weight).copy(), weight.shape, mean, sums.seen, second.astype(np.float32), gain)
+    matrix = layer.matrix(weight).copy()
+    return Moment(layer, matrix, weight.shape, mean, sums.seen, second.astype(np.float32), shrinkage, gain)
 
 
 def heal_weights(
@@ -190,7 +209,7 @@ def heal_weights(
                 _shift_constant(healed, moment, lost @ moment.mean[gone], kept.rows)
             continue
         cross = product(lost, moment.covariance[np.ix_(gone, stay)])
-        strength = ridge_for(len(stay), moment.positions) if ridge is None else ridge
+        strength = ridge_for(len(stay), moment.positions, moment.shrinkage) if ridge is None else ridge
         added = correction(moment.covariance[np.ix_(stay, stay)], cross, strength)
         if added is None:
             continue

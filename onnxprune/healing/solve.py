@@ -8,14 +8,14 @@ _NOISE = 1e-2
 _MOST = 1.0
 
 
-def ridge_for(inputs: int, positions: int) -> float:
+def ridge_for(inputs: int, positions: int, shrinkage: float = 0.0) -> float:
     """Say how strongly to hold weights, as a share of the inputs' mean variance: the more, the fewer the samples.
 
     With k inputs, n positions, an error of variance s and corrections of size b, the ridge that is least wrong is
     k s / (n b^2) (Hoerl, Kennard and Baldwin, "Ridge regression: some simulations", 1975); s / b^2 is taken as 0.01 of
-    the inputs' variance.
+    the inputs' variance. A covariance C that is shrunk to (1 - a) C + a m I is one with a ridge of a / (1 - a).
     """
-    return min(_NOISE * inputs / positions, _MOST)
+    return max(min(_NOISE * inputs / positions, _MOST), shrinkage / (1 - shrinkage))
 
 
 def correction(gram: np.ndarray, cross: np.ndarray, ridge: float) -> np.ndarray | None:
