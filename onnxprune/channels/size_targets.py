@@ -19,7 +19,7 @@ TARGETS = {
     "Pad": {1, 3},
     "Range": {0, 1, 2},
     "Reshape": {1},
-    "Resize": {2, 3},
+    "Resize": {1, 2, 3},
     "Slice": {1, 2, 3, 4},
     "Split": {1},
     "Tile": {1},
@@ -29,7 +29,7 @@ TARGETS = {
 """Indices of such operands, by operator."""
 
 # Those that name the sizes of the node's output.
-_OUTPUT_SIZES = frozenset({"ConstantOfShape", "Expand", "Reshape", "Resize"})
+_OUTPUT_SIZES = frozenset({("ConstantOfShape", 0), ("Expand", 1), ("Reshape", 1), ("Resize", 3)})
 
 
 def settle_sizes(pruned: ir.Model, removal: Removal) -> bool:
@@ -54,7 +54,7 @@ def settle_sizes(pruned: ir.Model, removal: Removal) -> bool:
                 continue
             wrong = {
                 position: size
-                for position, size in enumerate(_meant(node, meant, removal))
+                for position, size in enumerate(_meant(node, index, meant, removal))
                 if isinstance(size, int | np.integer) and found.flat[position] not in (None, size)
             }
             if wrong and meant.ndim == 0:
@@ -72,7 +72,7 @@ def _computed_targets(node: ir.Node) -> Iterator[tuple[int, str]]:
             yield index, str(value.name)
 
 
-def _meant(node: ir.Node, entries: np.ndarray, removal: Removal) -> Iterator[object]:
+def _meant(node: ir.Node, index: int, entries: np.ndarray, removal: Removal) -> Iterator[object]:
     """Yield what each entry is to be: what it was, unless it names an axis of the output that was cut."""
     output = node.outputs[0]
     rank = len(removal.channels.axes.get(str(output.name), dims(output)))
@@ -80,5 +80,5 @@ def _meant(node: ir.Node, entries: np.ndarray, removal: Removal) -> Iterator[obj
     if node.op_type == "Resize":
         axes = [positive(axis, rank) for axis in node.attributes.get_ints("axes", range(entries.size))]  # type: ignore[assignment]
     for position, entry in enumerate(entries.flat):
-        kept = removal.kept(output, axes[position]) if node.op_type in _OUTPUT_SIZES else None
+        kept = removal.kept(output, axes[position]) if (node.op_type, index) in _OUTPUT_SIZES else None
         yield entry if kept is None else int(kept.sum())

@@ -2,11 +2,12 @@
 
 Exporters count positions with a Range as long as the sequence, and cut tables of positions to its length. Inference
 calls what comes of them by new names; added to the sequence, it takes the sequence's own name away. So it does with
-what a Reshape leaves over where sizes changed their places.
+what a Reshape leaves over where sizes changed their places, and, before opset 13, what a Resize gives.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
@@ -101,17 +102,18 @@ def _expanded(node: ir.Node, sizes: Sizes) -> Dims | None:
 
 
 def _regrouped(node: ir.Node, sizes: Sizes) -> Dims | None:
-    """The -1 of a Reshape is what the other sizes leave of the entries."""
+    """A Reshape gives the sizes that its target says; -1 is what the others leave of the entries."""
     target = sizes.get(str(node.inputs[1].name)) if node.inputs[1] is not None else None
     entries = [] if target is None else list(target.flat)
-    if entries.count(-1) != 1 or node.inputs[0] is None or node.inputs[0].shape is None:
+    if not entries or entries.count(-1) > 1 or node.inputs[0] is None or node.inputs[0].shape is None:
         return None
     before = [_size(dim) for dim in _dims(node.inputs[0])]
     kept = 0 if node.attributes.get_int("allowzero", 0) else len(before)
     after = [before[i] if entry == 0 and i < kept else _size(entry) for i, entry in enumerate(entries)]
-    position = entries.index(-1)
-    whole, rest = _product(before), _product(after[:position] + after[position + 1 :])
-    after[position] = None if whole is None or rest is None else quotient(whole, rest)
+    if -1 in entries:
+        position = entries.index(-1)
+        whole, rest = _product(before), _product(after[:position] + after[position + 1 :])
+        after[position] = None if whole is None or rest is None else quotient(whole, rest)
     return tuple(None if size is None else name_of(size) for size in after)
 
 
@@ -121,6 +123,27 @@ def _flattened(node: ir.Node, sizes: Sizes) -> Dims | None:  # noqa: ARG001
     axis = node.attributes.get_int("axis", 1)
     parts = (_product(before[:axis]), _product(before[axis:]))
     return tuple(None if size is None else name_of(size) for size in parts)
+
+
+def _resized(node: ir.Node, sizes: Sizes) -> Dims | None:
+    """An axis that is resized by 1 keeps its size; others have the sizes that are asked for."""
+    before = _dims(node.inputs[0])
+    if "axes" in node.attributes or node.attributes.get_string("keep_aspect_ratio_policy", "stretch") != "stretch":
+        return None
+    given = [None if value is None else sizes.get(str(value.name)) for value in node.inputs[1:]]
+    # Before opset 11 scales come first; from then on behind a region of interest.
+    scales, wanted = (given[0], None) if len(given) == 1 else (given[1], given[2] if len(given) > 2 else None)
+    if wanted is not None and len(wanted) == len(before):
+        return tuple(entry if isinstance(entry, int) else _name(entry) for entry in wanted)
+    if scales is None or len(scales) != len(before):
+        return None
+    return tuple(_scaled(size, scale) for size, scale in zip(before, scales, strict=True))
+
+
+def _scaled(size: int | str | None, scale: object) -> int | str | None:
+    if scale == 1:
+        return size
+    return math.floor(size * scale) if isinstance(size, int) and isinstance(scale, float) else None
 
 
 def _size(entry: object) -> Size | None:
@@ -185,5 +208,7 @@ _RULES: dict[str, Callable[[ir.Node, Sizes], Dims | None]] = {
     "Expand": _expanded,
     "Flatten": _flattened,
     "Reshape": _regrouped,
+    "Resize": _resized,
+    "Upsample": _resized,
     **dict.fromkeys(_BROADCASTING, _joined),
 }

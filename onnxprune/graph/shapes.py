@@ -19,6 +19,8 @@ _SMALL_BYTES = 1024
 # ONNX defines these by functions and infers no shape for them.
 _UNINFERRED = frozenset({"GroupNormalization", "MeanVarianceNormalization"})
 
+_RANKS_SINCE = 14
+
 # A table of positions is cut, expanded and added to other tables and the sequence before it is where names matter.
 _MOST_ROUNDS = 8
 
@@ -33,8 +35,28 @@ def infer_shapes(model: ir.Model) -> None:
 
 def infer_unnamed(model: ir.Model) -> None:
     """Infer as ONNX does, which gives sizes that it does not follow new names."""
-    _keep(model, _inferred(model))
+    stated: dict[str, Dims] = {}
+    while True:
+        _keep(model, _inferred(model, stated))
+        found = {name: dims for name, dims in _ranks(model) if name not in stated}
+        if not found:
+            break
+        stated |= found
     _forget_impossible(model)
+
+
+def _ranks(model: ir.Model) -> Iterator[tuple[str, Dims]]:
+    """Yield what ONNX's inference before opset 14 does not say: how many axes there are where sizes are computed."""
+    if model.opset_imports.get("", 1) >= _RANKS_SINCE:
+        return
+    for node in model.graph:
+        if node.domain or node.op_type not in {"Reshape", "Expand"} or node.outputs[0].shape is not None:
+            continue
+        read, target = (value.shape if value is not None else None for value in node.inputs[:2])
+        entries = target[0] if target is not None and len(target) == 1 else None
+        if isinstance(entries, int) and (node.op_type == "Reshape" or read is not None):
+            axes = entries if node.op_type == "Reshape" else max(entries, len(read or ()))
+            yield str(node.outputs[0].name), (None,) * axes
 
 
 def name_sizes(model: ir.Model) -> None:

@@ -22,7 +22,7 @@ from onnxprune.healing.moments import (
     solving_macs,
     wanted_positions,
 )
-from onnxprune.healing.solve import correction, product, ridge_for
+from onnxprune.healing.solve import correction, fourth_moment, product, ridge_for, shrinkage
 
 __all__ = [
     "MOST_INPUTS",
@@ -32,6 +32,7 @@ __all__ = [
     "SolvableLayer",
     "collect_moments",
     "correction",
+    "fourth_moment",
     "heal_weights",
     "healed_as_floats",
     "open_values",
@@ -40,6 +41,7 @@ __all__ = [
     "product",
     "requantised",
     "ridge_for",
+    "shrinkage",
     "solvable_layers",
     "solving_macs",
     "wanted_positions",

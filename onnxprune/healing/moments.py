@@ -14,13 +14,12 @@ from onnxprune.channels import ChannelMap
 from onnxprune.graph import concrete_shapes, in_float32, input_specs, real_values, store_real_values
 from onnxprune.healing.activations import open_values
 from onnxprune.healing.layers import Layer, kept_part, patches, positions_of, runs_of, solvable_layers
-from onnxprune.healing.solve import correction, product, ridge_for
+from onnxprune.healing.solve import correction, fourth_moment, product, ridge_for, shrinkage
 
 _FLOAT = 4
 _RUN_BYTES = 256 << 20
 # Beyond this a solve takes seconds and the matrix hundreds of megabytes; such layers keep their weights.
 MOST_INPUTS = 4608
-_MOST_SHRINKAGE = 0.99
 _POSITIONS_PER_INPUT, _FEWEST_POSITIONS, _MOST_POSITIONS = 8, 2_000, 40_000
 
 
@@ -149,28 +148,17 @@ def _summed(x: np.ndarray, before: _Sums | None) -> _Sums:
     center = x.mean(axis=0) if before is None else before.center
     x = x - center
     total, square = x.sum(axis=0, dtype=np.float64), x.T @ x
-    fourth = float((np.einsum("ij,ij->i", x, x, dtype=np.float64) ** 2).sum())
+    fourth = fourth_moment(x)
     if before is None:
         return _Sums(center, len(x), total, square, fourth)
     return _Sums(center, before.seen + len(x), before.total + total, before.square + square, before.fourth + fourth)
-
-
-def _shrinkage(covariance: np.ndarray, sums: _Sums) -> float:
-    """Return how much of a covariance is chance, from 0 on.
-
-    O. Ledoit and M. Wolf, "A well-conditioned estimator for large-dimensional covariance matrices", 2004.
-    """
-    square = float(np.square(covariance, dtype=np.float64).sum())
-    chance = sums.fourth / sums.seen**2 - square / sums.seen
-    spread = square - float(np.trace(covariance)) ** 2 / len(covariance)
-    return float(np.clip(chance / spread, 0.0, _MOST_SHRINKAGE)) if spread > 0 and np.isfinite(chance) else 0.0
 
 
 def _moment(model: ir.Model, layer: Layer, sums: _Sums) -> Moment:
     weight = _weight(model, layer)
     offset = sums.total / sums.seen
     mean, second = sums.center + offset, sums.square / sums.seen - np.outer(offset, offset)
-    shrinkage = _shrinkage(second, sums)
+    chance = shrinkage(second, sums.fourth, sums.seen)
     if layer.offset is None:
         second = second + np.outer(mean, mean)
     gain = None
@@ -178,7 +166,7 @@ def _moment(model: ir.Model, layer: Layer, sums: _Sums) -> Moment:
         scale, variance = (_constant(model, name) for name in (layer.norm.scale, layer.norm.variance))
         gain = scale / np.sqrt(variance + layer.norm.epsilon)
     matrix = layer.matrix(weight).copy()
-    return Moment(layer, matrix, weight.shape, mean, sums.seen, second.astype(np.float32), shrinkage, gain)
+    return Moment(layer, matrix, weight.shape, mean, sums.seen, second.astype(np.float32), chance, gain)
 
 
 def heal_weights(

@@ -26,6 +26,7 @@ CONSTANTS = {
     "k": (32, 1, 1),
     "groups": np.array([0, 4, -1]),
     "one": np.array([1]),
+    "ones": np.ones(2, np.float32),
     "last_two": np.array([2, 3]),
     "two": np.array([2]),
     "four": np.array([4]),
@@ -48,6 +49,16 @@ BODIES = {
         f"{SIZES}e = Shape(h)\nr = Shape<start = 1>(h)\ns = ReduceProd(r)\nt = Div(s, four)\n"
         "i = Concat<axis = 0>(n, four, t)\nb = Reshape(h, i)\nd = InstanceNormalization(b, g, g)\na = Reshape(d, e)",
         4,
+    ),
+    "resized by scales of whole shapes": (
+        "m = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(h)\ns = Shape(h)\nt = Shape(m)\nd = Div(s, t)\n"
+        "f = Cast<to = 1>(d)\na = Resize(m, , f)",
+        32,
+    ),
+    "resized by scales of two axes": (
+        "m = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(h)\ns = Shape<start = 2>(h)\nt = Shape<start = 2>(m)\n"
+        "u = Cast<to = 1>(s)\nv_ = Cast<to = 1>(t)\nd = Div(u, v_)\nf = Concat<axis = 0>(ones, d)\na = Resize(m, , f)",
+        32,
     ),
     "channel shuffle": (
         f"{SIZES}i = Concat<axis = 0>(n, four, eight, p, q)\nj = Concat<axis = 0>(n, channels, p, q)\n"
