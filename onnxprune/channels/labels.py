@@ -211,15 +211,17 @@ class Labels:
 
         Returns:
             The class of every label, shape (labels,), and the first reason of each label's class for being
-            fixed, shape (labels,), -1 where it is free.
+            fixed, shape (labels,), -1 where it is free. What an option would free, or what follows from another
+            axis, counts as the reason only where there is no other.
         """
         root = connected_components(self.count, self._ties)
-        none = len(self.reasons)
-        first = np.full(self.count, none)
+        count = len(self.reasons)
+        first = np.full(self.count, 2 * count)
         for labels, reason in self._pins:
-            np.minimum.at(first, root[labels], reason)
+            yields = self.reasons[reason][1] in {hints.EMBEDDING, hints.TIED}
+            np.minimum.at(first, root[labels], reason + count * yields)
         first = first[root]
-        return root, np.where(first == none, -1, first)
+        return root, np.where(first == 2 * count, -1, first % max(count, 1))
 
 
 def connected_components(count: int, edges: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:

@@ -26,8 +26,8 @@ def unreached_weights(model: ir.Model) -> tuple[str, ...]:
         model: A loaded model.
 
     Returns:
-        A line for integers, one for each node whose subgraphs hold such operators, and one for each behind which sizes
-        are lost; none where there are none.
+        A line for integers, one for weights that are quantised in blocks, one for each node whose subgraphs hold such
+        operators, and one for each behind which sizes are lost; none where there are none.
     """
     integer = Counter(node.op_type for node in model.graph if node.op_type in _INTEGER)
     lines = []
@@ -35,6 +35,12 @@ def unreached_weights(model: ir.Model) -> tuple[str, ...]:
         lines.append(
             f"{_counted(integer)} multiply integers: prune the float network that this one was made of and quantise "
             "the result (compress --quantize int8), or give it in QDQ form"
+        )
+    blocked = Counter(node.op_type for node in model.graph if any(map(_is_blocked, node.inputs)))
+    if blocked:
+        lines.append(
+            f"{_counted(blocked)} read weights that are quantised in blocks (DequantizeLinear with block_size): prune "
+            "the network before it is quantised, or quantise it by channels"
         )
     for node in model.graph:
         inner = (inner for graph in subgraphs(node) for inner in graph.all_nodes())
@@ -67,6 +73,14 @@ def _behind_lost_sizes(model: ir.Model) -> dict[ir.Node, Counter[str]]:
             found.setdefault(origin, Counter())[node.op_type] += 1
         lost_at |= dict.fromkeys(lost, origin) if origin is not None else {}
     return found
+
+
+def _is_blocked(value: ir.Value | None) -> bool:
+    """Say whether a value is a weight with a scale for each of several blocks of entries."""
+    node = value.producer() if value is not None else None
+    if node is None or node.op_type != "DequantizeLinear" or node.inputs[0] is None:
+        return False
+    return node.inputs[0].is_initializer() and node.attributes.get_int("block_size", 0) > 0
 
 
 def _kind(node: ir.Node) -> str:

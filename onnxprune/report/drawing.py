@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxprune.channels import ChannelMap, FixedChannels, short_name
+from onnxprune.graph.subgraphs import subgraphs
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ def draw(model: ir.Model, channels: ChannelMap) -> tuple[DrawnNode, ...]:
     drawn = []
     for node in model.graph:
         name = str(node.name)
-        producers = (value.producer() for value in node.inputs if value is not None)
+        inside = (inner.inputs for graph in subgraphs(node) for inner in graph.all_nodes())
+        producers = (value.producer() for values in (node.inputs, *inside) for value in values if value is not None)
         read = {place[producer] for producer in producers if producer is not None and producer in place}
         units = _channel_axis(node, channels)
         own = fixed.get(name, [])

@@ -13,7 +13,7 @@ from onnxprune.report.units import count, counted, percent
 
 _WIDTH, _HEIGHT, _COLUMN, _ROW, _MARGIN = 132, 34, 148, 62, 24
 _FIXED, _WITHOUT = "#c4c4c4", "#eeeeee"
-_LONGEST_NAME = 21
+_LONGEST_NAME, _LONGEST_OP = 21, 18
 # Neighbouring groups get hues far apart.
 _GOLDEN_ANGLE = 137.508
 _LEGEND = (
@@ -69,8 +69,9 @@ def picture_page(inspection: Inspection) -> str:
     summary = (
         f"{count(inspection.cost.macs)} MACs, {count(inspection.cost.parameters)} parameters, "
         f"{counted(len(inspection.groups), 'group')} of removable channels, which take part in "
-        f"{percent(inspection.coverage)} of the MACs."
+        f"{percent(inspection.coverage)} of the MACs{' that are counted' * bool(inspection.unreached)}."
     )
+    unreached = [f"<p>Not reached: {html.escape(line)}.</p>" for line in inspection.unreached]
     fixed = [
         f"<tr><td>{html.escape(entry.producer)}</td><td class=n>{entry.channels}</td>"
         f"<td>{html.escape(entry.reason)}</td><td>{html.escape(entry.hint)}</td></tr>"
@@ -81,6 +82,7 @@ def picture_page(inspection: Inspection) -> str:
             "<!doctype html>",
             f'<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{_PAGE_STYLE}</style></head>',
             f"<body><h1>{title}</h1><p>{html.escape(summary)}</p>",
+            *unreached,
             f"<p>{_LEGEND}</p>",
             f'<div class="graph">{svg(inspection)}</div>',
             "<h2>Groups</h2><table><tr><th>group</th><th>channels</th><th>at a time</th><th>MACs</th><th>weights</th>"
@@ -138,11 +140,12 @@ def _node(node: DrawnNode, corner: tuple[float, float], groups: Sequence[GroupIn
     kind = "node makes" if node.produces else "node"
     middle = x + _WIDTH / 2
     name = node.name if len(node.name) <= _LONGEST_NAME else f"{node.name[:9]}...{node.name[-9:]}"
+    squeezed = f' textLength="{_WIDTH - 8}" lengthAdjust="spacingAndGlyphs"' * (len(node.op_type) > _LONGEST_OP)
     return (
         f'<g class="{kind}"><title>{html.escape(_title(node, groups))}</title>'
         f"{_fill(node, x, y)}"
         f'<rect class="frame" x="{x:.0f}" y="{y:.0f}" width="{_WIDTH}" height="{_HEIGHT}"/>'
-        f'<text class="op" x="{middle:.0f}" y="{y + 14:.0f}">{html.escape(node.op_type)}</text>'
+        f'<text class="op" x="{middle:.0f}" y="{y + 14:.0f}"{squeezed}>{html.escape(node.op_type)}</text>'
         f'<text class="name" x="{middle:.0f}" y="{y + 27:.0f}">{html.escape(name)}</text></g>'
     )
 

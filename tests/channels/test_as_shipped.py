@@ -64,6 +64,18 @@ UNREACHED = {
 }
 
 
+def test_weights_that_are_quantised_in_blocks_are_named(tmp_path: Path) -> None:
+    proto = onnx.parser.parse_model("""<ir_version: 10, opset_import: ["": 21]> net (float[N, 8] x) => (float[N, 4] y) {
+        w = DequantizeLinear<axis = 0, block_size = 4>(q, s)
+        y = MatMul(x, w)
+    }""")
+    for name, array in (("q", np.ones((8, 4), np.int8)), ("s", np.ones((2, 4), np.float32))):
+        proto.graph.initializer.append(numpy_helper.from_array(array, name))
+    onnx.save(proto, tmp_path / "net.onnx")
+    (line,) = unreached_weights(load(tmp_path / "net.onnx"))
+    assert line.startswith("MatMul read weights that are quantised in blocks")
+
+
 @pytest.mark.parametrize("body", UNREACHED)
 def test_weights_out_of_reach_are_named(body: str, tmp_path: Path) -> None:
     text = f"""<ir_version: 8, opset_import: ["": 17, "own": 1]>

@@ -89,6 +89,28 @@ def test_names_are_escaped(tmp_path: Path) -> None:
     assert "<script" not in picture_page(inspection)
 
 
+def test_what_runs_inside_another_node_is_said_and_what_it_reads_drawn(tmp_path: Path) -> None:
+    model = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["" : 17]>
+        net (float[1, 3, 4, 4] x, bool c) => (float[1, 5, 4, 4] y) {
+            [first] a = Conv (x, w)
+            [choice] b = If (c) <
+                then_branch = t () => (float[1, 5, 4, 4] p) { p = Conv (a, v) },
+                else_branch = e () => (float[1, 5, 4, 4] q) { q = Conv (a, v) }
+            >
+            [last] y = Relu (b)
+        }
+    """)
+    for name, shape in (("w", (8, 3, 1, 1)), ("v", (5, 8, 1, 1))):
+        model.graph.initializer.append(onnx.helper.make_tensor(name, 1, shape, [1.0] * math.prod(shape)))
+    onnx.save(model, tmp_path / "net.onnx")
+    inspection = inspect_model(tmp_path / "net.onnx")
+    assert [node.inputs for node in inspection.drawn] == [(), (0,), (1,)]
+    page = picture_page(inspection)
+    assert "% of the MACs that are counted." in page
+    assert "<p>Not reached: Conv (2x) run inside If" in page
+
+
 def test_the_page_needs_no_other_file(cnn_path: Path) -> None:
     text = picture_page(inspect_model(cnn_path))
     assert "src=" not in text
