@@ -31,7 +31,7 @@ _SATURATING = frozenset({"Sigmoid", "Softmax", "HardSigmoid"})
 # What these give changes wholly where two numbers that are equal but for rounding change places.
 _UNSTEADY = frozenset({"ArgMax", "ArgMin", "Hardmax", "NonMaxSuppression", "NonZero", "TopK", "Unique"})
 # Sums over channels alone may cancel but for rounding, as behind a normalisation.
-_PRODUCTS = frozenset({"Attention", "Conv", "ConvTranspose", "Einsum", "Gemm", "MatMul"})
+_PRODUCTS = frozenset({"Attention", "Conv", "ConvTranspose", "DeformConv", "Einsum", "Gemm", "MatMul"})
 # Of what products give, in one model; comparing takes some times as much.
 _MOST_BYTES = 256 << 20
 _MOST_AT_ONCE = 64

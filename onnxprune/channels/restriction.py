@@ -22,7 +22,7 @@ from onnxprune.channels.patterns import named_by, producer_names
 from onnxprune.errors import PatternError
 
 _NAMED_BY_NONE = "no --only pattern names it"
-_INSEPARABLE = "they can only go all together, and something must stay"
+_INSEPARABLE = "they can only go all together, and of every group something stays"
 
 UNITS: tuple[GroupKind, ...] = ("channels", "mlp", "head-dim", "heads", "embedding")
 """What may go, from what always may to what is only taken where it is asked for."""

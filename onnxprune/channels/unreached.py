@@ -15,7 +15,7 @@ _INTEGER = frozenset(
     | {"DynamicQuantizeLSTM", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "QAttention", "QGemm", "MatMulNBits"}
 )
 _MULTIPLYING = frozenset(
-    {"Conv", "ConvTranspose", "Einsum", "GRU", "Gemm", "LSTM", "MatMul", "RNN"} | _INTEGER,
+    {"Conv", "ConvTranspose", "DeformConv", "Einsum", "GRU", "Gemm", "LSTM", "MatMul", "RNN"} | _INTEGER,
 )
 
 

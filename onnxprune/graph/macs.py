@@ -112,6 +112,7 @@ def _einsum(node: ir.Node, shapes: Shapes) -> Iterator[Axes]:
 _TERMS: dict[str, Callable[[ir.Node, Shapes], Iterator[Axes]]] = {
     "Conv": _convolution,
     "ConvTranspose": _convolution,
+    "DeformConv": _convolution,
     "Gemm": _product,
     "MatMul": _product,
     "Attention": _attention,

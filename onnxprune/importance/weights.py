@@ -13,7 +13,7 @@ from onnxprune.graph.quantised import MOVES, real_values
 
 # The inputs of each contraction that can be its weight.
 _WEIGHT_INPUTS = {
-    **{"Conv": {1}, "ConvTranspose": {1}, "Gemm": {0, 1}, "MatMul": {0, 1}, "Einsum": {0, 1, 2, 3}},
+    **{"Conv": {1}, "ConvTranspose": {1}, "DeformConv": {1}, "Gemm": {0, 1}, "MatMul": {0, 1}, "Einsum": {0, 1, 2, 3}},
     **{"RNN": {1, 2}, "GRU": {1, 2}, "LSTM": {1, 2}},
 }
 

@@ -23,6 +23,7 @@ LAYERS = frozenset(
         "Conv",
         "ConvInteger",
         "ConvTranspose",
+        "DeformConv",
         "Einsum",
         "GRU",
         "Gemm",

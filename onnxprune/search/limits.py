@@ -40,6 +40,12 @@ class Limits:
         """Whether there is a limit."""
         return self.max_ratio is not None or self.min_channels is not None
 
+    @property
+    def text(self) -> str:
+        """The options that limit."""
+        given = {"--max-ratio": self.max_ratio, "--min-channels": self.min_channels}
+        return " and ".join(f"{option} {figure:g}" for option, figure in given.items() if figure is not None)
+
     def least(self, channels: ChannelMap) -> np.ndarray:
         """Return how many units of each group stay at least, shape (groups,)."""
         sizes = np.array([group.size for group in channels.groups], dtype=np.int64)

@@ -19,6 +19,7 @@ _PARAMETERS = {
     "BatchNormalization": (1, 2),
     "Conv": (1, 2),
     "ConvTranspose": (1, 2),
+    "DeformConv": (1, 3),
     "Einsum": (0, 1, 2),
     "Gemm": (0, 1, 2),
     "GRU": (1, 2, 3),

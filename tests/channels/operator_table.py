@@ -188,6 +188,18 @@ ROWS: dict[str, Row] = {
     ),
     "Conv of two narrow groups": Row("a = Conv<group = 2>(h, w)", units=2, constants={"w": (12, 4, 1, 1)}, read=12),
     "Conv of four groups": Row("a = Conv<group = 4>(h, w)", units=4, constants={"w": (12, 2, 1, 1)}, read=12),
+    "DeformConv": Row(
+        "o = Conv<pads = [1, 1, 1, 1]>(h, t)\na = DeformConv<pads = [1, 1, 1, 1]>(h, w, o, b)",
+        units=14,
+        constants={"t": (18, 8, 3, 3), "w": (6, 8, 3, 3), "b": (6,)},
+        read=6,
+    ),
+    "DeformConv of groups, with a mask": Row(
+        "o = Conv<pads = [1, 1, 1, 1]>(h, t)\nm = Conv<pads = [1, 1, 1, 1]>(h, u)\n"
+        "a = DeformConv<pads = [1, 1, 1, 1], group = 4, offset_group = 2>(h, w, o, , m)",
+        units=2,
+        constants={"t": (36, 8, 3, 3), "u": (18, 8, 3, 3), "w": (8, 2, 3, 3)},
+    ),
     "ConvTranspose": Row("a = ConvTranspose(h, w, b)", units=14, constants={"w": (8, 6, 2, 2), "b": (6,)}, read=6),
     "ConvTranspose of groups": Row(
         "a = ConvTranspose<group = 4>(h, w)", units=4, constants={"w": (8, 3, 2, 2)}, read=12

@@ -30,6 +30,15 @@ def _conv_transpose(opset):
     yield Case([array(1, 4, 7), weights(4, 3, 3)], {"strides": [2], "dilations": [2]})
 
 
+@cases("DeformConv")
+def _deform_conv(opset):
+    offsets, masks = array(2, 36, 9, 8, seed=3), np.abs(array(2, 18, 9, 8, seed=4))
+    same = {"pads": [1, 1, 1, 1], "offset_group": 2}
+    yield Case([X, weights(6, 4, 3, 3), offsets, weights(6), masks], same)
+    yield Case([X, weights(6, 2, 3, 3), offsets[:, :18]], {"pads": [0, 0, 2, 2], "group": 2})
+    yield Case([X, weights(6, 4, 2, 2), array(2, 8, 4, 4, seed=5)], {"strides": [2, 2], "kernel_shape": [2, 2]})
+
+
 @cases("IsInf")
 def _is_inf(opset):
     x = np.array([np.inf, -np.inf, 1, np.nan], np.float32)

@@ -11,7 +11,7 @@ from onnxprune.torch_bridge.registry import DOMAIN, OPSETS, find_converter
 # What the networks of image classification, detection and segmentation are made of.
 OPERATORS = """
     Abs Add ArgMax ArgMin AveragePool BatchNormalization Cast CastLike Ceil Celu Clip Concat
-    ConstantOfShape Conv ConvTranspose Cos CumSum DepthToSpace DequantizeLinear Div Dropout Einsum Elu
+    ConstantOfShape Conv ConvTranspose Cos CumSum DeformConv DepthToSpace DequantizeLinear Div Dropout Einsum Elu
     Equal Erf Exp Expand Flatten Floor Gather GatherElements GatherND Gelu Gemm GlobalAveragePool
     GlobalMaxPool Greater GreaterOrEqual GridSample GroupNormalization HardSigmoid HardSwish Hardmax
     Identity InstanceNormalization LRN LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax

@@ -1,4 +1,4 @@
-"""Conv and ConvTranspose: plain, grouped and depthwise."""
+"""Conv, ConvTranspose and DeformConv: plain, grouped and depthwise."""
 
 from __future__ import annotations
 
@@ -27,7 +27,18 @@ def conv_transpose(node: ir.Node, labels: Labels) -> None:
     _convolve(node, labels, out_axis=1, in_axis=0)
 
 
-def _convolve(node: ir.Node, labels: Labels, out_axis: int, in_axis: int) -> None:
+@flow("DeformConv")
+def deform_conv(node: ir.Node, labels: Labels) -> None:
+    """As Conv; of the groups that have offsets of their own the same channels go, and offsets and masks stay."""
+    x = labels.of(node.inputs[0])[1]
+    if x is not None:
+        boxes = in_rows(x, node.attributes.get_int("offset_group", 1))
+        tie_rows(labels, boxes.T, f"{named(node)} has offsets for each of several groups, some of them fixed")
+    labels.pin_all([node.inputs[2], *node.inputs[4:]], f"{named(node)} looks where they say", hints.POSITIONS)
+    _convolve(node, labels, out_axis=0, in_axis=1, bias_index=3)
+
+
+def _convolve(node: ir.Node, labels: Labels, out_axis: int, in_axis: int, bias_index: int = 2) -> None:
     x, weight = node.inputs[0], node.inputs[1]
     assert x is not None
     assert weight is not None
@@ -50,7 +61,7 @@ def _convolve(node: ir.Node, labels: Labels, out_axis: int, in_axis: int) -> Non
         out = _grouped(node, labels, x_axes[1], groups, width)
     else:
         out = _grouped_transpose(node, labels, x_axes[1], groups)
-    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    bias = node.inputs[bias_index] if len(node.inputs) > bias_index else None
     if bias is not None and dims(bias)[0] != 1:
         labels.tie(out, labels.of(bias)[0], reason)
     labels.produce(node, weight, out_axis)
@@ -123,7 +134,7 @@ def whole_groups(groups: int, width: int) -> bool:
     return 2 * groups >= width
 
 
-@resize("Conv", "ConvTranspose")
+@resize("Conv", "ConvTranspose", "DeformConv")
 def convolution_groups(node: ir.Node, removal: Removal) -> None:
     """Lower `group` where whole groups were removed."""
     groups = node.attributes.get_int("group", 1)

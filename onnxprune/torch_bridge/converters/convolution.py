@@ -1,4 +1,4 @@
-"""Conv and ConvTranspose, in one to three dimensions, with every kind of padding."""
+"""Conv and ConvTranspose, in one to three dimensions, with every kind of padding, and DeformConv in two."""
 
 from __future__ import annotations
 
@@ -35,6 +35,11 @@ def _conv_transpose(node: OnnxNode, graph: OnnxGraph) -> OperationConverterResul
     return apply(node, graph, function)
 
 
+@converter("DeformConv", since=19)
+def _deform_conv(node: OnnxNode, graph: OnnxGraph) -> OperationConverterResult:
+    return apply(node, graph, partial(convolve_deformed, window=Window.of(node)))
+
+
 def convolve(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None, *, window: Window, groups: int
 ) -> torch.Tensor:
@@ -45,6 +50,36 @@ def convolve(
     if not is_symmetric(padding):
         x, amounts = pad_spatial(x, padding), [0] * rank
     return _CONV[rank](x, weight, bias, window.steps(rank), amounts, window.spacing(rank), groups)
+
+
+def convolve_deformed(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    offset: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    mask: torch.Tensor | None = None,
+    *,
+    window: Window,
+) -> torch.Tensor:
+    """Convolve `x`, shape (N, C, H, W), each entry of the kernel moved by its offset and weighed by its mask."""
+    # Few networks have it, and torchvision takes a second to load.
+    from torchvision.ops import deform_conv2d
+
+    padding = window.padding(x.shape[2:], weight.shape[2:])
+    (down, _), (across, _) = padding
+    if not is_symmetric(padding):
+        x, down, across = pad_spatial(x, padding), 0, 0
+    (step_down, step_across), (space_down, space_across) = window.steps(2), window.spacing(2)
+    return deform_conv2d(
+        x,
+        offset,
+        weight,
+        bias,
+        stride=(step_down, step_across),
+        padding=(down, across),
+        dilation=(space_down, space_across),
+        mask=mask,
+    )
 
 
 def convolve_transposed(
