@@ -51,7 +51,7 @@ def named_sizes(model: ir.Model) -> dict[str, Dims]:
 
 def _follows(node: ir.Node) -> bool:
     """Say whether a node's output has a size that is computed when the network runs."""
-    if node.op_type in {"Flatten", "Reshape"}:
+    if node.op_type in {"Flatten", "Reshape", "Tile"}:
         before = _dims(node.inputs[0])
         return any(not isinstance(dim, int) and dim not in before for dim in _dims(node.outputs[0]))
     computed = node.inputs if node.op_type == "Range" else node.inputs[1:]
@@ -90,7 +90,8 @@ def _cut(node: ir.Node, sizes: Sizes) -> Dims | None:
         # Nothing is known of what is cut.
         return None
     entries = left[axes[0]]
-    left[axes[0]] = _at_most(name, entries) if isinstance(entries, int) and entries > 1 else None
+    if entries != name:
+        left[axes[0]] = _at_most(name, entries) if isinstance(entries, int) and entries > 1 else None
     return tuple(left)
 
 
@@ -123,6 +124,16 @@ def _flattened(node: ir.Node, sizes: Sizes) -> Dims | None:  # noqa: ARG001
     axis = node.attributes.get_int("axis", 1)
     parts = (_product(before[:axis]), _product(before[axis:]))
     return tuple(None if size is None else name_of(size) for size in parts)
+
+
+def _tiled(node: ir.Node, sizes: Sizes) -> Dims | None:
+    """Each axis is repeated as often as it is said."""
+    before = [_size(dim) for dim in _dims(node.inputs[0])]
+    repeats = sizes.get(str(node.inputs[1].name)) if len(node.inputs) == 2 and node.inputs[1] is not None else None
+    if repeats is None or len(repeats) != len(before):
+        return None
+    after = [_product([size, _size(entry)]) for size, entry in zip(before, repeats.flat, strict=True)]
+    return tuple(None if size is None else name_of(size) for size in after)
 
 
 def _resized(node: ir.Node, sizes: Sizes) -> Dims | None:
@@ -209,6 +220,7 @@ _RULES: dict[str, Callable[[ir.Node, Sizes], Dims | None]] = {
     "Flatten": _flattened,
     "Reshape": _regrouped,
     "Resize": _resized,
+    "Tile": _tiled,
     "Upsample": _resized,
     **dict.fromkeys(_BROADCASTING, _joined),
 }

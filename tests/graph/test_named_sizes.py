@@ -53,6 +53,9 @@ NAMED = {
         ("N", "L", 8),
     ),
     "left where a size is no factor": ("i = Concat<axis = 0>(n, n, rest)\no = Reshape(x, i)", ("N", "N", None)),
+    "all of what is there": ("o = Slice(x, none, l, one, each)", ("N", "L", 8)),
+    "repeated by numbers and sizes": ("i = Concat<axis = 0>(n, each, two_)\no = Tile(table, i)", ("N", 64, 16)),
+    "repeated where it is dynamic": ("i = Concat<axis = 0>(two_, each, each)\no = Tile(x, i)", ("2 · N", "L", 8)),
     "another length": ("t = Slice(table, none, n, one, each)\no = Add(x, t)", ("N", None, 8)),
 }
 
@@ -71,7 +74,7 @@ def test_sizes_keep_the_names_that_they_are_known_to_have(name: str, tmp_path: P
     shape = negative.inputs[0].shape  # type: ignore[union-attr]
     assert shape is not None
     found = [dim if isinstance(dim, int) else dim.value for dim in shape]
-    known = {"N", "L", "min(L, 64)", "2 · L", "4 · L", "L · N"}
+    known = {"N", "L", "min(L, 64)", "2 · L", "4 · L", "2 · N", "L · N"}
     assert [dim if isinstance(dim, int) or dim in known else None for dim in found] == list(expected or [None])
 
 
