@@ -22,7 +22,7 @@ from onnxprune.healing.moments import (
     solving_macs,
     wanted_positions,
 )
-from onnxprune.healing.solve import correction, fourth_moment, product, ridge_for, shrinkage
+from onnxprune.healing.solve import correction, product, ridge_for
 
 __all__ = [
     "MOST_INPUTS",
@@ -32,7 +32,6 @@ __all__ = [
     "SolvableLayer",
     "collect_moments",
     "correction",
-    "fourth_moment",
     "heal_weights",
     "healed_as_floats",
     "open_values",
@@ -41,7 +40,6 @@ __all__ = [
     "product",
     "requantised",
     "ridge_for",
-    "shrinkage",
     "solvable_layers",
     "solving_macs",
     "wanted_positions",

@@ -14,7 +14,7 @@ from onnxprune.channels import ChannelMap
 from onnxprune.graph import concrete_shapes, in_float32, input_specs, real_values, store_real_values
 from onnxprune.healing.activations import open_values
 from onnxprune.healing.layers import Layer, kept_part, patches, positions_of, runs_of, solvable_layers
-from onnxprune.healing.solve import correction, fourth_moment, product, ridge_for, shrinkage
+from onnxprune.healing.solve import correction, product, ridge_for
 
 _FLOAT = 4
 _RUN_BYTES = 256 << 20
@@ -42,7 +42,6 @@ class Moment:
         mean: E[x], shape (inputs,).
         positions: How many were sampled.
         covariance: E[(x - E[x]) (x - E[x])'], or E[x x'] where nothing can take up a shift of the mean.
-        shrinkage: How far the covariance is trusted less than equal variances without any correlation, from 0 to 1.
         gain: What a BatchNormalization behind the layer multiplies by, shape (channels out,); None without one.
     """
 
@@ -52,7 +51,6 @@ class Moment:
     mean: np.ndarray
     positions: int
     covariance: np.ndarray
-    shrinkage: float = 0.0
     gain: np.ndarray | None = None
 
 
@@ -134,39 +132,34 @@ class _Sums:
         seen: Positions summed.
         total: Of x - center, shape (inputs,).
         square: Of (x - center) (x - center)', shape (inputs, inputs).
-        fourth: Of |x - center|^4.
     """
 
     center: np.ndarray
     seen: int
     total: np.ndarray
     square: np.ndarray
-    fourth: float
 
 
 def _summed(x: np.ndarray, before: _Sums | None) -> _Sums:
     center = x.mean(axis=0) if before is None else before.center
     x = x - center
     total, square = x.sum(axis=0, dtype=np.float64), x.T @ x
-    fourth = fourth_moment(x)
     if before is None:
-        return _Sums(center, len(x), total, square, fourth)
-    return _Sums(center, before.seen + len(x), before.total + total, before.square + square, before.fourth + fourth)
+        return _Sums(center, len(x), total, square)
+    return _Sums(center, before.seen + len(x), before.total + total, before.square + square)
 
 
 def _moment(model: ir.Model, layer: Layer, sums: _Sums) -> Moment:
     weight = _weight(model, layer)
     offset = sums.total / sums.seen
     mean, second = sums.center + offset, sums.square / sums.seen - np.outer(offset, offset)
-    chance = shrinkage(second, sums.fourth, sums.seen)
     if layer.offset is None:
         second = second + np.outer(mean, mean)
     gain = None
     if layer.norm is not None:
         scale, variance = (_constant(model, name) for name in (layer.norm.scale, layer.norm.variance))
         gain = scale / np.sqrt(variance + layer.norm.epsilon)
-    matrix = layer.matrix(weight).copy()
-    return Moment(layer, matrix, weight.shape, mean, sums.seen, second.astype(np.float32), chance, gain)
+    return Moment(layer, layer.matrix(weight).copy(), weight.shape, mean, sums.seen, second.astype(np.float32), gain)
 
 
 def heal_weights(
@@ -197,7 +190,7 @@ def heal_weights(
                 _shift_constant(healed, moment, lost @ moment.mean[gone], kept.rows)
             continue
         cross = product(lost, moment.covariance[np.ix_(gone, stay)])
-        strength = ridge_for(len(stay), moment.positions, moment.shrinkage) if ridge is None else ridge
+        strength = ridge_for(len(stay), moment.positions) if ridge is None else ridge
         added = correction(moment.covariance[np.ix_(stay, stay)], cross, strength)
         if added is None:
             continue

@@ -106,7 +106,7 @@ def _inverse(moment: Moment) -> tuple[np.ndarray, float]:
         CriterionError: What the layer reads is too large for either.
     """
     covariance = moment.covariance.astype(np.float64)
-    share = ridge_for(len(covariance), moment.positions, moment.shrinkage)
+    share = ridge_for(len(covariance), moment.positions)
     ridge = share * float(np.trace(covariance)) / len(covariance) or 1.0
     covariance[np.diag_indices_from(covariance)] += ridge
     if not np.isfinite(covariance).all():

@@ -21,12 +21,10 @@ from onnxprune.healing import (
     MOST_INPUTS,
     SolvableLayer,
     correction,
-    fourth_moment,
     patches,
     positions_of,
     product,
     ridge_for,
-    shrinkage,
     wanted_positions,
 )
 
@@ -81,8 +79,8 @@ class Refit:
             return False
         positions, wanted = self._wanted[name]
         wanted = wanted[:, rows]
-        x_mean, gram, cross, chance = _moments(layer, x.detach().cpu().numpy(), positions, wanted, matrix)
-        added = correction(gram, cross, ridge_for(len(gram), len(positions[0]), chance))
+        x_mean, gram, cross = _moments(layer, x.detach().cpu().numpy(), positions, wanted, matrix)
+        added = correction(gram, cross, ridge_for(len(gram), len(positions[0])))
         if added is None:
             return False
         matrix = matrix + added
@@ -103,14 +101,13 @@ def _channels_at(layer: SolvableLayer, output: Tensor, positions: tuple[np.ndarr
 
 def _moments(
     layer: SolvableLayer, x: np.ndarray, positions: tuple[np.ndarray, ...], y: np.ndarray, matrix: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-    """Return E[x], Cov[x, x], Cov[y - W x, x] and the covariance's chance over the positions, a part at a time."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return E[x], Cov[x, x] and Cov[y - W x, x] over the positions, a part of them at a time."""
     count = len(positions[0])
     # Around points near the means, and of what is left to explain: in float32, large means and outputs would drown
     # what a small ridge brings out.
     x_center, y_center = np.zeros(()), y.mean(axis=0)
     total, square, left_total, joint = (np.zeros(()) for _ in range(4))
-    fourth = 0.0
     for start in range(0, count, _CHUNK):
         part = slice(start, start + _CHUNK)
         read = patches(layer, x, tuple(place[part] for place in positions))
@@ -120,8 +117,6 @@ def _moments(
         left = y[part] - y_center - product(read, matrix.T)
         total, left_total = total + read.sum(axis=0, dtype=np.float64), left_total + left.sum(axis=0, dtype=np.float64)
         square = square + product(read.T, read)
-        joint, fourth = joint + product(left.T, read), fourth + fourth_moment(read)
+        joint = joint + product(left.T, read)
     offset, left_mean = total / count, left_total / count
-    gram = square / count - np.outer(offset, offset)
-    chance = shrinkage(gram, fourth, count)
-    return x_center + offset, gram, joint / count - np.outer(left_mean, offset), chance
+    return x_center + offset, square / count - np.outer(offset, offset), joint / count - np.outer(left_mean, offset)

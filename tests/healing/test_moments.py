@@ -82,7 +82,7 @@ CASES: dict[str, tuple[str, dict[str, np.ndarray]]] = {
 
 
 def outputs(model: ir.Model) -> np.ndarray:
-    x = np.random.default_rng(2).standard_normal((64, 3, 8, 8)).astype(np.float32)
+    x = np.random.default_rng(2).standard_normal((4, 3, 8, 8)).astype(np.float32)
     return predictor(to_bytes(model))((x,))[0]
 
 
@@ -117,20 +117,6 @@ def test_what_cannot_be_made_up_for_gets_closer(tmp_path: Path) -> None:
     pruned = prune(model, channels, keep)
     healed = heal_weights(pruned, channels, keep, collect_moments(model, calibration(model)))
     assert difference(model, healed) < 0.6 * difference(model, pruned)
-
-
-def test_chance_in_few_samples_is_not_learned(tmp_path: Path) -> None:
-    body = "f = Flatten(x)\nh = Gemm<transB = 1>(f, w)\ny = Gemm<transB = 1>(h, v, vb)"
-    weights = {"w": np.eye(192), "v": weight(5, 192), "vb": weight(5, 1)[:, 0]}
-    model = network(body, weights, tmp_path)
-    channels = analyse(model)
-    keep = np.arange(channels.unit_count) % 3 > 0
-    pruned = prune(model, channels, keep)
-    # Nothing of what went can be told from what is left: each input is drawn by itself.
-    moments = collect_moments(model, calibration(model, 64))
-    learned = heal_weights(pruned, channels, keep, moments, ridge=0.03)
-    healed = heal_weights(pruned, channels, keep, moments)
-    assert difference(model, healed) < 1.03 * difference(model, pruned) < difference(model, learned)
 
 
 def test_layers_that_lost_nothing_stay_as_they_are(tmp_path: Path) -> None:
