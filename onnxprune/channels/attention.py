@@ -21,6 +21,7 @@ from typing import Literal
 
 import onnx_ir as ir
 
+from onnxprune.graph import origin_of
 from onnxprune.graph.equations import axis_letters
 from onnxprune.graph.sizes import dims
 
@@ -96,7 +97,7 @@ def is_scores(node: ir.Node) -> bool:
 
 def _multiplies_activations(node: ir.Node) -> bool:
     of_two = node.op_type in _PRODUCTS and len(node.inputs) == 2
-    return of_two and not any(value is None or value.is_initializer() for value in node.inputs)
+    return of_two and not any(value is None or origin_of(value) is not None for value in node.inputs)
 
 
 def _letters(node: ir.Node) -> tuple[list[str], list[str], list[str]]:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import onnx_ir as ir
 
 DOMAIN = "com.microsoft"
-# From which opset on ONNX has them for each type, and with an axis.
-_BYTES, _AXIS, _WIDE = 10, 13, 21
+# From which opset on ONNX has them for each type that they store, and scales in half precision.
+_BYTES, _AXIS, _HALVES, _WIDE = 10, 13, 19, 21
 _SINCE = {ir.DataType.INT8: _BYTES, ir.DataType.UINT8: _BYTES}
-_SINCE |= dict.fromkeys((ir.DataType.INT16, ir.DataType.UINT16, ir.DataType.INT4, ir.DataType.UINT4), _WIDE)
 # Biases, which only DequantizeLinear reads.
 _SINCE[ir.DataType.INT32] = _BYTES
 
@@ -30,6 +29,9 @@ def adopt_quantising(model: ir.Model) -> None:
     for node in moved:
         node.domain = ""
         node.version = None
+        if opset < _AXIS:
+            # A single scale has none.
+            node.attributes.pop("axis", None)
     if moved and not any(node.domain == DOMAIN for node in model.graph.all_nodes()):
         model.graph.opset_imports.pop(DOMAIN, None)
 
@@ -40,9 +42,24 @@ def _is_quantising(node: ir.Node) -> bool:
 
 def _needed(node: ir.Node) -> int:
     """Return the first opset whose ONNX can say what a node does."""
-    scale, zero = node.inputs[1], node.inputs[2] if len(node.inputs) > 2 else None
-    stated = node.inputs[0] if zero is None and node.op_type == "DequantizeLinear" else zero
-    # Without a zero point the result is of 8 bits.
-    since = _BYTES if stated is None else _SINCE.get(stated.dtype, _WIDE) if stated.dtype is not None else _WIDE
+    scale = node.inputs[1]
     is_scalar = scale is not None and scale.shape is not None and len(scale.shape) == 0
-    return max(since, _BYTES if is_scalar else _AXIS)
+    halves = scale is None or scale.dtype != ir.DataType.FLOAT
+    stored = _stored_type(node)
+    since = _WIDE if stored is None else _SINCE.get(stored, _WIDE)
+    return max(since, _BYTES if is_scalar else _AXIS, _HALVES if halves else _BYTES)
+
+
+def _stored_type(node: ir.Node | None) -> ir.DataType | None:
+    """Return the type of the integers that a node gives or reads, None where nothing says it."""
+    if node is None or node.op_type not in {"QuantizeLinear", "DequantizeLinear"}:
+        return None
+    zero = node.inputs[2] if len(node.inputs) > 2 else None
+    if zero is not None:
+        return zero.dtype
+    if node.op_type == "QuantizeLinear":
+        return ir.DataType.UINT8
+    integers = node.inputs[0]
+    if integers is None or integers.is_initializer() or integers.producer() is None:
+        return integers.dtype if integers is not None else None
+    return _stored_type(integers.producer())

@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import onnx_ir as ir
 
 from onnxprune.graph.shape_values import axes_of, shape_values
-from onnxprune.graph.sizes import Size, dims, name_of, named, quotient
+from onnxprune.graph.sizes import TIMES, Size, dims, name_of, named, quotient
 
 Dims = tuple[int | str | None, ...]
 Sizes = Mapping[str, np.ndarray]
@@ -26,6 +27,8 @@ _BROADCASTING = frozenset(
     {"Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Mul", "Or", "Pow", "Sub"}
     | {"Where", "Xor"}
 )
+JOINING = _BROADCASTING | {"Concat", "Einsum", "Expand", "Gemm", "MatMul", "Max", "Mean", "Min", "Mod", "PRelu", "Sum"}
+"""Operators whose results have sizes of several operands, which one name stands for if they are known to be equal."""
 
 
 def named_sizes(model: ir.Model) -> dict[str, Dims]:
@@ -97,7 +100,7 @@ def _cut(node: ir.Node, sizes: Sizes) -> Dims | None:
 
 def _expanded(node: ir.Node, sizes: Sizes) -> Dims | None:
     target = sizes.get(str(node.inputs[1].name)) if node.inputs[1] is not None else None
-    if target is None:
+    if target is None or not _has_rank(node.inputs[0]):
         return None
     return _broadcast([_dims(node.inputs[0]), tuple(e if isinstance(e, int) else _name(e) for e in target.flat)])
 
@@ -110,7 +113,7 @@ def _regrouped(node: ir.Node, sizes: Sizes) -> Dims | None:
         return None
     before = [_size(dim) for dim in _dims(node.inputs[0])]
     kept = 0 if node.attributes.get_int("allowzero", 0) else len(before)
-    after = [before[i] if entry == 0 and i < kept else _size(entry) for i, entry in enumerate(entries)]
+    after = [before[i] if entry == 0 and i < kept else _fitting(entry) for i, entry in enumerate(entries)]
     if -1 in entries:
         position = entries.index(-1)
         whole, rest = _product(before), _product(after[:position] + after[position + 1 :])
@@ -120,6 +123,8 @@ def _regrouped(node: ir.Node, sizes: Sizes) -> Dims | None:
 
 def _flattened(node: ir.Node, sizes: Sizes) -> Dims | None:  # noqa: ARG001
     """The axes before a Flatten's are multiplied to one, and so are those from it on."""
+    if not _has_rank(node.inputs[0]):
+        return None
     before = [_size(dim) for dim in _dims(node.inputs[0])]
     axis = node.attributes.get_int("axis", 1)
     parts = (_product(before[:axis]), _product(before[axis:]))
@@ -142,6 +147,8 @@ def _resized(node: ir.Node, sizes: Sizes) -> Dims | None:
     if "axes" in node.attributes or node.attributes.get_string("keep_aspect_ratio_policy", "stretch") != "stretch":
         return None
     given = [None if value is None else sizes.get(str(value.name)) for value in node.inputs[1:]]
+    if not given or not _has_rank(node.inputs[0]):
+        return None
     # Before opset 11 scales come first; from then on behind a region of interest.
     scales, wanted = (given[0], None) if len(given) == 1 else (given[1], given[2] if len(given) > 2 else None)
     if wanted is not None and len(wanted) == len(before):
@@ -154,13 +161,24 @@ def _resized(node: ir.Node, sizes: Sizes) -> Dims | None:
 def _scaled(size: int | str | None, scale: object) -> int | str | None:
     if scale == 1:
         return size
-    return math.floor(size * scale) if isinstance(size, int) and isinstance(scale, float) else None
+    if not isinstance(size, int) or not isinstance(scale, float):
+        return None
+    # As onnxruntime rounds: 10 times 0.7 is 7 in float32.
+    return math.floor(np.float32(size) * np.float32(scale))
 
 
 def _size(entry: object) -> Size | None:
     if isinstance(entry, str):
         return named(entry)
-    return Size(Fraction(entry)) if isinstance(entry, int) else entry if isinstance(entry, Size) else None
+    if isinstance(entry, Size):
+        return entry
+    return Size(Fraction(entry)) if isinstance(entry, int) else None
+
+
+def _fitting(entry: object) -> Size | None:
+    """Return a size of a Reshape's target: where it fits, divisions leave no remainder."""
+    size = _size(entry)
+    return None if size is None else replace(size, exact=True)
 
 
 def _product(sizes: Sequence[Size | None]) -> Size | None:
@@ -171,6 +189,8 @@ def _product(sizes: Sequence[Size | None]) -> Size | None:
 
 
 def _joined(node: ir.Node, sizes: Sizes) -> Dims | None:  # noqa: ARG001
+    if not all(map(_has_rank, node.inputs)):
+        return None
     return _broadcast([_dims(value) for value in node.inputs])
 
 
@@ -196,8 +216,8 @@ def _bounds(sizes: set[int | str | None]) -> set[int]:
     return {int(match[1]) for match in found if match is not None}
 
 
-def _at_most(name: int | str | None, entries: int) -> str:
-    return f"min({name}, {entries})"
+def _at_most(name: int | str | None, entries: int) -> str | None:
+    return None if isinstance(name, str) and TIMES in name else f"min({name}, {entries})"
 
 
 def _only(sizes: Sizes, value: ir.Value | None) -> object:
@@ -207,6 +227,10 @@ def _only(sizes: Sizes, value: ir.Value | None) -> object:
 
 def _name(entry: object) -> int | str | None:
     return name_of(entry) if isinstance(entry, Size) else None
+
+
+def _has_rank(value: ir.Value | None) -> bool:
+    return value is not None and value.shape is not None
 
 
 def _dims(value: ir.Value | None) -> Dims:

@@ -33,6 +33,7 @@ from onnxprune.graph.repeats import expand_single_entries
 from onnxprune.graph.sequences import split_sequences
 from onnxprune.graph.shape_values import fold_shape_values
 from onnxprune.graph.shapes import infer_shapes, infer_unnamed, name_sizes
+from onnxprune.graph.sizes import is_plain
 from onnxprune.graph.transposes import join_transposes
 from onnxprune.graph.unnamed_outputs import drop_unnamed_outputs
 from onnxprune.graph.zero_states import drop_zero_states
@@ -108,14 +109,19 @@ def _believe_the_weights(model: ir.Model) -> None:
 
 
 def _forget_meaningless_sizes(model: ir.Model) -> None:
-    """Make sizes such as -1 and '?' unknown: taken as names, they would declare different axes equal."""
+    """Make sizes such as -1 and '?' unknown: taken as names, they would declare different axes equal.
+
+    So would names that look like the products that sizes are named by.
+    """
     for value in [*model.graph.inputs, *model.graph.outputs]:
         if value.shape is not None and not value.is_initializer():
             value.shape = ir.Shape([d if _has_meaning(d) else None for d in value.shape])
 
 
 def _has_meaning(dim: int | ir.SymbolicDim) -> bool:
-    return dim >= 0 if isinstance(dim, int) else dim.value is not None and dim.value.strip("?") != ""
+    if isinstance(dim, int):
+        return dim >= 0
+    return dim.value is not None and dim.value.strip("?") != "" and is_plain(dim.value)
 
 
 def _name_nodes(model: ir.Model) -> None:

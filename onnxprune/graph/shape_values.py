@@ -144,12 +144,16 @@ def _static_target(node: ir.Node, entries: list[Any]) -> np.ndarray | None:
     if len(dynamic) > 1 or -1 in numbers:
         # Inference sees through 0, but not through what is computed, and so finds what -1 stands for.
         before = _named_dims(node.inputs[0])
-        dynamic = [i for i in dynamic if i >= len(before) or before[i] is None or before[i] != entries[i]]
+        dynamic = [i for i in dynamic if i >= len(before) or not _is_kept(before[i], entries[i])]
     if len(dynamic) + numbers.count(-1) > 1:
         return None
     for i in dynamic:
         numbers[i] = -1
     return np.array(numbers, dtype=np.int64)
+
+
+def _is_kept(before: int | Size | None, entry: object) -> bool:
+    return isinstance(entry, Size) and entry.exact and before == entry
 
 
 def _typed(entries: Values, dtype: ir.DataType | None) -> Values | None:
@@ -205,7 +209,7 @@ def _of_sizes(function: Callable[..., object], *entries: object) -> object:
 def _are_equal(a: object, b: object) -> bool | None:
     """Say whether two sizes are equal, as far as that holds whatever they are; none is negative."""
     if a == b:
-        return True
+        return True if isinstance(a, Size) and isinstance(b, Size) and a.exact and b.exact else None
     size, other = (a, b) if isinstance(a, Size) else (b, a)
     never = isinstance(size, Size) and size.factor > 0 and isinstance(other, int) and other < 0
     return False if never else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -10,8 +12,9 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from onnxprune.errors import InputShapeError
-from onnxprune.graph.named_sizes import named_sizes
+from onnxprune.graph.named_sizes import JOINING, named_sizes
 from onnxprune.graph.shape_values import fold_shape_values
+from onnxprune.graph.sizes import dims
 
 # Data of initializers up to this size (bytes) stays in the copy: Reshape targets, Resize scales, Slice bounds.
 _SMALL_BYTES = 1024
@@ -20,6 +23,8 @@ _SMALL_BYTES = 1024
 _UNINFERRED = frozenset({"GroupNormalization", "MeanVarianceNormalization"})
 
 _RANKS_SINCE = 14
+
+_MADE_UP, _OWN_NAME = re.compile(r"unk__\d+"), re.compile(r"size#(\d+)")
 
 # A table of positions is cut, expanded and added to other tables and the sequence before it is where names matter.
 _MOST_ROUNDS = 8
@@ -37,8 +42,10 @@ def infer_unnamed(model: ir.Model) -> None:
     """Infer as ONNX does, which gives sizes that it does not follow new names."""
     stated: dict[str, Dims] = {}
     while True:
-        _keep(model, _inferred(model, stated))
-        found = {name: dims for name, dims in _ranks(model) if name not in stated}
+        inferred = _inferred(model, stated)
+        _keep(model, inferred)
+        _forget_made_up(model, inferred)
+        found = {name: axes for name, axes in _ranks(model) if name not in stated}
         if not found:
             break
         stated |= found
@@ -61,25 +68,64 @@ def _ranks(model: ir.Model) -> Iterator[tuple[str, Dims]]:
 
 def name_sizes(model: ir.Model) -> None:
     """Give sizes in inferred shapes their own names and numbers, as far as `named_sizes` says them."""
-    stated: dict[str, Dims] = {}
+    if not named_sizes(model):
+        return
+    stated = _own_names(model)
     for _ in range(_MOST_ROUNDS):
-        found = {name: dims for name, dims in named_sizes(model).items() if stated.get(name) != dims}
+        found = {name: _lasting(shape) for name, shape in named_sizes(model).items()}
+        found = {name: shape for name, shape in found.items() if stated.get(name) != shape and any(shape)}
         if not found:
             return
         stated |= found
         _keep(model, _inferred(model, stated))
+        stated |= _own_names(model)
+
+
+def _lasting(shape: Dims) -> Dims:
+    """Leave out what names a size that inference calls another name the next time."""
+    return tuple(None if isinstance(size, str) and _MADE_UP.search(size) else size for size in shape)
+
+
+def _own_names(model: ir.Model) -> dict[str, Dims]:
+    """Replace names that inference made up by some that are never given to anything else, in place.
+
+    Returns:
+        The dims of the values that such a name comes from. What joins sizes gives none: it takes on better names than
+        the ones it has now as soon as what it joins has them.
+    """
+    values = [value for node in model.graph for value in node.outputs if value.shape is not None]
+    names = {size for value in [*model.graph.inputs, *values] for size in dims(value) if isinstance(size, str)}
+    taken = [int(match[1]) for name in names for match in _OWN_NAME.finditer(name)]
+    numbers = itertools.count(max(taken, default=-1) + 1)
+    own: dict[str, str | None] = dict.fromkeys(
+        size for value in model.graph.inputs for size in dims(value) if isinstance(size, str)
+    )
+    found = {}
+    for value in values:
+        if value.is_graph_output():
+            continue
+        node = value.producer()
+        new = {d for d in dims(value) if isinstance(d, str) and _MADE_UP.fullmatch(d) and d not in own}
+        joins = node is not None and node.op_type in JOINING
+        own |= {name: None if joins else f"size#{next(numbers)}" for name in sorted(new)}
+        shape = tuple((own.get(d) or d) if isinstance(d, str) else d for d in dims(value))
+        if shape != dims(value):
+            value.shape = ir.Shape(list(shape))
+        if new and not joins:
+            found[str(value.name)] = shape
+    return found
 
 
 def _keep(model: ir.Model, inferred: Mapping[str, tuple[int, Dims | None]]) -> None:
     values = {v.name: v for node in model.graph for v in node.outputs}
-    for name, (elem_type, dims) in inferred.items():
+    for name, (elem_type, shape) in inferred.items():
         value = values.get(name)
         if value is None:
             continue
         if elem_type:
             value.type = ir.TensorType(ir.DataType(elem_type))
-        if dims is not None and not _is_declared(value, len(dims)):
-            value.shape = ir.Shape(list(dims))
+        if shape is not None and not _is_declared(value, len(shape)):
+            value.shape = ir.Shape(list(shape))
 
 
 def _forget_impossible(model: ir.Model) -> None:
@@ -91,6 +137,14 @@ def _forget_impossible(model: ir.Model) -> None:
         entries = None if target is None or target.shape is None or len(target.shape) != 1 else target.shape[0]
         if isinstance(entries, int) and value.shape is not None and len(value.shape) != entries:
             value.shape = ir.Shape([None] * entries)
+
+
+def _forget_made_up(model: ir.Model, inferred: Mapping[str, tuple[int, Dims | None]]) -> None:
+    """Forget names that inference once made up for values of which it says nothing now: it gives them to others."""
+    for value in (value for node in model.graph for value in node.outputs):
+        is_said = inferred.get(str(value.name), (0, None))[1] is not None
+        if value.shape is not None and not is_said and not value.is_graph_output():
+            value.shape = ir.Shape([None if isinstance(d, str) and _MADE_UP.fullmatch(d) else d for d in dims(value)])
 
 
 def _is_declared(value: ir.Value, rank: int) -> bool:
@@ -136,15 +190,15 @@ def _inferred_sizes(model: ir.Model, input_shapes: Mapping[str, Sequence[int]]) 
             inferred = _inferred(model)
         except onnx.shape_inference.InferenceError as error:
             raise InputShapeError(f"the input sizes {dict(input_shapes)} do not fit the network: {error}") from error
-    return {name: dims for name, (_, dims) in inferred.items() if dims is not None and _is_static(dims)}  # type: ignore[misc]
+    return {name: shape for name, (_, shape) in inferred.items() if shape is not None and _is_static(shape)}  # type: ignore[misc]
 
 
 def _static(shape: ir.Shape | None) -> tuple[int, ...]:
     return tuple(int(d) for d in shape) if shape is not None else ()  # type: ignore[arg-type]
 
 
-def _is_static(dims: Dims) -> bool:
-    return all(isinstance(d, int) for d in dims)
+def _is_static(shape: Dims) -> bool:
+    return all(isinstance(d, int) for d in shape)
 
 
 @contextmanager

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 import onnx_ir as ir
 
 # Joins the factors in a name; exporters write a star, and by it more than products.
-_TIMES = " · "
+TIMES = " · "
 
 
 @dataclass(frozen=True)
@@ -17,24 +17,28 @@ class Size:
     """A number times dynamic sizes.
 
     Attributes:
-        factor: The number; a fraction where a size was divided, which must leave no remainder for shapes to fit.
+        factor: The number; a fraction where a size was divided, which leaves no remainder where a Reshape fits.
         names: Names of the dynamic sizes, sorted, each as often as it is a factor.
+        exact: Whether it is that whatever the dynamic sizes are; half of an odd size is not.
     """
 
     factor: Fraction
     names: tuple[str, ...] = ()
+    exact: bool = field(default=True, compare=False)
 
     def __mul__(self, other: Size | int) -> Size:
         """Multiply by a number or another size."""
         if isinstance(other, Size):
-            return Size(self.factor * other.factor, tuple(sorted(self.names + other.names)))
-        return Size(self.factor * other, self.names)
+            names = tuple(sorted(self.names + other.names))
+            return Size(self.factor * other.factor, names, self.exact and other.exact)
+        return Size(self.factor * other, self.names, self.exact)
 
     __rmul__ = __mul__
 
     def __truediv__(self, number: int) -> Size:
         """Divide by a number."""
-        return Size(self.factor / number, self.names)
+        factor = self.factor / number
+        return Size(factor, self.names, self.exact and factor.denominator == 1)
 
 
 def quotient(size: Size, by: Size) -> Size | None:
@@ -49,24 +53,29 @@ def quotient(size: Size, by: Size) -> Size | None:
 
 def named(name: str) -> Size:
     """Return a dynamic size itself, or the product that `name_of` named."""
-    factors = name.split(_TIMES)
+    factors = name.split(TIMES)
     number = int(factors[0]) if len(factors) > 1 and factors[0].isdecimal() else 1
     return Size(Fraction(number), tuple(sorted(factors[1:] if number > 1 else factors)))
 
 
 def name_of(size: Size) -> int | str | None:
     """Return how a shape states a size: a number, a name, or None for what is neither, such as a half."""
-    if size.factor.denominator != 1 or size.factor < 1:
+    if not size.exact or size.factor.denominator != 1 or size.factor < 1:
         return None
     number = int(size.factor)
     if not size.names:
         return number
-    return _TIMES.join([str(number)] * (number > 1) + list(size.names))
+    return TIMES.join([str(number)] * (number > 1) + list(size.names))
+
+
+def is_plain(name: str) -> bool:
+    """Say whether a name that a model gives can be told from a product."""
+    return TIMES not in name and not name.isdecimal()
 
 
 def expanded(size: Size, known: Mapping[str, Size]) -> Size:
     """Replace the names of a size by what they are known to be."""
-    result = Size(size.factor)
+    result = Size(size.factor, exact=size.exact)
     for name in size.names:
         result *= known.get(name, named(name))
     return result

@@ -52,7 +52,7 @@ class GroupRatios:
             if counts[group] < least[group]:
                 raise TargetError(
                     f"{self.text} takes {share:g} of group '{channels.groups[group].name}', which leaves "
-                    f"{counts[group]} of {size}: {limits.text} leaves at least {least[group]}"
+                    f"{counts[group]} of {size}: at least {least[group]} stay by {limits.text}"
                 )
         if all(count == group.size for count, group in zip(counts, channels.groups, strict=True)):
             raise TargetError(f"{self.text} takes nothing from any group{_why_nothing(chosen, channels)}")

@@ -78,6 +78,60 @@ def test_sizes_keep_the_names_that_they_are_known_to_have(name: str, tmp_path: P
     assert [dim if isinstance(dim, int) or dim in known else None for dim in found] == list(expected or [None])
 
 
+def shape_of(text: str, constants: dict[str, np.ndarray], name: str, path: Path) -> list[int | str | None]:
+    model = onnx.parser.parse_model(text)
+    for key, array in constants.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, key))
+    onnx.save(model, path)
+    (value,) = [value for node in load(path).graph for value in node.outputs if value.name == name]
+    assert value.shape is not None
+    return [dim if isinstance(dim, int) else dim.value for dim in value.shape]
+
+
+def test_a_size_that_a_convolution_gives_keeps_one_name(tmp_path: Path) -> None:
+    text = """<ir_version: 8, opset_import: ["": 18]> net (float[N, 3, H, W] x) => (float[N, 3, A, B] y) {
+        h = Conv(x, w)
+        m = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(h)
+        s = Shape(h)
+        r = Resize(m, , , s)
+        t = Add(r, h)
+        y = Neg(t)
+    }"""
+    constants = {"w": np.ones((3, 3, 3, 3), np.float32)}
+    found = [shape_of(text, constants, name, tmp_path / "net.onnx") for name in "hrt"]
+    assert found[0] == found[1] == found[2]
+    assert None not in found[0]
+
+
+def test_half_of_a_size_twice_is_not_the_size(tmp_path: Path) -> None:
+    text = """<ir_version: 8, opset_import: ["": 18]> net (float[N, 3, H, W] x) => (float[A, B, C, D] y) {
+        h = Shape<start = 2, end = 3>(x)
+        half = Div(h, two)
+        even = Mul(half, two)
+        same = Equal(even, h)
+        n = Where(same, one, two)
+        i = Concat<axis = 0>(one, one, n, one)
+        r = Tile(x, i)
+        y = Neg(r)
+    }"""
+    constants = {"two": np.array([2]), "one": np.array([1])}
+    assert shape_of(text, constants, "r", tmp_path / "net.onnx")[2] not in {"H", "2 · H"}
+
+
+@pytest.mark.parametrize("size", ["2 · N", "2"])
+def test_names_that_models_give_are_no_products(size: str, tmp_path: Path) -> None:
+    text = """<ir_version: 8, opset_import: ["": 18]> net (float[N, A] x) => (float[B] y) {
+        f = Flatten<axis = 2>(x)
+        s = Squeeze(f, one)
+        y = Neg(s)
+    }"""
+    model = onnx.parser.parse_model(text)
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_param = size
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1]), "one"))
+    onnx.save(model, tmp_path / "net.onnx")
+    assert load(tmp_path / "net.onnx").graph.inputs[0].shape == ["N", None]
+
+
 @pytest.mark.parametrize("size", ["min(a)", "min(a, b)", "min(a, 3", "Min(4, a)"])
 def test_names_that_models_give_may_look_alike(size: str, tmp_path: Path) -> None:
     info = onnx.helper.make_tensor_value_info

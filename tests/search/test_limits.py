@@ -137,7 +137,7 @@ def test_what_is_kept_cannot_be_given_a_ratio(channels: ChannelMap) -> None:
 
 
 def test_ratios_within_limits(channels: ChannelMap) -> None:
-    with pytest.raises(TargetError, match=r"leaves 4 of 16: --max-ratio 0\.5 leaves at least 8"):
+    with pytest.raises(TargetError, match=r"leaves 4 of 16: at least 8 stay by --max-ratio 0\.5"):
         read_ratios({"up1": 0.75}).counts(channels, Limits(max_ratio=0.5))
     with pytest.raises(TargetError, match="takes nothing from any group; give a share above 0"):
         read_ratios({"*": 0.0}).counts(channels)

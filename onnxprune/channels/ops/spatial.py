@@ -22,7 +22,7 @@ from onnxprune.channels.ops.rules import (
 )
 from onnxprune.channels.registry import Removal, flow, resize
 from onnxprune.channels.regroup import regroup
-from onnxprune.graph.sizes import dims
+from onnxprune.graph.sizes import Size, dims
 from onnxprune.graph.sizes import named as named_size
 
 _Pair = tuple[int | None, int | None]
@@ -77,7 +77,8 @@ def _stays(node: ir.Node, labels: Labels, position: int, size: int | str | None)
         for value in (node.inputs[index] if index < len(node.inputs) else None for index in (2, 3))
     )
     if sizes is not None and len(sizes) > position:
-        return isinstance(size, str) and bool(sizes[position] == named_size(size))
+        entry = sizes[position]
+        return isinstance(size, str) and isinstance(entry, Size) and entry.exact and entry == named_size(size)
     return scales is not None and len(scales) > position and scales[position] == 1
 
 
