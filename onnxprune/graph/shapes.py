@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnxprune.errors import InputShapeError
 from onnxprune.graph.named_sizes import JOINING, named_sizes
 from onnxprune.graph.shape_values import fold_shape_values
-from onnxprune.graph.sizes import dims
+from onnxprune.graph.sizes import dims, is_plain
 
 # Data of initializers up to this size (bytes) stays in the copy: Reshape targets, Resize scales, Slice bounds.
 _SMALL_BYTES = 1024
@@ -24,7 +23,7 @@ _UNINFERRED = frozenset({"GroupNormalization", "MeanVarianceNormalization"})
 
 _RANKS_SINCE = 14
 
-_MADE_UP, _OWN_NAME = re.compile(r"unk__\d+"), re.compile(r"size#(\d+)")
+_MADE_UP = re.compile(r"unk__\d+")
 
 # A table of positions is cut, expanded and added to other tables and the sequence before it is where names matter.
 _MOST_ROUNDS = 8
@@ -70,15 +69,18 @@ def name_sizes(model: ir.Model) -> None:
     """Give sizes in inferred shapes their own names and numbers, as far as `named_sizes` says them."""
     if not named_sizes(model):
         return
-    stated = _own_names(model)
+    said: dict[str, Dims] = {}
     for _ in range(_MOST_ROUNDS):
+        if own := _own_names(model):
+            _keep(model, _inferred(model, own | {name: _both(shape, own.get(name)) for name, shape in said.items()}))
+            _own_names(model)
         found = {name: _lasting(shape) for name, shape in named_sizes(model).items()}
-        found = {name: shape for name, shape in found.items() if stated.get(name) != shape and any(shape)}
+        found = {name: shape for name, shape in found.items() if said.get(name) != shape and any(shape)}
         if not found:
             return
-        stated |= found
-        _keep(model, _inferred(model, stated))
-        stated |= _own_names(model)
+        said |= found
+        # What comes of what is said now may be called better than by names of its own.
+        _keep(model, _inferred(model, said))
 
 
 def _lasting(shape: Dims) -> Dims:
@@ -86,33 +88,38 @@ def _lasting(shape: Dims) -> Dims:
     return tuple(None if isinstance(size, str) and _MADE_UP.search(size) else size for size in shape)
 
 
+def _both(shape: Dims, own: Dims | None) -> Dims:
+    if own is None or len(own) != len(shape):
+        return shape
+    return tuple(b if a is None else a for a, b in zip(shape, own, strict=True))
+
+
 def _own_names(model: ir.Model) -> dict[str, Dims]:
-    """Replace names that inference made up by some that are never given to anything else, in place.
+    """Replace names that inference made up, in place, by those of the value and axis that they come from.
 
     Returns:
         The dims of the values that such a name comes from. What joins sizes gives none: it takes on better names than
         the ones it has now as soon as what it joins has them.
     """
-    values = [value for node in model.graph for value in node.outputs if value.shape is not None]
-    names = {size for value in [*model.graph.inputs, *values] for size in dims(value) if isinstance(size, str)}
-    taken = [int(match[1]) for name in names for match in _OWN_NAME.finditer(name)]
-    numbers = itertools.count(max(taken, default=-1) + 1)
     own: dict[str, str | None] = dict.fromkeys(
         size for value in model.graph.inputs for size in dims(value) if isinstance(size, str)
     )
-    found = {}
-    for value in values:
-        if value.is_graph_output():
-            continue
-        node = value.producer()
-        new = {d for d in dims(value) if isinstance(d, str) and _MADE_UP.fullmatch(d) and d not in own}
-        joins = node is not None and node.op_type in JOINING
-        own |= {name: None if joins else f"size#{next(numbers)}" for name in sorted(new)}
-        shape = tuple((own.get(d) or d) if isinstance(d, str) else d for d in dims(value))
-        if shape != dims(value):
-            value.shape = ir.Shape(list(shape))
-        if new and not joins:
-            found[str(value.name)] = shape
+    found: dict[str, Dims] = {}
+    for node in model.graph:
+        for value in node.outputs:
+            if value.shape is None or value.is_graph_output():
+                continue
+            shape = list(dims(value))
+            joins = node.op_type in JOINING or not is_plain(str(value.name))
+            for axis, size in enumerate(shape):
+                if isinstance(size, str) and _MADE_UP.fullmatch(size):
+                    if size not in own:
+                        own[size] = None if joins else f"size {axis} of {value.name}"
+                        found |= {} if joins else {str(value.name): ()}
+                    shape[axis] = own[size] or size
+            value.shape = ir.Shape(shape)
+            if str(value.name) in found:
+                found[str(value.name)] = tuple(shape)
     return found
 
 
