@@ -29,10 +29,7 @@ was not run yet. What "took more than" its time limit (600 s, for vit_h_14 3,000
 work) counts as failed, and so does what was killed for memory ("exit code -9": 24 GB, shared too) or found no more
 ("MemoryError": 12 to 16 GB): ten cells, none of them ours. Two networks were measured at a time, on two cores that
 also did other work, so single latencies are off by some tenths. The other sizes of torchvision's families were given to
-ours only (by the dynamo exporter all but three so far). Encoders such as bert that torchscript exports with a free batch
-and length become slower: once their sizes are known, onnxruntime fuses each addition and LayerNormalization, and runs the
-fused node slower on this processor (bert, unpruned: 0.66 ms, 0.48 ms without that fusion); those that it fuses in the
-original, too, become faster. What is *shipped* are the files of sixteen wheels
+ours only (by the dynamo exporter all but three so far). What is *shipped* are the files of sixteen wheels
 (benchmarks/coverage/wheels.py: readers of text, detectors, wake words, speech, music, kinds of files), trained and
 exported by their makers with tf2onnx, keras2onnx, Paddle's and PyTorch's exporters of several years; dynamic sizes were
 fixed for the other tools. Torch-Pruning needs PyTorch code, which they have none of. slanet-plus reads a table in a

@@ -16,7 +16,7 @@ from onnxprune.graph.contrib import import_domain
 from onnxprune.graph.maps import refuse_maps
 from onnxprune.graph.normalise import normalise
 from onnxprune.graph.quantised import CONTRACTIONS
-from onnxprune.graph.save import path_kind
+from onnxprune.graph.save import note_names, path_kind
 from onnxprune.graph.sparse import make_dense
 from onnxprune.graph.wellformed import refuse_malformed
 from onnxprune.graph.wire import read_light
@@ -112,6 +112,7 @@ def _read(path: Path) -> ir.Model:
         raise ModelFileError(f"'{path}' is not a valid ONNX model: {_first_cause(error)}") from error
     ir.external_data.set_base_dir(model.graph, str(path.resolve().parent))
     _name_default_domain(model)
+    note_names(model)
     return model
 
 

@@ -25,11 +25,22 @@ _BYTES_PER_TENSOR = 16
 _LEAST_BESIDE = 1 << 14
 # Before it initializers had to be inputs, too, and those of normalised models are none.
 _LEAST_IR_VERSION = 4
+_NAMED = "onnxprune: sizes have names"
+
+
+def note_names(model: ir.Model) -> None:
+    """Take note of whether the file that a model was just read from names dynamic sizes inside the network."""
+    model.graph.meta[_NAMED] = any(map(_has_names, _inner_values(model)))
+
+
+def _without_names(model: ir.Model) -> bool:
+    """Say whether a model is from a file that names no sizes inside the network."""
+    return model.graph.meta.get(_NAMED) is False
 
 
 def to_bytes(model: ir.Model) -> bytes:
     """Serialise a model, weights included; for models below 2 GiB."""
-    data: bytes = ir.serde.serialize_model(inlined(_versioned(model))).SerializeToString()
+    data: bytes = ir.serde.serialize_model(inlined(_as_written(model))).SerializeToString()
     return data
 
 
@@ -48,7 +59,7 @@ def save(model: ir.Model, path: str | Path) -> None:
     Raises:
         OutputError: The path cannot be written, or the disk is full; nothing is left behind.
     """
-    path, model = Path(path), _versioned(model)
+    path, model = Path(path), _as_written(model)
     weight_bytes = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value)
     if weight_bytes <= _MAX_INLINE_BYTES:
         write_atomically(path, lambda temporary: _write_inline(model, temporary))
@@ -64,7 +75,7 @@ def save_beside(model: ir.Model, path: Path) -> None:
         OutputError: The temporary folder cannot be written, or is full.
     """
     try:
-        ir.save(_versioned(model), path, external_data=f"{path.name}.data", size_threshold_bytes=_LEAST_BESIDE)
+        ir.save(_as_written(model), path, external_data=f"{path.name}.data", size_threshold_bytes=_LEAST_BESIDE)
     except OSError as error:
         raise OutputError(
             f"cannot write temporary files in '{path.parent}': {_reason(error)}; set TMPDIR to a folder with room"
@@ -80,13 +91,29 @@ def _write_external(model: ir.Model, temporary: Path, data: Path) -> None:
     ir.save(model, temporary, external_data=data.name)
 
 
-def _versioned(model: ir.Model) -> ir.Model:
-    """Return a model of a format version that its initializers are valid in: itself, or a copy that shares weights."""
-    if model.ir_version >= _LEAST_IR_VERSION:
+def _as_written(model: ir.Model) -> ir.Model:
+    """Return a model of a format version that its initializers are valid in: itself, or a copy that shares weights.
+
+    Sizes have no names where the file that it was read from had none: told by names which are equal, onnxruntime fuses
+    what it did not fuse before, and on the CPU an addition fused with a LayerNormalization takes longer than both.
+    """
+    unnamed = [value for value in _inner_values(model) if _has_names(value)] if _without_names(model) else []
+    if model.ir_version >= _LEAST_IR_VERSION and not unnamed:
         return model
     copy = model.clone()
-    copy.ir_version = _LEAST_IR_VERSION
+    copy.ir_version = max(copy.ir_version, _LEAST_IR_VERSION)
+    if unnamed:
+        for value in filter(_has_names, _inner_values(copy)):
+            value.shape = None
     return copy
+
+
+def _inner_values(model: ir.Model) -> Iterator[ir.Value]:
+    return (value for node in model.graph for value in node.outputs if not value.is_graph_output())
+
+
+def _has_names(value: ir.Value) -> bool:
+    return value.shape is not None and not all(isinstance(size, int) for size in value.shape)
 
 
 def inlined(model: ir.Model) -> ir.Model:

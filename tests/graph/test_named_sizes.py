@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from onnxprune.graph import load
+from onnxprune.graph import load, save, to_bytes
 
 NUMBERS = {"no": 0, "step": 1, "two": 2, "none": [0], "one": [1], "each": [1], "pair": [2], "many": [7]}
 NUMBERS |= {"rest": [-1], "four": [4], "two_": [2], "eight": [8], "sixteen": [16], "copied": [0, 0, -1, 4]}
@@ -101,6 +101,27 @@ def test_a_size_that_a_convolution_gives_keeps_one_name(tmp_path: Path) -> None:
     found = [shape_of(text, constants, name, tmp_path / "net.onnx") for name in "hrt"]
     assert found[0] == found[1] == found[2]
     assert None not in found[0]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_files_name_sizes_if_they_did_before(named: bool, tmp_path: Path) -> None:
+    model = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["": 18]>
+        net (float[N, 3, H, 8] x) => (float[N, A] y) {
+        h = Conv(x, w)
+        p = GlobalAveragePool(h)
+        r = Relu(p)
+        y = Flatten(r)
+    }""")
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.ones((3, 3, 1, 3), np.float32), "w"))
+    if named:
+        model.graph.value_info.append(onnx.helper.make_tensor_value_info("h", 1, ["N", 3, "rows", 6]))
+    onnx.save(model, tmp_path / "net.onnx")
+    loaded = load(tmp_path / "net.onnx")
+    save(loaded, tmp_path / "again.onnx")
+    for written in (onnx.load(tmp_path / "again.onnx"), onnx.load_from_string(to_bytes(loaded))):
+        sizes = {dim.dim_param for info in written.graph.value_info for dim in info.type.tensor_type.shape.dim}
+        assert ("N" in sizes) == named
+        assert written.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "N"
 
 
 def test_half_of_a_size_twice_is_not_the_size(tmp_path: Path) -> None:
