@@ -33,6 +33,7 @@ from onnxprune.graph import graph_cost, load, random_inputs, resolve_input_shape
 from onnxprune.latency import BUSY_SPREAD, LocalDevice, MeasureOptions, predictor
 from onnxprune.torch_bridge import to_torch, write_weights
 from onnxprune.training import DataSplits, DistillConfig, distil, evaluate, load_preprocess, open_data
+from onnxprune.training.config import Augmentation
 
 OURS: dict[str, dict[str, Any]] = {
     "uniform l1": {"allocation": "uniform", "importance": "l1", "heal": False},
@@ -68,6 +69,8 @@ class Job:
         seed: Seed of everything.
         optimizer: What fine-tunes.
         learning_rate: Its highest rate; None: the default.
+        batch_size: Images a step.
+        augment: Whether pictures are flipped and shifted.
     """
 
     network: Path
@@ -79,13 +82,22 @@ class Job:
     seed: int
     optimizer: str = "adamw"
     learning_rate: float | None = None
+    batch_size: int = DistillConfig.batch_size
+    augment: bool = False
 
     @property
     def recipe(self) -> str:
         """What results of another recipe than the default are marked with."""
         length = "" if self.samples == SAMPLES else f" {self.samples} images"
         length += "" if self.epochs == EPOCHS else f" {self.epochs} epochs"
+        length += "" if self.batch_size == DistillConfig.batch_size else f" batches of {self.batch_size}"
+        length += " augmented" if self.augment else ""
         return length + ("" if self.learning_rate is None else f" by {self.optimizer} {self.learning_rate:g}")
+
+    @property
+    def augmentations(self) -> tuple[Augmentation, ...]:
+        """How pictures are changed."""
+        return ("flip", "shift") if self.augment else ()
 
     def training_images(self) -> dict[str, np.ndarray]:
         """Draw the training images."""
@@ -116,6 +128,8 @@ def ours(job: Job, method: str, folder: Path) -> dict[str, Any]:
         seed=job.seed,
         optimizer=job.optimizer,
         learning_rate=job.learning_rate,
+        batch_size=job.batch_size,
+        augment=job.augmentations,
         **options,
     )
     report = result.report
@@ -242,7 +256,14 @@ def fine_tune(job: Job, path: Path, train: Any, data: DataSplits, out: Path, *, 
         teacher,
         train,
         data.val,
-        DistillConfig(epochs=epochs, seed=job.seed, optimizer=job.optimizer, learning_rate=job.learning_rate),
+        DistillConfig(
+            epochs=epochs,
+            seed=job.seed,
+            optimizer=job.optimizer,
+            learning_rate=job.learning_rate,
+            batch_size=job.batch_size,
+            augment=job.augmentations,
+        ),
     )
     save(write_weights(student, model), out)
 
@@ -311,13 +332,26 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--optimizer", default="adamw", choices=("adamw", "sgd"))
     parser.add_argument("--learning-rate", type=float)
+    parser.add_argument("--batch-size", type=int, default=DistillConfig.batch_size)
+    parser.add_argument("--augment", action="store_true", help="flip and shift the pictures")
     options = parser.parse_args()
     for seed in options.seeds:
         for share in options.shares:
             for method in options.methods:
                 results = json.loads(options.out.read_text()) if options.out.exists() else {}
-                tuning = options.samples, options.epochs, seed, options.optimizer, options.learning_rate
-                job = Job(options.network, options.data, options.budget, share, *tuning)
+                job = Job(
+                    options.network,
+                    options.data,
+                    options.budget,
+                    share,
+                    options.samples,
+                    options.epochs,
+                    seed,
+                    options.optimizer,
+                    options.learning_rate,
+                    options.batch_size,
+                    options.augment,
+                )
                 key = f"{options.network.stem} {options.budget} {share:g}x {method} seed {seed}{job.recipe}"
                 if key in results:
                     continue
