@@ -11,8 +11,9 @@ BIN := .venv/bin
 demo: .venv/installed
 	$(BIN)/onnxprune demo
 
+# Two at a time, each with one thread of PyTorch, a file of tests in one process: what measures latency is not crowded.
 test: .venv/installed
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
 
 lint: .venv/installed
 	$(BIN)/ruff check
