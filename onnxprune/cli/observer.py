@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Protocol, Self
 
 import click
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     Progress,
@@ -18,7 +18,6 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
-from rich.table import Column
 from rich.text import Text
 
 # Logs of CI systems get a line at the start of a stage, and then at most one in this time.
@@ -48,22 +47,30 @@ class RunObserver(Protocol):
         """Something the user should know."""
 
 
+class _NotedProgress(Progress):
+    """Bars with a line below them for what a task notes, which has the whole width."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Draw the bars, and the notes there are."""
+        yield self.make_tasks_table(self.tasks)
+        for task in self.tasks:
+            if task.fields["note"]:
+                yield Text(f"  {task.fields['note']}", no_wrap=True, overflow="ellipsis")
+
+
 class BarObserver:
     """A bar for the running stage, pulsing where its length is unknown; a line for each that is done."""
 
     def __init__(self, console: Console) -> None:
         """Show progress on a console that is a terminal."""
         self.warned: list[str] = []
-        fixed, rest = Column(no_wrap=True), Column(no_wrap=True, overflow="ellipsis", ratio=1)
-        self._progress = Progress(
-            SpinnerColumn(table_column=fixed),
-            TextColumn("{task.description}", markup=False, table_column=fixed),
-            BarColumn(bar_width=16, table_column=fixed),
-            TaskProgressColumn(table_column=fixed),
-            TimeElapsedColumn(table_column=fixed),
-            TextColumn("{task.fields[note]}", markup=False, table_column=rest),
+        self._progress = _NotedProgress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=16),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
             console=console,
-            expand=True,
             # Drawing runs beside what is measured: seldom enough not to show in p90.
             refresh_per_second=4,
         )

@@ -9,12 +9,19 @@ from onnxprune.report import StepTime
 
 
 class Collecting:
-    """Passes everything on, and keeps the warnings and the time of each step for the report."""
+    """Passes everything on, and keeps the warnings and the time of each step for the report.
+
+    Attributes:
+        place: Where the run is, shown before the names of its steps: `stage 1 of 2`. Of a step that is repeated, the
+            report has the time of all stages.
+        warnings: What was warned of.
+    """
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
         self._seconds: dict[str, float] = {}
         self._step, self._since_s = "", time.monotonic()
+        self.place = ""
         self.warnings: list[str] = []
         self.advance = observer.advance
 
@@ -24,7 +31,7 @@ class Collecting:
         if self._step:
             self._seconds[self._step] = self._seconds.get(self._step, 0.0) + now_s - self._since_s
         self._step, self._since_s = name, now_s
-        self._observer.stage(name, total)
+        self._observer.stage(f"{self.place}: {name}" if self.place else name, total)
 
     def steps(self) -> tuple[StepTime, ...]:
         """Return the seconds of every step, those of the current one so far."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from onnxprune.pipeline.measuring import Bench, LatencyEvaluator
 from onnxprune.pipeline.prepare import Network
+from onnxprune.pipeline.search_progress import SearchProgress
 from onnxprune.progress import Observer
 from onnxprune.search import (
     AGENTS,
@@ -21,7 +22,6 @@ from onnxprune.search import (
     Judgement,
     OnJudgement,
     Plan,
-    Probe,
     Problem,
     SearchConfig,
     SearchOutcome,
@@ -90,7 +90,9 @@ def make_problem(network: Network, scores: np.ndarray, choice: Choice, bench: Be
     def on_layer(done: int, total: int) -> None:
         bench.observer.advance(note=f"{done}/{total} layers")
 
-    return latency_problem(subject, bench.costs, original_ms, on_layer=on_layer)
+    # What a seed gives under a limit of MACs is not to change with the latency of the day.
+    measured_ms = original_ms if choice.target.kind == "latency" else None
+    return latency_problem(subject, bench.costs, measured_ms, on_layer=on_layer)
 
 
 def kept_structures(network: Network, bench: Bench) -> list[tuple[tuple[int, ...], float]]:
@@ -182,7 +184,7 @@ class Planner:
                     evaluator=self._evaluator,
                     original_ms=self._start_ms,
                     beginning=self._beginning,
-                    on_probe=self._on_probe,
+                    on_probe=lambda probe: self._observer.advance(0, note=f"{probe.measured:.3g} ms"),
                     any_count=self._choice.round_to is None,
                 )
         return self._learn(target)
@@ -195,8 +197,7 @@ class Planner:
         choice = self._choice
         assert choice.allocation in AGENTS
         assert self._judge is not None
-        progress = _Progress(self._observer, choice.search)
-        self._observer.stage(f"searching ({choice.allocation})", progress.total)
+        progress = SearchProgress(self._observer, choice.allocation, choice.search, target)
 
         def on_judgement(judgement: Judgement) -> None:
             self._on_judgement(judgement)
@@ -209,49 +210,8 @@ class Planner:
             original_ms=self._start_ms,
             beginning=self._beginning,
             on_judgement=on_judgement,
-            on_probe=self._on_probe,
-            on_confirmation=self._on_confirmation,
+            on_probe=progress.tell_probe,
+            on_confirmation=progress.tell_confirmation,
             known=self.outcome,
         )
         return plan
-
-    def _on_probe(self, probe: Probe) -> None:
-        self._observer.advance(0, note=f"{probe.measured:.3g} ms")
-
-    def _on_confirmation(self, number: int, count: int) -> None:
-        self._observer.advance(0, note=f"healing and judging finalist {number}/{count}")
-
-
-class _Progress:
-    """Tells how a search goes: the best so far, its cost, evaluations a second and the time left at most."""
-
-    def __init__(self, observer: Observer, config: SearchConfig) -> None:
-        self.total = config.evaluations if config.seconds is None else None
-        self._observer = observer
-        self._config = config
-        self._best: Judgement | None = None
-        self._failed = False
-
-    def tell(self, judgement: Judgement) -> None:
-        """Show where the search stands, and once why a structure has no metric."""
-        if not (judgement.verdict.known or self._failed):
-            self._failed = True
-            why = judgement.verdict.failure or "its outputs are not finite"
-            self._observer.warn(
-                f"structures without a metric count as worse than any other; {judgement.index + 1} is the first: {why}"
-            )
-        best = self._best
-        if best is None or (judgement.verdict.samples, judgement.verdict.reward) > (
-            best.verdict.samples,
-            best.verdict.reward,
-        ):
-            best = self._best = judgement
-        done, elapsed_s = judgement.index + 1, max(judgement.elapsed_s, 1e-9)
-        left_s = elapsed_s / done * (self._config.evaluations - done)
-        if self._config.seconds is not None:
-            left_s = self._config.seconds - elapsed_s
-        known = f"best reward {best.verdict.reward:.2f} ({best.candidate.source}, metric {best.verdict.metric:.2f})"
-        self._observer.advance(
-            note=f"{known if best.verdict.known else 'no metric of any yet'}, {done / elapsed_s:.2g}/s, "
-            f"at most {max(left_s, 0):.0f} s left"
-        )

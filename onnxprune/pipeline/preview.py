@@ -14,8 +14,9 @@ from onnxprune.pipeline.collecting import Collecting
 from onnxprune.pipeline.directory import check_free
 from onnxprune.pipeline.estimate import Trial, estimates
 from onnxprune.pipeline.measuring import Bench, LatencyEvaluator
-from onnxprune.pipeline.planning import beginning_of, is_missed, smallest_cost
+from onnxprune.pipeline.planning import Choice, beginning_of, is_missed, smallest_cost
 from onnxprune.pipeline.prepared import Prepared, prepare
+from onnxprune.pipeline.published import as_published
 from onnxprune.pipeline.quantising import measured_start
 from onnxprune.pipeline.reachable import explained
 from onnxprune.pipeline.settings import Settings
@@ -38,7 +39,7 @@ from onnxprune.search import (
     told_cost,
 )
 from onnxprune.search.allocation import uniform_path
-from onnxprune.training import DataSplits, DistillConfig
+from onnxprune.training import DataSplits
 
 # Scores by weights need no data, and any structure of about the right size serves to take times with.
 _QUICK_CRITERION = "reader_l1"
@@ -71,8 +72,7 @@ def make_preview(model: str | Path, told: Settings) -> Preview:
         _check_reach(prepared, settings, observer, smallest / allowed, error)
         if begun <= allowed:
             observer.warn(f"{met_already(choice.target, begun)}: nothing needs to be removed")
-    wanted = settings.stages if choice.counts is None else 1
-    stages = stage_count(wanted, allowed / begun, settings.training)
+    stages = _stages(settings, choice, allowed / begun)
     for note in stages_note(settings, choice, stages):
         observer.warn(note)
     counts = _structure(problem, prepared, allowed / begun)
@@ -81,7 +81,7 @@ def make_preview(model: str | Path, told: Settings) -> Preview:
     return preview.model_copy(
         update={
             "operation": told.operation,
-            "epochs": _epochs(settings.training, prepared.data, stages),
+            "epochs": _epochs(settings, prepared.data, stages),
             "warnings": tuple(observer.warnings),
         }
     )
@@ -189,10 +189,20 @@ def _parts(data: DataSplits | None) -> tuple[DataPart, ...]:
     )
 
 
-def _epochs(training: DistillConfig | None, data: DataSplits | None, stages: int) -> int | None:
-    """Return the epochs of all stages; None where the time budget decides."""
+def _stages(settings: Settings, choice: Choice, share: float) -> int:
+    """Return the number of stages; 0 of the published algorithm, which finds out on its way."""
+    if choice.counts is not None:
+        return 1
+    return 0 if choice.allocation == "rl-pruner" else stage_count(settings.stages, share, settings.training)
+
+
+def _epochs(settings: Settings, data: DataSplits | None, stages: int) -> int | None:
+    """Return the epochs of all stages, of each where their number is not known; None where the time budget decides."""
+    training = settings.training
     if training is None or data is None:
         return 0
+    if stages == 0:
+        return as_published(training, settings.rl_pruner).epochs
     if training.time_budget_s is not None and training.epochs is None:
         return None
     steps, trainings = training.steps_per_epoch(len(data.train)), stage_trainings(training, stages, len(data.train))

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import count
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from onnxprune.pipeline.replay import SearchClock
+from onnxprune.pipeline.search_progress import SamplingProgress
 from onnxprune.pipeline.stages import Stage, StageResult, next_stage, units_left
 from onnxprune.pipeline.structure import cut
-from onnxprune.search import Problem, RlPruner, RlPrunerConfig, exact, make_plan, out_of_reach
+from onnxprune.search import Problem, RlPruner, RlPrunerConfig, Sample, Verdict, exact, make_plan, out_of_reach
 from onnxprune.training import DistillConfig
 from onnxprune.training.config import Optimizer
 
@@ -66,6 +68,9 @@ def as_published(training: DistillConfig, config: RlPrunerConfig) -> DistillConf
         temperature=config.temperature,
         alpha=config.alpha,
         weight_decay=config.weight_decay,
+        momentum=config.momentum,
+        warmup=0.0,
+        clip_norm=0.0,
         logit_weight=0.0,
     )
 
@@ -98,14 +103,23 @@ def _stage(staging: Staging, stage: Stage, agent: RlPruner, original: float) -> 
     problem = staging.problem_of(stage)
     judge = staging.judge(stage, problem.scores, SearchClock())
     assert judge is not None
-    staging.observer.stage(f"stage {stage.number}: sampling (rl-pruner)")
+    staging.observer.place = f"stage {stage.number}"
+    config = staging.settings.rl_pruner
+    progress = SamplingProgress(staging.observer, 1 + config.rounds * config.samples * config.sample_step)
+    verdicts: dict[bytes, Verdict] = {}
+    numbers = count(1)
 
     def metric(counts: np.ndarray) -> float:
-        found = judge.judge(counts, judge.looks[-1])
-        staging.observer.advance(note=f"metric {found.metric:.2f}" if found.known else "no metric")
-        return found.metric
+        key = counts.tobytes()
+        if key not in verdicts:
+            verdicts[key] = judge.judge(counts, judge.looks[-1])
+        progress.tell(verdicts[key])
+        return verdicts[key].metric
 
-    counts = agent.stage(stage.number, units_left(problem, stage.left), metric).counts
+    def on_sample(sample: Sample) -> None:
+        staging.note_sample(stage, next(numbers), sample)
+
+    counts = agent.stage(stage.number, units_left(problem, stage.left), metric, on_sample).counts
     plan = make_plan(problem, counts, 0.0, original, ())
     cost = _cost(staging, stage, problem, counts)
     structure = cut(stage.network, replace(plan, achieved=cost), staging.choice)

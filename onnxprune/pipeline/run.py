@@ -63,7 +63,15 @@ def _run(model: str | Path, settings: Settings, directory: RunDirectory) -> Comp
     bench = Bench(
         RecordedDevice(settings.device, directory.journal), settings.measure, observer, journal=directory.journal
     )
-    staging = Staging(prepared.network, settings, prepared.choice, prepared.data, bench=bench, directory=directory)
+    staging = Staging(
+        prepared.network,
+        settings,
+        prepared.choice,
+        prepared.data,
+        bench=bench,
+        directory=directory,
+        observer=observer,
+    )
     results = _staged(staging, prepared.network, settings)
     outcome, refusal = deliver(prepared, results, settings, bench, quantiser=staging.quantiser, directory=directory)
     report = make_report(outcome, _resolved(settings, prepared), started, observer)
@@ -96,6 +104,7 @@ def _staged(staging: Staging, network: Network, settings: Settings) -> list[Stag
     except TargetOutOfReachError as error:
         raise explained(error, network, settings) from error
     structure, observer = results[-1].structure, staging.observer
+    observer.place = ""
     if staging.choice.counts is None and len(results) == 1 and structure.plan.keep.all():
         observer.warn(f"{met_already(staging.choice.target, structure.plan.original)}: nothing was removed")
     for note in structure.verification.notes:

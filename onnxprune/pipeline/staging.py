@@ -13,6 +13,7 @@ from onnxprune.graph import release_weights
 from onnxprune.importance import criterion, score_units
 from onnxprune.latency import predictor
 from onnxprune.pipeline.branches import with_branches
+from onnxprune.pipeline.collecting import Collecting
 from onnxprune.pipeline.crowding import crowding_note
 from onnxprune.pipeline.directory import RunDirectory, keep_scores, kept_scores, other_structure
 from onnxprune.pipeline.judging import HealedJudge, Subjects, batch_size, candidate_healer, evaluation_samples
@@ -51,6 +52,7 @@ from onnxprune.search import (
     Judge,
     Judgement,
     Problem,
+    Sample,
     calibrated,
     full_counts,
     in_reach,
@@ -80,6 +82,7 @@ class Staging:
         *,
         bench: Bench,
         directory: RunDirectory,
+        observer: Collecting,
     ) -> None:
         """Prepare a run's stages.
 
@@ -90,10 +93,11 @@ class Staging:
             data: Its data, or None.
             bench: Where it measures.
             directory: Where it keeps what must not be computed twice.
+            observer: Told of the progress, and in which stage it is.
         """
         self._network, self.settings, self.choice = network, settings, choice
         self._data, self._bench, self._directory = data, bench, directory
-        self.observer = bench.observer
+        self.observer = observer
         self.original_ms = 0.0
         self.start_ms = 0.0
         self.problem: Problem | None = None
@@ -129,7 +133,7 @@ class Staging:
         for note in stages_note(self.settings, self.choice, count):
             self.observer.warn(note)
         samples = 0 if self._data is None else len(self._data.train)
-        return run_stages(first, stage_targets(target, start, count, limit), samples, self._stage)
+        return run_stages(first, stage_targets(target, start, count, limit), samples, partial(self._stage, count))
 
     def _check_reach(self, stage: Stage, limit: float) -> None:
         """Refuse at once what only the last of several stages would find out of reach."""
@@ -185,7 +189,8 @@ class Staging:
 
         return calibrated(problem, evaluator, self.start_ms, self.choice.seed, on_measured)
 
-    def _stage(self, stage: Stage) -> StageResult:
+    def _stage(self, count: int, stage: Stage) -> StageResult:
+        self.observer.place = f"stage {stage.number} of {count}" if count > 1 else ""
         problem = self.problem_of(stage)
         choice = replace(self.choice, target=stage.target, strict=stage.last)
         clock = SearchClock()
@@ -303,6 +308,11 @@ class Staging:
 
         self._directory.journal.observe("judgement", {"stage": stage.number, "index": judgement.index}, fields)
 
+    def note_sample(self, stage: Stage, number: int, sample: Sample) -> None:
+        """Write down a sample of `rl-pruner`: what it leaves, and its Q."""
+        fields = {"units": sample.counts.tolist(), "metric": sample.metric, "value": sample.value}
+        self._directory.journal.note("sample", {"stage": stage.number, "index": number, **fields})
+
     def _note_structure(self, stage: Stage, structure: Structure) -> None:
         """Write down what a stage took; see that what was healed and trained before is of the same structure.
 
@@ -354,7 +364,8 @@ def score(network: Network, settings: Settings, data: DataSplits | None, observe
     observer.stage(f"scoring channels by {name}")
     calibration = None
     if data is not None and criterion(name).needs == "data":
-        calibration = calibration_batches(network, data, settings.seed)
+        samples = settings.rl_pruner.images if settings.allocation == "rl-pruner" else CALIBRATION_SAMPLES
+        calibration = calibration_batches(network, data, settings.seed, samples)
     scores = score_units(
         name,
         network.model,
@@ -367,8 +378,8 @@ def score(network: Network, settings: Settings, data: DataSplits | None, observe
     return scores
 
 
-def calibration_batches(network: Network, data: DataSplits, seed: int) -> list[Batch]:
+def calibration_batches(network: Network, data: DataSplits, seed: int, count: int = CALIBRATION_SAMPLES) -> list[Batch]:
     """Draw the samples of the training part that criteria see."""
-    samples = data.train.spread(CALIBRATION_SAMPLES, seed).filled(network.fixed_batch or 1)
+    samples = data.train.spread(count, seed).filled(network.fixed_batch or 1)
     size = network.fixed_batch or min(batch_size(network), _CALIBRATION_BATCH)
     return list(samples.batches(size, drop_last=True))

@@ -62,8 +62,9 @@ class Preview(Record):
         structures: Structures that are judged at most, in all stages together; 0: the allocation does not search, or a
             time limits it.
         search_limit_s: Longest time of the search, in all stages together; null: no limit.
-        stages: Steps that the target is reached in.
-        epochs: Passes over the training data, of all stages; 0: no training; null: as many as the time budget allows.
+        stages: Steps that the target is reached in; 0: `rl-pruner` finds out on its way.
+        epochs: Passes over the training data, of all stages, of each where `stages` is 0; 0: no training; null: as
+            many as the time budget allows.
         batch_size: Samples a training step.
         quantize: What the result would be quantised to; null: nothing.
         outputs: Files that would be written.
@@ -158,6 +159,8 @@ def _search(preview: Preview) -> str:
         text += f", structures judged for {duration(preview.search_limit_s)} at most"
     elif preview.structures:
         text += f", at most {counted(preview.structures, 'structure')} judged"
+    if preview.stages == 0:
+        return f"{text}, in as many stages as the target takes"
     return f"{text}, in {preview.stages} stages" if preview.stages > 1 else text
 
 
@@ -166,7 +169,8 @@ def _training(preview: Preview) -> str:
     if preview.epochs == 0:
         return f"none{then}"
     epochs = "epochs until the time budget ends" if preview.epochs is None else counted(preview.epochs, "epoch")
-    return f"{epochs}, {counted(preview.batch_size, 'sample')} a step{then}"
+    each = " in each stage" if preview.stages == 0 else ""
+    return f"{epochs}{each}, {counted(preview.batch_size, 'sample')} a step{then}"
 
 
 def _time(preview: Preview) -> str:

@@ -103,7 +103,7 @@ def outcome_lines(report: Report) -> list[str]:
     """Say in a line each whether the target was met and what was proven."""
     lines = [f"target {target_text(report.target)}"]
     if report.learning is not None and report.learning.judged:
-        lines.append(_learning_line(report.learning, tuple(group.channels_after for group in report.groups)))
+        lines.append(_learning_line(report, report.learning))
     elif report.learning is not None and report.learning.failed:
         lines.append(f"searched: no metric of any of {counted(report.learning.failed, 'structure')}")
     lines.append(f"verified: removing equals silencing, {_proof(report.verification)}")
@@ -133,33 +133,33 @@ def _time_line(report: Report) -> str:
     return f"took {report.duration_s:.0f} s: {parts}{device}"
 
 
-def _learning_line(learning: LearningRecord, delivered: tuple[int, ...]) -> str:
+def _learning_line(report: Report, learning: LearningRecord) -> str:
     """Compare the best structure judged on all samples with the best plain allocation, and with the delivered one.
 
     Args:
-        learning: What was judged.
-        delivered: What each group keeps in the result.
+        report: The run.
+        learning: What was judged, in the last of several stages.
     """
     samples = max(judged.samples for judged in learning.judged)
     whole = [judged for judged in learning.judged if judged.samples == samples]
     best = max(whole, key=lambda judged: judged.reward)
-    line = f"searched: {counted(len(learning.judged), 'structure')} judged by {learning.agent}, "
-    line += f"no metric of {learning.failed} more, " if learning.failed else ""
-    line += f"best {best.metric:.2f} % untrained"
+    stages = [stage.learning for stage in report.stages if stage.learning is not None] or [learning]
+    line = f"searched: {counted(sum(len(stage.judged) for stage in stages), 'structure')} judged by {learning.agent}"
+    line += f" in {len(stages)} stages, " if len(stages) > 1 else ", "
+    failed = sum(stage.failed for stage in stages)
+    line += f"no metric of {failed} more, " if failed else ""
+    line += f"best {'of the last one ' if len(stages) > 1 else ''}{best.metric:.2f} % untrained"
     plain = [judged for judged in whole if judged.round == 0]
     if plain:
         known = max(plain, key=lambda judged: judged.reward)
         line += f" ({known.source}: {known.metric:.2f} %)"
+    delivered = tuple(group.channels_after for group in report.groups)
     if best.channels == delivered:
         return line
-    taken = max(
-        (judged for judged in learning.judged if judged.channels == delivered),
-        key=lambda judged: judged.samples,
-        default=None,
-    )
-    if taken is None:
-        return f"{line}; delivered: another, fitted to the target after judging"
-    return f"{line}; delivered: another, found by {taken.source}, {taken.metric:.2f} % untrained"
+    taken = next((judged for judged in whole if judged.channels == delivered), None)
+    if taken is not None:
+        return f"{line}; delivered: another, found by {taken.source}, which is better once it is healed to the end"
+    return f"{line}; delivered: another" + (", fitted after judging" if report.target.kind == "latency" else "")
 
 
 def target_met(target: TargetRecord) -> bool:

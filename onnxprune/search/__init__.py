@@ -43,7 +43,7 @@ from onnxprune.search.plan import (
 from onnxprune.search.problem import Subject, latency_problem, paper_problem
 from onnxprune.search.ratios import GroupRatios, read_ratios
 from onnxprune.search.reach import Probe
-from onnxprune.search.rl_pruner import RlPruner, RlPrunerConfig, rl_pruner_config
+from onnxprune.search.rl_pruner import RlPruner, RlPrunerConfig, Sample, rl_pruner_config
 from onnxprune.search.sizes import full_counts, keep_mask
 from onnxprune.search.target import (
     UNITS,
@@ -80,6 +80,7 @@ __all__ = [
     "RlConfig",
     "RlPruner",
     "RlPrunerConfig",
+    "Sample",
     "SearchConfig",
     "SearchOutcome",
     "Subject",

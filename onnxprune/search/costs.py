@@ -54,7 +54,7 @@ class LatencyCost:
         terms: Sequence[LayerTerm],
         paper: PaperCost,
         original: np.ndarray,
-        latency_ms: float,
+        latency_ms: float | None,
         block: int = 1,
     ) -> None:
         """Calibrate on the unpruned network.
@@ -63,7 +63,7 @@ class LatencyCost:
             terms: The contractions.
             paper: Closed forms of the network's sizes.
             original: Counts of the unpruned network.
-            latency_ms: Its measured latency.
+            latency_ms: Its measured latency; None: the layers' sum, and nothing else costs anything.
             block: Channels that the device's kernels keep together.
         """
         self._terms = tuple(terms)
@@ -71,6 +71,7 @@ class LatencyCost:
         self._joins = paper.joins
         self._block = block
         layers_ms = sum(term.of(original) for term in self._terms)
+        latency_ms = layers_ms if latency_ms is None else latency_ms
         # Layers measured alone can add up to more than the whole, where neighbours keep data in the cache.
         scale = min(1.0, latency_ms / layers_ms) if layers_ms else 1.0
         rest_ms = max(latency_ms - layers_ms * scale, 0.0)

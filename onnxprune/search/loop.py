@@ -90,10 +90,14 @@ class SearchOutcome:
         return sorted(self.judgements, key=lambda j: (-j.verdict.samples, -j.verdict.reward, j.index))
 
     def finalists(self, count: int) -> list[Judgement]:
-        """Return the best of those judged on all samples, and the plain allocations, from the best downward."""
+        """Return the best of those judged on all samples, and the plain allocations, from the best downward.
+
+        What there is no number for is left out, unless there is none for any.
+        """
         ranking = self.ranking
         whole = [j for j in ranking if j.verdict.samples == ranking[0].verdict.samples]
-        return [j for place, j in enumerate(whole) if place < count or j.round == 0]
+        known = [j for j in whole if j.verdict.known] or whole
+        return [j for place, j in enumerate(known) if place < count or j.round == 0]
 
     @property
     def best(self) -> Judgement:

@@ -76,7 +76,7 @@ def paper_problem(subject: Subject, round_to: int) -> Problem:
 def latency_problem(
     subject: Subject,
     table: LayerCostTable,
-    original_ms: float,
+    original_ms: float | None,
     *,
     on_layer: Callable[[int, int], None] | None = None,
 ) -> Problem:
@@ -85,7 +85,8 @@ def latency_problem(
     Args:
         subject: The network.
         table: Measured costs of layers.
-        original_ms: Measured latency of the network.
+        original_ms: Measured latency of the network; None: layers alone price steps, such that nothing depends on a
+            measurement that the table does not keep.
         on_layer: Called after each layer with the layers done and their number.
     """
     channels, shapes = subject.channels, subject.shapes

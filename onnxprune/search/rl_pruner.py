@@ -7,7 +7,7 @@
              what a group does not have goes from the others
     reward   Q = metric + 100 (a * cut of MACs + b * cut of parameters), in points, right after pruning
     update   PD <- PD * clip((PD + 0.1 (A* - PD)) / PD, 1 - 0.25, 1 + 0.25), normalised, A* the best action of a round,
-             where its Q is above the best of the stage before
+             where its Q is above the stage's best so far
 
 A stage is ten rounds of ten samples; epsilon-greedy chooses which sample is kept; what is kept is distilled.
 docs/search.md lists where this differs from the authors' code.
@@ -60,8 +60,8 @@ _RANGES: Mapping[str, _Range] = {
     name: allowed
     for allowed, names in {
         _PART: "share least",
-        _SHARE: "rate clip epsilon exploring discount drop alpha",
-        _COUNT: "rounds samples replay stages sample_step epochs",
+        _SHARE: "rate clip epsilon exploring discount drop alpha momentum",
+        _COUNT: "rounds samples replay stages sample_step epochs images",
         _COUNT_OR_NONE: "retakes",
         _POSITIVE: "learning_rate temperature",
         _AMOUNT: "sigma macs_weight params_weight weight_decay",
@@ -98,6 +98,8 @@ class RlPrunerConfig:
         temperature: T of the distillation's loss.
         alpha: Weight of the teacher's outputs in it.
         weight_decay: Of its optimizer.
+        momentum: Likewise.
+        images: Samples that importance which needs data is summed over.
 
     Raises:
         TargetError: A value is outside of its range.
@@ -125,6 +127,8 @@ class RlPrunerConfig:
     temperature: float = 2.0
     alpha: float = 0.75
     weight_decay: float = 5e-4
+    momentum: float = 0.9
+    images: int = 100
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
@@ -179,6 +183,9 @@ class Sample:
     value: float
 
 
+OnSample = Callable[[Sample], None]
+
+
 class RlPruner:
     """The agent: its distribution, and how a stage is sampled."""
 
@@ -212,29 +219,33 @@ class RlPruner:
         """Say whether anything can go of a structure, shape (groups,)."""
         return bool((counts > self._least).any())
 
-    def stage(self, number: int, counts: np.ndarray, metric: Metric) -> Sample:
+    def stage(self, number: int, counts: np.ndarray, metric: Metric, on_sample: OnSample = lambda _: None) -> Sample:
         """Sample a stage and return the sample that is kept.
 
         Args:
             number: The stage, from 1.
             counts: Units that each group has, shape (groups,); some can go.
             metric: Judges structures.
+            on_sample: Called after each sample.
         """
         before = metric(counts)
         for _ in range(1 + self._config.retakes):
-            kept = self._sampled(number, counts, metric)
+            kept = self._sampled(number, counts, metric, on_sample)
             # A user's metric may be negative, such as minus an error.
             if kept.metric >= before - self._config.drop * abs(before):
                 return kept
             self.distribution = self._first.copy()
         return kept
 
-    def _sampled(self, number: int, counts: np.ndarray, metric: Metric) -> Sample:
+    def _sampled(self, number: int, counts: np.ndarray, metric: Metric, on_sample: OnSample) -> Sample:
         config = self._config
         replay: deque[Sample] = deque(maxlen=config.replay)
         best: Sample | None = None
         for _ in range(config.rounds):
-            samples = [self._sample(counts, metric) for _ in range(config.samples)]
+            samples = []
+            for _ in range(config.samples):
+                samples.append(self._sample(counts, metric))
+                on_sample(samples[-1])
             replay.extend(samples)
             top = max(samples, key=lambda sample: sample.value)
             if best is None or top.value > best.value:

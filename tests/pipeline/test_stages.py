@@ -103,14 +103,41 @@ def test_a_preview_counts_the_structures_of_all_stages(model: Path) -> None:
     assert any("at most 16 structures judged, in 2 stages" in line for line in preview_lines(two))
 
 
+def test_a_preview_of_the_published_agent_does_not_count_its_stages(model: Path) -> None:
+    told = {"target_macs": "30%", "data": pictures(), "allocation": "rl-pruner", "epochs": 2}
+    seen = preview("compress", model, **told)
+    assert (seen.stages, seen.epochs) == (0, 2)
+    lines = preview_lines(seen)
+    assert any("in as many stages as the target takes" in line for line in lines)
+    assert any("2 epochs in each stage" in line for line in lines)
+
+
 class Notes(SilentObserver):
-    """Remembers the notes beside the bar."""
+    """Remembers the steps, and the notes beside their bars."""
 
     def __init__(self) -> None:
+        self.steps: list[str] = []
         self.notes: list[str] = []
+
+    def stage(self, name: str, total: int | None = None) -> None:  # noqa: ARG002
+        self.steps.append(name)
 
     def advance(self, steps: int = 1, note: str = "") -> None:  # noqa: ARG002
         self.notes.append(note)
+
+
+def test_the_stage_and_the_best_so_far_are_seen_while_it_works(model: Path) -> None:
+    notes = Notes()
+    told = {"target_macs": "30%", "data": pictures(), "round_to": 1, "allocation": "random", "search_budget": 4}
+    result = onnxprune.compress(model, **told, stages=2, epochs=2, observer=notes)
+    for number in (1, 2):
+        steps = ("searching (random)", "comparing the best", "removing and verifying", "healing", "distilling")
+        assert {f"stage {number} of 2: {step}" for step in steps} <= set(notes.steps)
+    assert notes.steps[-1] == "writing"
+    found = next(note for note in notes.notes if note.startswith("best "))
+    assert re.fullmatch(r"best [\d.]+ at [\d.]+ k MACs \(reward -?[\d.]+, \w+\), [\d.e+]+/s, at most \d+ s left", found)
+    # The report adds up what both took.
+    assert [step.name for step in result.report.steps].count("searching (random)") == 1
 
 
 @pytest.mark.slow
@@ -343,6 +370,42 @@ def test_the_published_agent_removes_and_distils_until_the_target_is_met(model: 
     assert all(cost > report.target.value for cost in costs[:-1])
     assert costs[-1] <= report.target.value
     assert costs == sorted(costs, reverse=True)
+
+
+@pytest.mark.slow
+def test_the_published_agent_judges_no_structure_twice_and_tells_every_sample(model: Path, tmp_path: Path) -> None:
+    hyper = ("share=0.1", "rounds=3", "samples=8", "retakes=0")
+    told = {"target_macs": "80%", "round_to": 1, "data": pictures(), "epochs": 1}
+    onnxprune.compress(model, **told, allocation="rl-pruner", rl_pruner=hyper, run_dir=tmp_path / "r")
+    lines = [json.loads(line) for line in (tmp_path / "r" / "history.jsonl").read_text().splitlines()]
+    stages = {line["stage"] for line in lines if line["kind"] == "structure"}
+    for stage in stages:
+        judged, samples = (
+            [line for line in lines if line["kind"] == kind and line["stage"] == stage]
+            for kind in ("evaluation", "sample")
+        )
+        assert [sample["index"] for sample in samples] == list(range(1, 25))
+        structures = [tuple(line["units"]) for line in judged]
+        assert len(set(structures)) == len(structures)
+        metrics = dict(zip(structures, (line["metric"] for line in judged), strict=True))
+        # Without weights of MACs and parameters Q is the metric.
+        assert all(metrics[tuple(sample["units"])] == sample["metric"] == sample["value"] for sample in samples)
+    # Few structures are 10 % smaller: some were drawn more than once.
+    assert sum(line["kind"] == "evaluation" for line in lines) < sum(line["kind"] == "sample" for line in lines)
+
+
+@pytest.mark.slow
+def test_a_limit_of_macs_is_met_alike_whatever_the_latency_of_the_day(model: Path) -> None:
+    def kept(ms: float) -> list[tuple[int, ...]]:
+        device = FakeDevice(
+            lambda *which: ms * by_macs(*which), layer_ms=lambda s: s.channels_in * s.channels_out * 576e-6
+        )
+        told = {"target": parse_count("50%"), "data": pictures(), "allocation": "rl", "training": None}
+        report = run(model, Settings(**told, device=device, search=SearchConfig(evaluations=12))).report
+        assert report.learning is not None
+        return [judged.channels for judged in report.learning.judged]
+
+    assert kept(1.0) == kept(100.0)
 
 
 @pytest.mark.slow

@@ -267,8 +267,8 @@ def test_brackets_in_names_are_no_markup() -> None:
     ("delivered", "said"),
     [
         (6, ""),
-        (4, "; delivered: another, found by global, 88.00 % untrained"),
-        (3, "; delivered: another, fitted to the target after judging"),
+        (4, "; delivered: another, found by global, which is better once it is healed to the end"),
+        (3, "; delivered: another, fitted after judging"),
     ],
 )
 def test_a_search_is_summed_up_beside_the_plain_allocations_and_what_was_delivered(delivered: int, said: str) -> None:

@@ -275,7 +275,8 @@ def test_structures_without_a_number_neither_win_nor_blind_the_search(environmen
     learned, drawn = (search(environment, agent(environment, 0), Failing(), budget) for agent in (RlAgent, RandomAgent))
     assert any(not judgement.verdict.known for judgement in learned.judgements)
     assert learned.best.verdict.reward > drawn.best.verdict.reward
-    assert all(judgement.verdict.known for judgement in learned.finalists(6) if judgement.round)
+    # Plain allocations that have no number are none either.
+    assert all(judgement.verdict.known for judgement in learned.finalists(200))
 
 
 def test_the_critic_predicts_what_it_saw_and_knows_what_it_did_not() -> None:
