@@ -18,6 +18,7 @@ from onnxprune.cli.options import (
     model_argument,
     output_options,
     pruning_options,
+    ratio_option,
     ratios_option,
     restriction_options,
     run_dir_option,
@@ -32,6 +33,7 @@ from onnxprune.cli.training_options import quantisation_options, stage_options, 
 
 @click.command(cls=SectionCommand, epilog=EXIT_CODES, short_help="Prune a model to a target, train it, measure it.")
 @model_argument
+@ratio_option
 @target_options
 @ratios_option
 @output_options

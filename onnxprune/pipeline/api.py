@@ -39,6 +39,7 @@ def compress(
     target_macs: str | float | None = None,
     target_params: str | float | None = None,
     target_size: str | float | None = None,
+    ratio: float | None = None,
     ratios: Ratios | None = None,
     data: DataSpec | None = None,
     val: DataSpec | None = None,
@@ -90,6 +91,7 @@ def compress(
         target_macs: Multiply-accumulates of one run: `500M`, `50%`.
         target_params: Number of weights: `3M`, `50%`.
         target_size: Bytes of the file: `3MB`, `50%`.
+        ratio: Instead of a target, the share of the channels to remove.
         ratios: Instead of a target, the share to remove of each group: a JSON file of patterns with shares, or a dict.
         data: A folder of pictures, an `.npz` file, `package.module:function`, or arrays. None: random inputs stand
             in, and the result says what that is worth.
@@ -164,7 +166,7 @@ def compress(
         )
     except ValueError as error:
         raise ArgumentError(f"training cannot be done so: {error}") from error
-    target = one_target(target_latency, target_macs, target_params, target_size, ratios=ratios)
+    target = one_target(target_latency, target_macs, target_params, target_size, ratio=ratio, ratios=ratios)
     check_ratios(target, allocation=allocation, round_to=round_to, stages=None if stages == "auto" else stages)
     number_format, ranges = quantisation(quantize, calibration, target)
     spec, measure = choose(device, provider, threads, batch)
@@ -250,7 +252,7 @@ def prune(
     Args:
         model: The `.onnx` file; it is never changed.
         output: Where the result goes; default `<stem>.pruned.onnx` beside the model.
-        ratio: Share of the channels to remove, instead of a target.
+        ratio: Instead of a target, the share of the channels to remove.
         target_latency: As for `compress`, like all others.
         target_macs: Multiply-accumulates of one run.
         target_params: Number of weights.

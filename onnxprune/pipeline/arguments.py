@@ -54,7 +54,7 @@ def one_target(
         kinds = ["ratios" if isinstance(target, GroupRatios) else target.kind for target in given]
         raise TargetError(
             f"give exactly one target, not {' and '.join(kinds) or 'none'}: a latency ('10ms', '60%'), MACs, "
-            "parameters, a size, ratios of groups or, for prune, a ratio"
+            "parameters, a size, a ratio of all channels or ratios of groups"
         )
     return given[0]
 

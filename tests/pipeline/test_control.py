@@ -129,6 +129,18 @@ def test_given_ratios_are_trained(model: Path) -> None:
     assert report.stages == ()
 
 
+@pytest.mark.slow
+def test_a_share_of_the_channels_is_a_budget_of_training_too(model: Path) -> None:
+    told = {"data": pictures(), "round_to": 1, "epochs": 1, "search_budget": 4}
+    report = onnxprune.compress(model, ratio=0.5, allocation="random", **told).report
+    assert (report.target.kind, report.target.value) == ("ratio", 0.5)
+    before, after = (sum(getattr(group, f"channels_{when}") for group in report.groups) for when in ("before", "after"))
+    assert after <= 0.5 * before + 1
+    assert report.training is not None
+    with pytest.raises(TargetError, match="not macs and ratio"):
+        onnxprune.compress(model, ratio=0.5, target_macs="50%")
+
+
 def test_ratios_are_a_target_and_say_everything(model: Path) -> None:
     with pytest.raises(TargetError, match="exactly one target, not ratio and ratios"):
         onnxprune.prune(model, ratio=0.3, ratios={"up1": 0.5})
