@@ -180,23 +180,17 @@ def test_a_limit_on_what_no_data_judges_is_refused(run: Run, model: Path, comman
     assert sorted(path.name for path in model.parent.iterdir()) == [model.name]
 
 
-@pytest.mark.parametrize("command", ["prune", "compress"])
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("command", "options", "said"),
     [
-        (
-            ("--allocation", "rl"),
-            "allocation 'rl' judges candidates on samples: give data (--data), or take 'global' or ",
-        ),
-        (("--allocation", "rl-pruner"), "allocation 'rl-pruner' judges candidates on samples: give data"),
-        (("--quantize", "int8"), "int8 takes the ranges of activations on samples: give data (--data)"),
+        ("prune", ("--allocation", "rl"), "allocation 'rl' judges candidates on samples: give data (--data), or take"),
+        ("compress", ("--allocation", "rl-pruner"), "allocation 'rl-pruner' judges candidates on samples: give data"),
+        ("compress", ("--quantize", "int8"), "int8 takes the ranges of activations on samples: give data (--data)"),
     ],
 )
 def test_what_needs_data_is_refused_before_anything_is_said_of_it(
     run: Run, model: Path, command: str, options: tuple[str, ...], said: str
 ) -> None:
-    if command == "prune" and "--quantize" in options:
-        pytest.skip("prune does not quantise")
     result = run(command, model, *PRUNE[:2], *options)
     assert result.exit_code == 1, result.output
     assert result.stderr.startswith(f"Error: {said}")
