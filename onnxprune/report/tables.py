@@ -9,7 +9,7 @@ from onnxprune.channels import short_name
 from onnxprune.report.figures import LatencyFigures, MetricFigures, ModelFigures
 from onnxprune.report.inspection import Inspection
 from onnxprune.report.schema import LearningRecord, QuantisationRecord, Report, TargetRecord, VerificationRecord
-from onnxprune.report.units import change, count, counted, data_size, milliseconds, percent, points, quantity
+from onnxprune.report.units import change, count, counted, data_size, milliseconds, percent, points, quantity, score
 
 _NAME_LENGTH = 44
 _LONGEST_STEPS = 4
@@ -62,8 +62,15 @@ def _metric_rows(before: MetricFigures | None, after: MetricFigures | None) -> l
     name = f"{after.name} ({after.samples} {on})"
     # An original agrees with itself, so that it may have no figure of its own.
     if before is None:
-        return [(name, "", f"{after.value:.2f} %", "")]
-    return [(name, f"{before.value:.2f} %", f"{after.value:.2f} %", points(before.value, after.value))]
+        return [(name, "", score(after.value, after.name), "")]
+    change_in_points = points(before.value, after.value, after.name)
+    return [(name, score(before.value, before.name), score(after.value, after.name), change_in_points)]
+
+
+def metric_name(report: Report) -> str | None:
+    """Return the name of the metric that a run is judged by; None where nothing was measured."""
+    metric = report.after.metric or report.before.metric
+    return None if metric is None else metric.name
 
 
 def version_rows(quantisation: QuantisationRecord) -> list[tuple[str, str, str]]:
@@ -72,7 +79,7 @@ def version_rows(quantisation: QuantisationRecord) -> list[tuple[str, str, str]]
         (
             version.name,
             "" if version.p50_ms is None else milliseconds(version.p50_ms),
-            "" if version.metric is None else f"{version.metric.value:.2f} %",
+            "" if version.metric is None else score(version.metric.value, version.metric.name),
         )
         for version in quantisation.versions
     ]
@@ -103,7 +110,8 @@ def outcome_lines(report: Report) -> list[str]:
     """Say in a line each whether the target was met and what was proven."""
     lines = [f"target {target_text(report.target)}"]
     if report.learning is not None and report.learning.judged:
-        lines.append(_learning_line(report.learning, tuple(group.channels_after for group in report.groups)))
+        delivered = tuple(group.channels_after for group in report.groups)
+        lines.append(_learning_line(report.learning, delivered, metric_name(report)))
     elif report.learning is not None and report.learning.failed:
         lines.append(f"searched: no metric of any of {counted(report.learning.failed, 'structure')}")
     lines.append(f"verified: removing equals silencing, {_proof(report.verification)}")
@@ -133,23 +141,24 @@ def _time_line(report: Report) -> str:
     return f"took {report.duration_s:.0f} s: {parts}{device}"
 
 
-def _learning_line(learning: LearningRecord, delivered: tuple[int, ...]) -> str:
+def _learning_line(learning: LearningRecord, delivered: tuple[int, ...], metric: str | None) -> str:
     """Compare the best structure judged on all samples with the best plain allocation, and with the delivered one.
 
     Args:
         learning: What was judged.
         delivered: What each group keeps in the result.
+        metric: Name of what they were judged by.
     """
     samples = max(judged.samples for judged in learning.judged)
     whole = [judged for judged in learning.judged if judged.samples == samples]
     best = max(whole, key=lambda judged: judged.reward)
     line = f"searched: {counted(len(learning.judged), 'structure')} judged by {learning.agent}, "
     line += f"no metric of {learning.failed} more, " if learning.failed else ""
-    line += f"best {best.metric:.2f} % untrained"
+    line += f"best {score(best.metric, metric)} untrained"
     plain = [judged for judged in whole if judged.round == 0]
     if plain:
         known = max(plain, key=lambda judged: judged.reward)
-        line += f" ({known.source}: {known.metric:.2f} %)"
+        line += f" ({known.source}: {score(known.metric, metric)})"
     if best.channels == delivered:
         return line
     taken = max(
@@ -159,7 +168,7 @@ def _learning_line(learning: LearningRecord, delivered: tuple[int, ...]) -> str:
     )
     if taken is None:
         return f"{line}; delivered: another, fitted to the target after judging"
-    return f"{line}; delivered: another, found by {taken.source}, {taken.metric:.2f} % untrained"
+    return f"{line}; delivered: another, found by {taken.source}, {score(taken.metric, metric)} untrained"
 
 
 def target_met(target: TargetRecord) -> bool:
