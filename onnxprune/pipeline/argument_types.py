@@ -75,6 +75,10 @@ def _is_preprocess(value: object) -> bool:
     return _is_path(value) or isinstance(value, Preprocess | Mapping)
 
 
+def _is_function(value: object) -> bool:
+    return _is_text(value) or callable(value)
+
+
 def _are_stages(value: object) -> bool:
     return _is_text(value) or _is_whole(value)
 
@@ -95,6 +99,7 @@ _RULES: Mapping[str, _Rule] = {
         ),
         (_is_text, "text"): "importance allocation device provider optimizer teacher quantize calibration",
         (_are_texts, "text, or several"): "keep only units augment rl_pruner",
+        (_is_function, "a function, or its name as 'package.module:function'"): "metric",
         (_is_switch, "True or False"): "io_binding",
         (_are_sizes, "sizes by the names of inputs, such as {'image': (1, 3, 224, 224)}"): "input_shapes",
         (_are_stages, "a whole number or 'auto'"): "stages",

@@ -21,6 +21,7 @@ from onnxprune.pipeline.settings import Settings
 from onnxprune.pipeline.stages import StageResult
 from onnxprune.pipeline.versions import Versions
 from onnxprune.report import LayerRecord
+from onnxprune.report.units import score_digits
 from onnxprune.training import Metrics
 
 
@@ -110,4 +111,5 @@ def _refusal(metrics: tuple[Metrics, Metrics] | None, max_drop: float | None) ->
     drop = before.primary - after.primary
     if drop <= max_drop:
         return None
-    return f"{before.primary_name} fell by {drop:.2f} points, more than the {max_drop:g} allowed"
+    name = before.primary_name
+    return f"{name} fell by {score_digits(drop, name)} points, more than the {max_drop:g} allowed"

@@ -32,6 +32,7 @@ from onnxprune.report.record import Operation, Record
 HISTORY = "history.jsonl"
 REPORT = "report.json"
 _RUN, _LOCK = "run.json", "lock"
+_PUT_BACK = "put the file back as it was, or start a new run with another --run-dir"
 _SCORES, _STAGES = "scores.safetensors", "stage-[0-9]*"
 # What is observed within seconds, or kept in the cache of layers' costs too.
 _MADE_AGAIN = frozenset({"layer", "known", "latency", "network"})
@@ -322,7 +323,9 @@ def kept_scores(path: Path) -> np.ndarray:
 def _check_same(before: RunRecord, asked: RunRecord, path: Path) -> None:
     if before.model_sha256 != asked.model_sha256:
         _check_readable(Path(asked.model), path)
-        raise RunDirectoryError(f"the run in '{path}' is of another model: '{asked.model}' has changed since it began")
+        raise RunDirectoryError(
+            f"the run in '{path}' is of another model: '{asked.model}' has changed since it began; {_PUT_BACK}"
+        )
     _check_weights(before.weights_sha256, asked, path)
     _check_data(before.data_digests or {}, asked, path)
     for name in sorted(before.settings.keys() | asked.settings.keys()):
@@ -350,7 +353,7 @@ def _check_weights(before: Mapping[str, str] | None, asked: RunRecord, path: Pat
     _check_readable(Path(asked.model).resolve().parent / name, path)
     raise RunDirectoryError(
         f"the run in '{path}' is of another model: its weights in '{name}' beside '{asked.model}' have changed since "
-        "it began"
+        f"it began; {_PUT_BACK}"
     )
 
 

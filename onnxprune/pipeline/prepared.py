@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from onnxprune.errors import DataError, OutputError, QuantisedModelError
+from onnxprune.errors import OutputError, QuantisedModelError
 from onnxprune.graph import check_writable, is_device, is_quantised
 from onnxprune.pipeline.files import check_files, default_output
 from onnxprune.pipeline.judging import search_length
 from onnxprune.pipeline.opening import opened_data
 from onnxprune.pipeline.planning import Choice
 from onnxprune.pipeline.prepare import Network, read_network, runnable
-from onnxprune.pipeline.quantising import check_calibration, check_quantisable
+from onnxprune.pipeline.quantising import check_quantisable
 from onnxprune.pipeline.settings import Settings
 from onnxprune.pipeline.unheeded import check_without_data, unheeded
 from onnxprune.progress import Observer
-from onnxprune.search import AGENTS, AgentName, AllocationName, GroupRatios, SearchConfig, kept_share, ratio_target
+from onnxprune.search import AgentName, AllocationName, GroupRatios, SearchConfig, kept_share, ratio_target
 from onnxprune.training import DataSplits
 
 
@@ -51,7 +51,6 @@ def prepare(model: str | Path, settings: Settings, observer: Observer) -> Prepar
     check_files({"model": network.path, "output": output, "report": settings.report, "run_dir": settings.run_dir})
     _check_places(output, settings.report)
     network, data = opened_data(network, settings, observer)
-    check_calibration(data, settings.quantize)
     choice = _choice(network, settings, data)
     for note in unheeded(settings, choice, network, data):
         observer.warn(note)
@@ -96,10 +95,6 @@ def _choice(network: Network, settings: Settings, data: DataSplits | None) -> Ch
 def _allocation(settings: Settings, data: DataSplits | None) -> AllocationName | AgentName:
     """Choose how the pruning is spread, where the user did not."""
     real = data is not None and not data.synthetic
-    if settings.allocation in AGENTS and not real:
-        raise DataError(
-            f"allocation '{settings.allocation}' judges candidates on samples; give data, or take 'global' or 'uniform'"
-        )
     if settings.allocation is not None:
         return settings.allocation
     return "rl" if real and settings.training is not None else "global"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from onnxprune.errors import DataError, UnsupportedModelError
+from onnxprune.errors import UnsupportedModelError
 from onnxprune.graph import HALVES, element_types, load, random_inputs, save
 from onnxprune.latency import LatencyStats
 from onnxprune.pipeline.fitting import MOST
@@ -19,7 +19,7 @@ from onnxprune.pipeline.prepare import Network
 from onnxprune.pipeline.settings import Settings
 from onnxprune.quantisation import Calibration, Scheme, quantise, schemes
 from onnxprune.search import full_counts
-from onnxprune.training import Batch, DataSplits
+from onnxprune.training import Batch
 
 # Below this the preferred form stays: two measurements differ by as much.
 _CLEARLY_FASTER = 0.97
@@ -140,20 +140,6 @@ def check_quantisable(network: Network) -> None:
         raise UnsupportedModelError(
             f"'{network.path}' is half precision, which --quantize int8 cannot start from; give the float32 model"
         )
-
-
-def check_calibration(data: DataSplits | None, number_format: str | None) -> None:
-    """Refuse to take ranges on random inputs.
-
-    Args:
-        data: The run's data.
-        number_format: What the result is to be quantised to; None: not at all.
-
-    Raises:
-        DataError: There are no samples to calibrate on.
-    """
-    if number_format is not None and (data is None or data.synthetic):
-        raise DataError("int8 takes the ranges of activations on samples: give data (--data); labels are not needed")
 
 
 def fastest(quantiser: Quantiser, bench: Bench, *, needed: bool = True) -> tuple[Quantiser, LatencyStats, LatencyStats]:

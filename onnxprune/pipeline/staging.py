@@ -286,7 +286,8 @@ class Staging:
             for group in self._network.channels.groups
         ]
         kind = self.choice.target.kind
-        fields = {"groups": groups, "cost": told_cost(kind, original), "unit": UNITS[kind]}
+        own = {} if self.settings.metric is None else {"metric": self.settings.metric.name}
+        fields = {"groups": groups, "cost": told_cost(kind, original), "unit": UNITS[kind], **own}
         self._directory.journal.note("network", fields)
 
     def _note_judgement(self, stage: Stage, judgement: Judgement) -> None:

@@ -12,7 +12,7 @@ from onnxprune.pipeline.planning import Choice
 from onnxprune.pipeline.prepare import Network
 from onnxprune.pipeline.published import PUBLISHED_OPTIMIZER
 from onnxprune.pipeline.settings import Settings
-from onnxprune.search import RlPrunerConfig
+from onnxprune.search import AGENTS, RlPrunerConfig
 from onnxprune.training import DataSplits, DistillConfig
 from onnxprune.training.layout import is_float
 
@@ -20,7 +20,7 @@ _PICTURE_AXES = 4
 
 
 def check_without_data(settings: Settings) -> None:
-    """Refuse what asks for data where there is none: parts of it, and a limit on what is judged on it.
+    """Refuse what asks for data where there is none: parts of it, and what is judged or calibrated on it.
 
     Raises:
         DataError: There is such a setting.
@@ -29,6 +29,13 @@ def check_without_data(settings: Settings) -> None:
     given = [option for option, part in parts.items() if part is not None]
     if settings.data is None and given:
         raise DataError(f"{' and '.join(given)} without --data: give the training part too, as --data")
+    if settings.data is None and settings.allocation in AGENTS:
+        raise DataError(
+            f"allocation '{settings.allocation}' judges candidates on samples: give data (--data), or take 'global' or "
+            "'uniform'"
+        )
+    if settings.data is None and settings.quantize is not None:
+        raise DataError("int8 takes the ranges of activations on samples: give data (--data); labels are not needed")
     if settings.data is None and settings.max_drop is not None:
         # Random inputs, which training takes instead, tell nothing of what was lost: a limit on them holds nothing.
         raise DataError("--max-drop needs --data: without data the accuracy that pruning costs is not measured")

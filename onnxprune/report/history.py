@@ -28,6 +28,7 @@ class History:
         judged: Judgements, in order.
         structures: What each stage ended with.
         epochs: Epochs of training, in order.
+        metric: Name of the user's own metric; None: there is none.
     """
 
     groups: tuple[str, ...]
@@ -37,6 +38,7 @@ class History:
     judged: tuple[Mapping[str, Any], ...]
     structures: tuple[Mapping[str, Any], ...]
     epochs: tuple[Mapping[str, Any], ...]
+    metric: str | None = None
 
 
 class _Line(BaseModel):
@@ -54,6 +56,7 @@ class _Network(_Line):
     groups: list[_Group]
     cost: FiniteFloat
     unit: str
+    metric: str | None = None
 
 
 class _Structure(_Line):
@@ -107,6 +110,7 @@ def read_history(folder: Path) -> History:
         tuple(kinds.get("judgement", ())),
         tuple(kinds.get("structure", ())),
         tuple(kinds.get("epoch", ())),
+        network.get("metric"),
     )
 
 

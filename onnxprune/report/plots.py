@@ -11,6 +11,7 @@ import numpy as np
 from onnxprune.errors import RunDirectoryError
 from onnxprune.report.figure_files import save_figure
 from onnxprune.report.history import History, read_history
+from onnxprune.report.units import score_label
 from onnxprune.search.target import REMOVED
 
 if TYPE_CHECKING:
@@ -119,7 +120,10 @@ def _front(axes: Axes, history: History) -> None:
             best_judged = max(judged, key=lambda j: int(j["samples"]))
             axes.plot(best_judged["predicted_cost"], best_judged["metric"], "*", color=_CHOSEN, markersize=14)
     axes.plot([], [], "*", color=_CHOSEN, label="chosen")
-    axes.set(xlabel=f"predicted cost ({history.unit})", ylabel="metric on the evaluation samples (%)")
+    axes.set(
+        xlabel=f"predicted cost ({history.unit})",
+        ylabel=score_label("metric on the evaluation samples", history.metric),
+    )
     # Nothing is removed of the original, which goes without saying.
     original = "" if history.unit == REMOVED else f" (the original: {history.cost:.4g} {history.unit})"
     axes.set_title(f"What accuracy costs{original}")
@@ -144,7 +148,9 @@ def _training(axes: Axes, history: History) -> None:
         points = [(number, value) for number, value, of in shown if of == stage and value is not None]
         if points:
             axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=f"stage {stage}")
-    axes.set(xlabel="epoch (0: healed, before training)", ylabel="metric on the validation part (%)")
+    axes.set(
+        xlabel="epoch (0: healed, before training)", ylabel=score_label("metric on the validation part", history.metric)
+    )
     axes.set_title("Training")
     axes.legend(fontsize="small")
 

@@ -9,7 +9,7 @@ from onnxprune.channels import short_name
 from onnxprune.report.figures import LatencyFigures, MetricFigures, ModelFigures
 from onnxprune.report.inspection import Inspection
 from onnxprune.report.schema import LearningRecord, QuantisationRecord, Report, TargetRecord, VerificationRecord
-from onnxprune.report.units import change, count, counted, data_size, milliseconds, percent, points, quantity
+from onnxprune.report.units import change, count, counted, data_size, milliseconds, percent, points, quantity, score
 
 _NAME_LENGTH = 44
 _LONGEST_STEPS = 4
@@ -62,8 +62,15 @@ def _metric_rows(before: MetricFigures | None, after: MetricFigures | None) -> l
     name = f"{after.name} ({after.samples} {on})"
     # An original agrees with itself, so that it may have no figure of its own.
     if before is None:
-        return [(name, "", f"{after.value:.2f} %", "")]
-    return [(name, f"{before.value:.2f} %", f"{after.value:.2f} %", points(before.value, after.value))]
+        return [(name, "", score(after.value, after.name), "")]
+    change_in_points = points(before.value, after.value, after.name)
+    return [(name, score(before.value, before.name), score(after.value, after.name), change_in_points)]
+
+
+def metric_name(report: Report) -> str | None:
+    """Return the name of the metric that a run is judged by; None where nothing was measured."""
+    metric = report.after.metric or report.before.metric
+    return None if metric is None else metric.name
 
 
 def version_rows(quantisation: QuantisationRecord) -> list[tuple[str, str, str]]:
@@ -72,7 +79,7 @@ def version_rows(quantisation: QuantisationRecord) -> list[tuple[str, str, str]]
         (
             version.name,
             "" if version.p50_ms is None else milliseconds(version.p50_ms),
-            "" if version.metric is None else f"{version.metric.value:.2f} %",
+            "" if version.metric is None else score(version.metric.value, version.metric.name),
         )
         for version in quantisation.versions
     ]
@@ -143,16 +150,17 @@ def _learning_line(report: Report, learning: LearningRecord) -> str:
     samples = max(judged.samples for judged in learning.judged)
     whole = [judged for judged in learning.judged if judged.samples == samples]
     best = max(whole, key=lambda judged: judged.reward)
+    metric = metric_name(report)
     stages = [stage.learning for stage in report.stages if stage.learning is not None] or [learning]
     line = f"searched: {counted(sum(len(stage.judged) for stage in stages), 'structure')} judged by {learning.agent}"
     line += f" in {len(stages)} stages, " if len(stages) > 1 else ", "
     failed = sum(stage.failed for stage in stages)
     line += f"no metric of {failed} more, " if failed else ""
-    line += f"best {'of the last one ' if len(stages) > 1 else ''}{best.metric:.2f} % untrained"
+    line += f"best {'of the last one ' if len(stages) > 1 else ''}{score(best.metric, metric)} untrained"
     plain = [judged for judged in whole if judged.round == 0]
     if plain:
         known = max(plain, key=lambda judged: judged.reward)
-        line += f" ({known.source}: {known.metric:.2f} %)"
+        line += f" ({known.source}: {score(known.metric, metric)})"
     delivered = tuple(group.channels_after for group in report.groups)
     if best.channels == delivered:
         return line

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from onnxprune.search.target import TargetKind
 
 _COUNTS = ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k"))
+_PERCENTAGES = frozenset({"top-1", "top-1 agreement", "normalised agreement"})
 _SIZES = ((1e12, " TB"), (1e9, " GB"), (1e6, " MB"), (1e3, " kB"))
 
 
@@ -63,9 +64,31 @@ def change(before: float, after: float) -> str:
     return f"{relative} ({factor:.2f}x)" if factor < 1.1 else f"{relative} ({factor:.1f}x)"
 
 
-def points(before_percent: float, after_percent: float) -> str:
-    """Difference of two percentages: `-0.42 points`."""
-    return f"{after_percent - before_percent:+.2f} points"
+def is_percentage(metric: str | None) -> bool:
+    """Whether a metric, by its name, is in percent; a user's own is on any scale. None: it is not known."""
+    return metric is None or metric in _PERCENTAGES
+
+
+def score(value: float, metric: str | None) -> str:
+    """A metric's value with its unit: `92.08 %`; of a user's own, `-0.1234`."""
+    return score_digits(value, metric) + (" %" if is_percentage(metric) else "")
+
+
+def score_digits(value: float, metric: str | None) -> str:
+    """A metric's value without its unit: `92.08`; of a user's own its first four digits, `-0.1234`."""
+    # Minus an error of nothing is no "-0".
+    return f"{value:.2f}" if is_percentage(metric) else f"{value + 0.0:.4g}"
+
+
+def score_label(text: str, metric: str | None) -> str:
+    """What a column or an axis of a metric's values is called: `metric (%)`; of a user's own `metric`."""
+    return f"{text} (%)" if is_percentage(metric) else text
+
+
+def points(before: float, after: float, metric: str | None = None) -> str:
+    """Difference of two values of a metric: `-0.42 points`."""
+    difference = after - before
+    return f"{difference:+.2f} points" if is_percentage(metric) else f"{difference:+.4g} points"
 
 
 @dataclass(frozen=True)

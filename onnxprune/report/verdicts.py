@@ -16,7 +16,7 @@ from onnxprune.report.figures import LatencyFigures
 from onnxprune.report.junit import Case, Outcome
 from onnxprune.report.schema import Report
 from onnxprune.report.tables import target_met, target_text
-from onnxprune.report.units import counted, interval, milliseconds
+from onnxprune.report.units import counted, interval, milliseconds, score_digits
 
 TARGET, DROP, VERIFICATION, OUTPUT = "target met", "max-drop", "verification", "output written"
 # From 3 on an exit code is a verdict on the model; below, the command could not do what it was told.
@@ -147,7 +147,8 @@ def _drop_case(report: Report, max_drop: float | None, rejection: str | None) ->
         known = report.before.metric is None
         return Case(DROP, "skipped", "accuracy was not measured" if known else "the metric fails on the result")
     went = "fell" if drop >= 0 else "rose"
-    lost = f"{metric.name} on {counted(metric.samples, f'{metric.part} sample')} {went} by {abs(drop):.2f} points"
+    points = score_digits(abs(drop), metric.name)
+    lost = f"{metric.name} on {counted(metric.samples, f'{metric.part} sample')} {went} by {points} points"
     if metric.synthetic:
         lost += " (random inputs: says little about accuracy)"
     if max_drop is None:

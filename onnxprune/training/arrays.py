@@ -41,6 +41,8 @@ PARTS: Mapping[str, str] = {
 _BLOCK_BYTES = 16 << 20
 # RuntimeError: where a byte that says how an array is packed is another one.
 _DAMAGED = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+_BEGIN_NPY, _BEGIN_ZIP = b"\x93NUMPY", b"PK"
+_WRITE_SO = "write arrays of numbers by numpy.savez(file, x=samples, y=labels)"
 UNIT_ASSUMED = "no preprocessing given: pixels of {origin} are scaled to 0..1 (--preprocess unit)"
 
 
@@ -139,13 +141,33 @@ def read_array_file(path: Path, wanted: ModelInputs) -> dict[str, Dataset]:
     Raises:
         DataError: The file cannot be read, or its arrays do not fit.
     """
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        arrays = {"x": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
-    except _DAMAGED as error:
-        raise DataError(f"'{path}' cannot be read as an .npz file of plain arrays: {error}") from error
-    by_part = _by_part(arrays)
+    by_part = _by_part(_load(path))
     return {part: arrays_dataset(members, wanted, f"'{path}'") for part, members in by_part.items()}
+
+
+def _load(path: Path) -> dict[str, AnyArray]:
+    """Read the arrays of a file; that of an `.npy` file is `x`."""
+    name = "x"
+    try:
+        with path.open("rb") as file:
+            begins = file.read(len(_BEGIN_NPY))
+        if not begins.startswith((_BEGIN_NPY, _BEGIN_ZIP)):
+            raise DataError(f"'{path}' cannot be read: it is neither an .npz nor an .npy file; {_WRITE_SO}")
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return {name: loaded}
+        arrays = {}
+        with loaded:
+            for name in loaded:
+                arrays[name] = loaded[name]
+        return arrays
+    except _DAMAGED as error:
+        # numpy tells of objects by this name only, and of no other damage so.
+        if "allow_pickle" in str(error):
+            raise DataError(
+                f"'{path}' cannot be read: array '{name}' holds Python objects instead of numbers; {_WRITE_SO}"
+            ) from error
+        raise DataError(f"'{path}' cannot be read as an .npz file of plain arrays: {error}") from error
 
 
 def _by_part(arrays: Mapping[str, AnyArray]) -> dict[str, dict[str, AnyArray]]:

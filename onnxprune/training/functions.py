@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,8 +56,8 @@ def read_function(
             items = _collect(function(), wanted, origin)
         except DataError:
             raise
-        except Exception as error:
-            raise DataError(f"{origin} failed: {type(error).__name__}: {error}") from error
+        except (Exception, SystemExit) as error:
+            raise DataError(f"{origin} failed: {failure(error)}") from error
     return arrays_dataset(items, wanted, origin)
 
 
@@ -91,15 +92,31 @@ def find_function(spec: str, option: str = "--data") -> Callable[..., Any]:
                 f"there is no module '{missing}' for {option} {spec}; run in the folder that holds it, or install it"
             ) from error
         raise DataError(f"module '{module_name}' needs '{missing}', which is not installed") from error
-    except Exception as error:
-        raise DataError(f"module '{module_name}' cannot be imported: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise DataError(f"module '{module_name}' cannot be imported: {failure(error)}") from error
     function = getattr(module, name, None)
     if callable(function):
         return function  # type: ignore[no-any-return]
+    raise DataError(_no_function(module, name))
+
+
+def failure(error: BaseException) -> str:
+    """Say what a user's function failed by; one that would end the process fails like any other."""
+    if isinstance(error, SystemExit):
+        return f"it called sys.exit({'' if error.code is None else repr(error.code)}) (raise an exception instead)"
+    return f"{type(error).__name__}: {error}"
+
+
+def _no_function(module: ModuleType, name: str) -> str:
+    """Say what a module has instead of a function of this name."""
     known = [n for n, value in vars(module).items() if callable(value) and not n.startswith("_")]
     close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean '{module_name}:{close[0]}'?" if close else f"it has {', '.join(known[:10]) or 'none'}"
-    raise DataError(f"module '{module_name}' has no function '{name}'; {hint}")
+    functions = ", ".join(known[:10]) or "none"
+    if hasattr(module, name):
+        kind = type(getattr(module, name)).__name__
+        return f"'{name}' of module '{module.__name__}' is no function, but of type '{kind}'; it has {functions}"
+    hint = f"did you mean '{module.__name__}:{close[0]}'?" if close else f"it has {functions}"
+    return f"module '{module.__name__}' has no function '{name}'; {hint}"
 
 
 def _collect(items: Iterable[Any], wanted: ModelInputs, origin: str) -> dict[str, AnyArray]:

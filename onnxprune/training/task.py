@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from onnxprune.errors import DataError, MetricValueError
-from onnxprune.training.functions import current_folder_importable, find_function, names_function
+from onnxprune.errors import ArgumentError, DataError, MetricValueError
+from onnxprune.training.functions import current_folder_importable, failure, find_function, names_function
+
+_LONGEST_TEXT = 60
 
 MetricFunction = Callable[[Any, Any], float]
 """(outputs, labels) -> points, higher is better; see `TaskMetric`."""
@@ -39,14 +41,35 @@ class TaskMetric:
         """
         try:
             value = self.function(outputs[0] if len(outputs) == 1 else tuple(outputs), labels)
+        except (Exception, SystemExit) as error:
+            raise DataError(f"metric '{self.name}' failed: {failure(error)}") from error
+        try:
             score = float(np.asarray(value))
         except Exception as error:
-            raise DataError(f"metric '{self.name}' failed: {type(error).__name__}: {error}") from error
+            raise MetricValueError(
+                f"metric '{self.name}' gave {_described(value, error)}; it must give one number, higher for better"
+            ) from error
         if not math.isfinite(score):
             raise MetricValueError(
                 f"metric '{self.name}' gave {score}; it must give a finite number, higher for better"
             )
         return score
+
+
+def _described(value: object, error: Exception) -> str:
+    """Say what a value is that the error keeps from being a number."""
+    if value is None:
+        return "None"
+    if isinstance(value, str):
+        return f"the text {value[:_LONGEST_TEXT]!r}"
+    if isinstance(value, np.ndarray) and value.ndim:
+        return f"an array of shape {value.shape}"
+    kind, shape = type(value).__name__, tuple(getattr(value, "shape", ()))
+    if shape:
+        return f"a {kind} of shape {shape}"
+    if isinstance(value, list | tuple | dict):
+        return f"a {kind} of {len(value)} values"
+    return f"what cannot be read as a number ({kind}: {error})"
 
 
 def read_metric(spec: str | MetricFunction | None) -> TaskMetric | None:
@@ -56,6 +79,7 @@ def read_metric(spec: str | MetricFunction | None) -> TaskMetric | None:
         spec: `package.module:function`, importable or in the current folder; a function; None: no metric.
 
     Raises:
+        ArgumentError: It reads like no function's name.
         DataError: There is no such function.
     """
     if spec is None:
@@ -63,6 +87,6 @@ def read_metric(spec: str | MetricFunction | None) -> TaskMetric | None:
     if not isinstance(spec, str):
         return TaskMetric(getattr(spec, "__name__", "metric"), spec)
     if not names_function(spec):
-        raise DataError(f"metric '{spec}' cannot be read; write it like package.module:function")
+        raise ArgumentError(f"metric '{spec}' cannot be read; write it like package.module:function")
     with current_folder_importable():
         return TaskMetric(spec, find_function(spec, "--metric"))

@@ -180,6 +180,23 @@ def test_a_limit_on_what_no_data_judges_is_refused(run: Run, model: Path, comman
     assert sorted(path.name for path in model.parent.iterdir()) == [model.name]
 
 
+@pytest.mark.parametrize(
+    ("command", "options", "said"),
+    [
+        ("prune", ("--allocation", "rl"), "allocation 'rl' judges candidates on samples: give data (--data), or take"),
+        ("compress", ("--allocation", "rl-pruner"), "allocation 'rl-pruner' judges candidates on samples: give data"),
+        ("compress", ("--quantize", "int8"), "int8 takes the ranges of activations on samples: give data (--data)"),
+    ],
+)
+def test_what_needs_data_is_refused_before_anything_is_said_of_it(
+    run: Run, model: Path, command: str, options: tuple[str, ...], said: str
+) -> None:
+    result = run(command, model, *PRUNE[:2], *options)
+    assert result.exit_code == 1, result.output
+    assert result.stderr.startswith(f"Error: {said}")
+    assert "no data given" not in result.stderr
+
+
 def test_a_model_that_is_given_twice_is_measured_once(run: Run, model: Path) -> None:
     result = run("bench", model, model, "--sessions", "1", "--no-memory", "--json")
     assert result.exit_code == 0, result.output
@@ -190,6 +207,18 @@ def test_a_model_that_is_given_twice_is_measured_once(run: Run, model: Path) -> 
     warnings = Comparison.model_validate_json(compared.stdout).warnings
     assert not any("more than once" in warning for warning in warnings)
     assert any("--preprocess has no effect" in warning for warning in warnings)
+
+
+def test_a_metric_that_ends_the_process_is_an_error_of_the_metric(
+    run: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "leaving_metric.py").write_text("import sys\n\n\ndef score(outputs, labels):\n    sys.exit(3)\n")
+    told = ("prune", model, *PRUNE, "--data", pictures(tmp_path))
+    result = run(*told, "--metric", "leaving_metric:score")
+    assert result.exit_code == 1, result.output
+    assert "Error: metric 'leaving_metric:score' failed: it called sys.exit(3)" in result.stderr
+    assert run(*told, "--metric", "leaving_metric").exit_code == 2
 
 
 def test_a_hyper_parameter_without_a_value(run: Run, model: Path) -> None:

@@ -33,6 +33,8 @@ def model(tmp_path: Path) -> Path:
         (onnxprune.prune, {"ratio": 0.3, "round_to": "8"}, "round_to must be a whole number, not '8'"),
         (onnxprune.prune, {"ratio": 0.3, "keep": [3]}, r"keep must be text, or several, not \[3\]"),
         (onnxprune.prune, {"ratio": 0.3, "input_shapes": "1x3x8x8"}, "input_shapes must be sizes by the names"),
+        (onnxprune.prune, {"ratio": 0.3, "metric": 3}, "metric must be a function, or its name as 'package.module:f"),
+        (onnxprune.prune, {"ratio": 0.3, "metric": "mine"}, "metric 'mine' cannot be read; write it like package.mod"),
         (onnxprune.prune, {"ratios": {"first": "half"}}, "ratios must be a file, or shares by patterns"),
         (
             onnxprune.compress,

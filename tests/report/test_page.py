@@ -167,6 +167,22 @@ def test_of_a_ratio_more_removed_is_further_right_on_the_front() -> None:
     assert re.findall(r"(?:50|40|31)\.\d %", front)[:2] == ["50.0 %", "31.2 %"]
 
 
+def test_a_metric_of_the_users_is_no_percentage() -> None:
+    report = large_report()
+    own = {
+        when: getattr(report, when).model_copy(update={"metric": metric(value, name="mine:minus_error", samples=64)})
+        for when, value in (("before", -0.1234), ("after", -0.25))
+    }
+    shown = report.model_copy(update=own)
+    text = Parsed(html_page(shown)).text
+    assert "mine:minus_error -0.1234 → -0.25 (-0.1266 points)" in text
+    for said in ("validation metric (%)", "metric, untrained (%)", "metric (%)"):
+        assert said in Parsed(html_page(report)).text
+        assert said not in text
+    assert not re.search(r"[\d.]+ % untrained|predicted, -?[\d.]+ %", text)
+    assert "| mine:minus\\_error (64 test samples) | -0.1234 | -0.25 | -0.1266 points |" in markdown_summary(shown)
+
+
 def test_names_are_no_markup() -> None:
     evil = "<script>alert(1)</script>\"'&amp;"
     report = large_report(8, 4)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
@@ -46,6 +47,19 @@ def test_a_run_is_drawn(folder: Path) -> None:
         assert ElementTree.parse(file).getroot().tag.endswith("svg")
     again = plot_run(folder, folder / "again")
     assert [len(file.read_bytes()) for file in again] == [len(file.read_bytes()) for file in files]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("own", "labels"), [({}, 2), ({"metric": "mine:minus_error"}, 0)])
+def test_a_metric_of_the_users_is_no_percentage(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, own: dict[str, str], labels: int
+) -> None:
+    history = folder / "history.jsonl"
+    first, *others = history.read_text().splitlines(keepends=True)
+    history.write_text("".join([json.dumps({**json.loads(first), **own}) + "\n", *others]))
+    monkeypatch.setitem(matplotlib.rcParams, "svg.fonttype", "none")
+    files = plot_run(folder, folder / "plots")
+    assert sum("(%)" in file.read_text() for file in files) == labels
 
 
 @pytest.mark.slow

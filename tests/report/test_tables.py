@@ -94,6 +94,28 @@ def test_summary_has_every_row() -> None:
     assert row(table, "top-1") == ["top-1 (1000 test samples)", "92.50 %", "92.08 %", "-0.42 points"]
 
 
+def test_a_metric_of_the_users_is_no_percentage() -> None:
+    own = [
+        figures(macs, ms, 0.0).model_copy(update={"metric": metric(value, name="mine:minus_error")})
+        for macs, ms, value in ((31_000_000, 1.2, -0.1234), (12_000_000, 0.6, -0.00625))
+    ]
+    table = summary_table(make_report(before=own[0], after=own[1]))
+    assert row(table, "mine")[1:] == ["-0.1234", "-0.00625", "+0.1171 points"]
+    judged = JudgedStructure(
+        round=0, source="global", channels=(9,), reward=1.0, metric=-0.5, samples=64, cost=0.5, elapsed_s=1.0
+    )
+    learning = LearningRecord(agent="rl", stopped_by="evaluations", judged=(judged,))
+    for report in (
+        make_report(before=own[0], after=own[1], learning=learning),
+        make_report(before=own[0], after=own[1].model_copy(update={"metric": None}), learning=learning),
+    ):
+        assert "best -0.5 untrained (global: -0.5);" in outcome_lines(report)[1]
+    faultless = judged.model_copy(update={"metric": -0.0})
+    spotless = make_report(before=own[0], learning=learning.model_copy(update={"judged": (faultless,)}), after=own[1])
+    assert "best 0 untrained (global: 0);" in outcome_lines(spotless)[1]
+    assert "best -0.50 % untrained (global: -0.50 %);" in outcome_lines(make_report(learning=learning))[1]
+
+
 def test_summary_says_that_inputs_were_random() -> None:
     after = figures(12_000_000, 0.6, 80.0).model_copy(
         update={"metric": metric(80.0, name="top-1 agreement", synthetic=True, samples=64)}

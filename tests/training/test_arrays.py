@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -96,10 +98,26 @@ class TestNpz:
         with pytest.raises(DataError, match=r"d\.npz' cannot be read"):
             open_data(tmp_path / "d.npz", *grey, None, 0)
 
+    @pytest.mark.parametrize("name", ["d.npz", "d.npy"])
+    @pytest.mark.parametrize("content", [b"", b"\x07\x99 noise" * 9, pickle.dumps({"x": 1})])
+    def test_junk_is_refused_without_advice_to_unpickle_it(self, tmp_path, grey, name, content):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError) as caught:
+            open_data(tmp_path / name, *grey, None, 0)
+        assert str(caught.value) == (
+            f"'{tmp_path / name}' cannot be read: it is neither an .npz nor an .npy file; write arrays of numbers by "
+            "numpy.savez(file, x=samples, y=labels)"
+        )
+
     def test_pickled_objects_are_refused(self, tmp_path, grey):
-        np.savez(tmp_path / "d.npz", x=np.array([{"a": 1}], dtype=object))
-        with pytest.raises(DataError, match="cannot be read"):
-            open_data(tmp_path / "d.npz", *grey, None, 0)
+        objects = np.array([{"a": 1}], dtype=object)
+        np.savez(tmp_path / "d.npz", x=np.zeros(1), boxes=objects)
+        np.save(tmp_path / "d.npy", objects)
+        for name, array in (("d.npz", "boxes"), ("d.npy", "x")):
+            with pytest.raises(DataError) as caught:
+                open_data(tmp_path / name, *grey, None, 0)
+            assert f"{name}' cannot be read: array '{array}' holds Python objects instead of n" in str(caught.value)
+            assert "allow_pickle" not in str(caught.value)
 
 
 class TestFit:

@@ -137,6 +137,10 @@ class TestFunction:
             ("import no_such_module", "my_data:load", "'my_data' needs 'no_such_module'"),
             ("1 / 0", "my_data:load", "cannot be imported: ZeroDivisionError"),
             ("def load(): return 1 / 0", "my_data:load", "load failed: ZeroDivisionError"),
+            ("import sys; sys.exit(2)", "my_data:load", r"cannot be imported: it called sys\.exit\(2\)"),
+            ("def load(): raise SystemExit", "my_data:load", r"load failed: it called sys\.exit\(\) \(raise an"),
+            ("def load():\n yield 1 / 1\n exit('bye')", "my_data:load", r"load failed: it called sys\.exit\('bye'\)"),
+            ("load = 3", "my_data:load", "'load' of module 'my_data' is no function, but of type 'int'; it has none"),
             ("def load(): return []", "my_data:load", "gives no samples"),
             (
                 "def load(): return [(np.zeros((1,8,8)), 0), (np.zeros((1,8,8)), None)]",

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+import torch
 
 import onnxprune
-from onnxprune.errors import DataError, MaxDropExceededError
+from onnxprune.errors import ArgumentError, DataError, MaxDropExceededError, MetricValueError
 from onnxprune.report.plots import plot_run
 from onnxprune.training import as_judged, evaluate, open_data, read_metric
 from onnxprune.training.dataset import Dataset
+from onnxprune.training.task import TaskMetric
 from tests.pipeline.test_run import Listening
 from tests.report.conftest import small_cnn
 
@@ -120,8 +124,13 @@ def test_a_metric_that_fails_is_named(model: Path) -> None:
     def broken(outputs: Any, labels: Any) -> float:
         raise KeyError("boxes")
 
+    def leave(outputs: Any, labels: Any) -> float:
+        sys.exit(3)
+
     with pytest.raises(DataError, match="metric 'broken' failed: KeyError: 'boxes'"):
         onnxprune.prune(model, target_macs="60%", data=boxes(), metric=broken, round_to=1)
+    with pytest.raises(DataError, match=r"metric 'leave' failed: it called sys\.exit\(3\) \(raise an exception"):
+        onnxprune.prune(model, target_macs="60%", data=boxes(), metric=leave, round_to=1)
     with pytest.raises(DataError, match="must give a finite number"):
         onnxprune.prune(model, target_macs="60%", data=boxes(), metric=lambda *_: float("nan"), round_to=1)
     with pytest.raises(DataError, match="give data"):
@@ -130,7 +139,7 @@ def test_a_metric_that_fails_is_named(model: Path) -> None:
 
 def test_a_metric_that_fails_is_found_before_anything_is_computed(model: Path) -> None:
     observer = Listening()
-    with pytest.raises(DataError, match="metric '<lambda>' failed"):
+    with pytest.raises(DataError, match="metric '<lambda>' gave the text 'good'; it must give one number"):
         onnxprune.compress(model, target_macs="60%", data=boxes(), metric=lambda *_: "good", observer=observer)
     assert observer.stages == ["reading the model", "reading data"]
 
@@ -285,6 +294,42 @@ def test_a_result_that_the_metric_fails_on_is_delivered_and_said_to_be_unknown(
     assert "on the test part metric 'failing' failed: ValueError: no box found" in report.warnings[-1]
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (np.zeros(60), "an array of shape (60,)"),
+        (np.zeros((2, 3)), "an array of shape (2, 3)"),
+        (torch.zeros(4), "a Tensor of shape (4,)"),
+        (None, "None"),
+        ("x", "the text 'x'"),
+        ([1.0, 2.0], "a list of 2 values"),
+        ({"map": 0.5}, "a dict of 1 values"),
+        (object, "what cannot be read as a number (type: "),
+    ],
+    ids=lambda value: None if isinstance(value, str) and " " in value else type(value).__name__,
+)
+def test_what_is_not_one_number_is_said(given: Any, said: str) -> None:
+    data = Dataset(Ones(), np.arange(4), metric=TaskMetric("mine", lambda *_: given))
+    with pytest.raises(MetricValueError) as caught:
+        evaluate(lambda inputs: inputs, data)
+    assert str(caught.value).startswith(f"metric 'mine' gave {said}")
+    assert str(caught.value).endswith("; it must give one number, higher for better")
+
+
+@pytest.mark.parametrize("given", [7, 7.0, np.float32(7), np.array(7), torch.tensor(7.0), Fraction(7)])
+def test_whatever_is_one_number_is_taken(given: Any) -> None:
+    data = Dataset(Ones(), np.arange(4), metric=TaskMetric("mine", lambda *_: given))
+    assert evaluate(lambda inputs: inputs, data).primary == 7.0
+
+
+def test_ctrl_c_in_a_metric_interrupts() -> None:
+    def interrupted(outputs: Any, labels: Any) -> float:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(lambda inputs: inputs, Dataset(Ones(), np.arange(4), metric=read_metric(interrupted)), forgiving=True)
+
+
 def test_a_failed_network_is_worse_than_any_and_of_two_the_closer_is_better() -> None:
     def failing(outputs: Any, labels: Any) -> float:
         raise ValueError("nothing found")
@@ -306,13 +351,17 @@ def test_a_failed_network_is_worse_than_any_and_of_two_the_closer_is_better() ->
 
 def test_a_metric_is_found_by_name_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "my_metric_module.py").write_text("def score(outputs, labels):\n    return 7\n")
+    (tmp_path / "my_metric_module.py").write_text("def score(outputs, labels):\n    return 7\n\n\nnone = 3\n")
     metric = read_metric("my_metric_module:score")
     assert metric is not None
     assert (metric.name, metric.score([np.zeros(1)], None)) == ("my_metric_module:score", 7.0)
     with pytest.raises(DataError, match="no function 'scores'"):
         read_metric("my_metric_module:scores")
+    with pytest.raises(
+        DataError, match="'none' of module 'my_metric_module' is no function, but of type 'int'; it has score"
+    ):
+        read_metric("my_metric_module:none")
     with pytest.raises(DataError, match="no module 'no_such_metrics' for --metric no_such_metrics:score"):
         read_metric("no_such_metrics:score")
-    with pytest.raises(DataError, match="write it like"):
+    with pytest.raises(ArgumentError, match="write it like"):
         read_metric("score")

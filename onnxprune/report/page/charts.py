@@ -13,7 +13,7 @@ from onnxprune.report.page.chart import Chart, Legend, Table, number, sample, sw
 from onnxprune.report.page.svg import Frame, drawing, frame, line, mark, padded, tag
 from onnxprune.report.schema import LayerRecord, TrainingRecord
 from onnxprune.report.tables import shortened
-from onnxprune.report.units import interval, milliseconds, percent
+from onnxprune.report.units import interval, milliseconds, percent, score_digits, score_label
 
 _BINS = 110
 _LANE = 92
@@ -104,14 +104,20 @@ def _latency_table(before: LatencyFigures, after: LatencyFigures) -> Table:
     return Table(("", "original", "result"), tuple((name, show(before), show(after)) for name, show in rows))
 
 
-def training_chart(trainings: Sequence[TrainingRecord]) -> Chart | None:
-    """Draw the metric on the validation part, epoch by epoch, of every stage; None where there is none."""
+def training_chart(trainings: Sequence[TrainingRecord], metric: str | None) -> Chart | None:
+    """Draw the metric on the validation part, epoch by epoch, of every stage; None where there is none.
+
+    Args:
+        trainings: The training of each stage.
+        metric: Its name, where it is known.
+    """
+    label = score_label("validation metric", metric)
     curves = [[(e.epoch, e.val_metric) for e in t.epochs if e.val_metric is not None] for t in trainings]
     values = [value for curve in curves for _, value in curve]
     if len(values) < 2:
         return None
     last_epoch = max(epoch for curve in curves for epoch, _ in curve)
-    area = frame((0, last_epoch), padded(values), ("epoch", "validation metric (%)"), whole=True)
+    area = frame((0, last_epoch), padded(values), ("epoch", label), whole=True)
     parts = area.axes()
     for index, (training, curve) in enumerate(zip(trainings, curves, strict=True)):
         points = area.points(curve)
@@ -125,18 +131,22 @@ def training_chart(trainings: Sequence[TrainingRecord]) -> Chart | None:
     if last.best_epoch == 0:
         text = "Epoch 0 is the healed network before training; training did not improve on it, so it was kept."
     rows = [
-        (str(stage), str(e.epoch), number(e.train_loss, 4), number(e.val_metric, 2), f"{e.elapsed_s:.1f} s")
+        (str(stage), str(e.epoch), number(e.train_loss, 4), _shown(e.val_metric, metric), f"{e.elapsed_s:.1f} s")
         for stage, training in enumerate(trainings, start=1)
         for e in training.epochs
     ]
     title = "Training"
-    table = Table(("stage", "epoch", "training loss", "validation metric (%)", "time"), tuple(rows))
+    table = Table(("stage", "epoch", "training loss", label, "time"), tuple(rows))
     legend = [Legend(sample(_STAR), "kept")]
     if len(trainings) > 1:
         stages = range(len(trainings))
         legend += [Legend(sample(mark("circle", (9, 9), f"dot stage-{n % 4}")), f"stage {n + 1}") for n in stages]
     svg = drawing("training", title, text, parts, (area.width, area.height))
     return Chart("training", title, text, svg, tuple(legend), table)
+
+
+def _shown(value: float | None, metric: str | None) -> str:
+    return "" if value is None else score_digits(value, metric)
 
 
 def staircase_charts(layers: Sequence[LayerRecord]) -> tuple[Chart, ...]:

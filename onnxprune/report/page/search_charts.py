@@ -11,7 +11,7 @@ from markupsafe import Markup
 from onnxprune.report.page.chart import Chart, Legend, Table, sample
 from onnxprune.report.page.svg import Frame, drawing, frame, mark, padded, steps, tag
 from onnxprune.report.schema import JudgedStructure, LearningRecord, SearchProbe, TargetRecord
-from onnxprune.report.units import change, count, percent, quantity
+from onnxprune.report.units import change, count, percent, quantity, score, score_digits, score_label
 from onnxprune.search.target import REMOVED
 
 _SHAPES = {"global": "diamond", "uniform": "square", "random": "triangle"}
@@ -44,8 +44,13 @@ class StageLearning:
         return max(same, key=lambda judged: judged.samples) if same else None
 
 
-def learning_chart(stages: Sequence[StageLearning]) -> Chart:
-    """Draw the reward of every structure in the order of judging, and the best so far."""
+def learning_chart(stages: Sequence[StageLearning], metric: str | None) -> Chart:
+    """Draw the reward of every structure in the order of judging, and the best so far.
+
+    Args:
+        stages: What was judged.
+        metric: The name of what it was judged by, where it is known.
+    """
     every = [judged for stage in stages for judged in stage.judged]
     rewards = [judged.reward for judged in every]
     area = frame((0, len(every)), _upper(rewards), ("structures judged", "reward (points)"), whole=True)
@@ -60,7 +65,7 @@ def learning_chart(stages: Sequence[StageLearning]) -> Chart:
         start += len(stage.judged)
     best = max(every, key=lambda judged: (judged.samples, judged.reward))
     text = f"{len(every)} structures were pruned, healed and judged; the best reached a reward of {best.reward:.2f} "
-    text += f"({best.source}, {best.metric:.2f} % untrained)."
+    text += f"({best.source}, {score(best.metric, metric)} untrained)."
     if min(rewards) < area.y.low:
         text += " Those far below stand on the lower edge."
     if len(stages) > 1:
@@ -68,15 +73,16 @@ def learning_chart(stages: Sequence[StageLearning]) -> Chart:
     title = "How the search learned"
     legend = (*_sources(every), Legend(sample(tag("line", class_="best", x1=1, x2=17, y1=9, y2=9)), "best so far"))
     svg = drawing("learning", title, text, parts, (area.width, area.height))
-    return Chart("learning", title, text, svg, legend, _judged_table(stages))
+    return Chart("learning", title, text, svg, legend, _judged_table(stages, metric))
 
 
-def front_chart(stages: Sequence[StageLearning], target: TargetRecord) -> Chart:
+def front_chart(stages: Sequence[StageLearning], target: TargetRecord, metric: str | None) -> Chart:
     """Draw metric against cost of everything judged, the front of what nothing beats in both, and the choice.
 
     Args:
         stages: What was judged.
         target: What was asked for.
+        metric: The name of what it was judged by, where it is known.
     """
     limit, show, removed = target.value, quantity(target.kind).show, target.unit == REMOVED
     every = [judged for stage in stages for judged in stage.judged]
@@ -87,7 +93,7 @@ def front_chart(stages: Sequence[StageLearning], target: TargetRecord) -> Chart:
     area = frame(
         padded([*costs, limit / divisor] if near else costs),
         _upper([j.metric for j in every]),
-        (f"predicted cost ({prefix}{target.unit})", "metric, untrained (%)"),
+        (f"predicted cost ({prefix}{target.unit})", score_label("metric, untrained", metric)),
     )
     parts = [
         *area.axes(),
@@ -100,7 +106,7 @@ def front_chart(stages: Sequence[StageLearning], target: TargetRecord) -> Chart:
     chosen = taken[-1]
     text = "Every judged structure by what it costs and what it is worth before training."
     if chosen is not None:
-        text += f" Chosen: {show(chosen.cost)} predicted, {chosen.metric:.2f} %."
+        text += f" Chosen: {show(chosen.cost)} predicted, {score(chosen.metric, metric)}."
     if not near:
         text += f" The target, {show(limit)}, lies outside: predictions are corrected by measuring."
     title = "What accuracy costs"
@@ -111,10 +117,10 @@ def front_chart(stages: Sequence[StageLearning], target: TargetRecord) -> Chart:
     if any(taken):
         legend.append(Legend(sample(mark("star", (9, 9), "chosen", 5)), "chosen"))
     rows = sorted({(judged.cost, judged.metric, judged.source) for judged in every}, reverse=removed)
-    best = dict(_front(((cost, metric) for cost, metric, _ in rows), removed))
+    best = dict(_front(((cost, value) for cost, value, _ in rows), removed))
     table = Table(
         ("on the front: predicted cost", "metric", "found by"),
-        tuple((show(cost), f"{metric:.2f} %", source) for cost, metric, source in rows if best.get(cost) == metric),
+        tuple((show(cost), score(value, metric), source) for cost, value, source in rows if best.get(cost) == value),
     )
     svg = drawing("front", title, text, parts, (area.width, area.height))
     return Chart("front", title, text, svg, tuple(legend), table)
@@ -240,14 +246,14 @@ def _upper(values: Sequence[float]) -> tuple[float, float]:
     return max(low - room, min(*values, low) - room), high + room
 
 
-def _judged_table(stages: Sequence[StageLearning]) -> Table:
+def _judged_table(stages: Sequence[StageLearning], metric: str | None) -> Table:
     rows = [
         (
             str(stage.number),
             str(j.round),
             j.source,
             f"{j.cost:.4g}",
-            f"{j.metric:.2f}",
+            score_digits(j.metric, metric),
             f"{j.reward:.2f}",
             str(j.samples),
             f"{j.elapsed_s:.1f} s",
@@ -255,7 +261,8 @@ def _judged_table(stages: Sequence[StageLearning]) -> Table:
         for stage in stages
         for j in stage.judged
     ]
-    headers = ("stage", "round", "proposed by", "predicted cost", "metric (%)", "reward", "samples", "time")
+    judged = score_label("metric", metric)
+    headers = ("stage", "round", "proposed by", "predicted cost", judged, "reward", "samples", "time")
     return Table(headers, tuple(rows))
 
 

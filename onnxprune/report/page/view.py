@@ -12,6 +12,7 @@ from onnxprune.report.page.charts import latency_chart, staircase_charts, stairc
 from onnxprune.report.page.search_charts import front_chart, learning_chart, prediction_chart, stages_of
 from onnxprune.report.schema import Report
 from onnxprune.report.tables import (
+    metric_name,
     quantisation_metric,
     quantisation_text,
     shortened,
@@ -19,7 +20,19 @@ from onnxprune.report.tables import (
     target_text,
     version_rows,
 )
-from onnxprune.report.units import change, count, counted, data_size, interval, milliseconds, percent, points, quantity
+from onnxprune.report.units import (
+    change,
+    count,
+    counted,
+    data_size,
+    interval,
+    is_percentage,
+    milliseconds,
+    percent,
+    points,
+    quantity,
+    score,
+)
 
 _CONDITIONS = {
     "celsius": "highest temperature, °C",
@@ -126,7 +139,7 @@ def make_view(report: Report) -> View:
         versions=versions(report),
         latency=None if before is None or after is None else latency_chart(before, after),
         search=_search(report),
-        training=training_chart(trainings),
+        training=training_chart(trainings, metric_name(report)),
         staircases=staircase_charts(report.layers),
         staircase_legend=staircase_legend(),
         channels=_channels(report),
@@ -158,8 +171,11 @@ def headline(report: Report) -> str:
 
 def _metric_change(before: MetricFigures | None, after: MetricFigures) -> str:
     if before is None or before.name != after.name:
-        return f"{after.name} {after.value:.2f} %"
-    return f"{after.name} {before.value:.2f} % → {after.value:.2f} % ({points(before.value, after.value)})"
+        return f"{after.name} {score(after.value, after.name)}"
+    return (
+        f"{after.name} {score(before.value, after.name)} → {score(after.value, after.name)} "
+        f"({points(before.value, after.value, after.name)})"
+    )
 
 
 def versions(report: Report) -> Table | None:
@@ -196,11 +212,12 @@ def _glance_metric(before: MetricFigures | None, after: MetricFigures) -> Bar:
     on = "random inputs: says little about accuracy" if after.synthetic else f"{after.part} samples"
     comparable = before if before is not None and before.name == after.name else None
     cells = (
-        "" if comparable is None else f"{comparable.value:.2f} %",
-        f"{after.value:.2f} %",
-        "" if comparable is None else points(comparable.value, after.value),
+        "" if comparable is None else score(comparable.value, after.name),
+        score(after.value, after.name),
+        "" if comparable is None else points(comparable.value, after.value, after.name),
     )
-    scale = max(100.0, after.value, 0.0 if comparable is None else comparable.value)
+    whole = 100.0 if is_percentage(after.name) else 0.0
+    scale = max(whole, after.value, 0.0 if comparable is None else comparable.value) or 1.0
     first = 0.0 if comparable is None else 100 * max(comparable.value, 0.0) / scale
     return Bar(after.name, f"{after.samples} {on}", first, 100 * max(after.value, 0.0) / scale, cells)
 
@@ -222,10 +239,10 @@ def proof(report: Report) -> tuple[tuple[str, str], ...]:
 
 
 def _search(report: Report) -> tuple[Chart, ...]:
-    chosen = tuple(group.channels_after for group in report.groups)
+    name, chosen = metric_name(report), tuple(group.channels_after for group in report.groups)
     stages = stages_of(report.learning, chosen, [(stage.learning, stage.channels) for stage in report.stages])
     predicted = prediction_chart(report.search, report.target.unit, quantity(report.target.kind).show)
-    charts = [learning_chart(stages), front_chart(stages, report.target)] if stages else []
+    charts = [learning_chart(stages, name), front_chart(stages, report.target, name)] if stages else []
     return tuple([*charts, predicted] if predicted is not None else charts)
 
 
