@@ -46,5 +46,5 @@ def plot(directory: Path, output_dir: Path | None, image_format: Literal["svg", 
     refuse_overwriting(directory=directory, output_dir=output_dir)
     from onnxprune.report.plots import plot_run
 
-    files = plot_run(directory, output_dir, image_format)
-    print_lines([f"wrote {file}" for file in files])
+    pictures = plot_run(directory, output_dir, image_format)
+    print_lines([*(f"wrote {file}" for file in pictures.files), *pictures.left_out])
