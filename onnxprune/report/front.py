@@ -9,9 +9,9 @@ from onnxprune.report.history import History
 from onnxprune.report.marks import (
     BEST,
     CHOSEN,
+    Mark,
     legend_beside,
     lowest_shown,
-    mark_lower,
     mark_structures,
     named,
     show_range,
@@ -56,13 +56,8 @@ def draw_front(axes: Axes, history: History) -> None:
 
 def _mark_all(axes: Axes, history: History, scale: Scale, low: float) -> None:
     seen = on_front(history)
-
-    def place(one: Seen) -> tuple[float, float]:
-        assert one.cost is not None
-        return one.cost / scale.divisor, one.metric
-
-    mark_structures(axes, [s for s in seen if not _is_original(s, history) and s.metric >= low], place)
-    mark_lower(axes, [(s, place(s)[0]) for s in seen if s.metric < low], min(s.metric for s in seen))
+    pruned = [(s, s.cost) for s in seen if s.cost is not None and not _is_original(s, history)]
+    mark_structures(axes, [Mark(s, cost / scale.divisor, s.metric) for s, cost in pruned], low)
     predicted = history.unit == UNITS["latency"] and bool(history.judged)
     points = [(cost / scale.divisor, metric) for cost, metric in unbeaten(seen, history.unit)]
     _mark_front(axes, points, "front, predicted: nothing\n" if predicted else "front: nothing\n")

@@ -9,9 +9,9 @@ import numpy as np
 from onnxprune.report.history import History
 from onnxprune.report.marks import (
     BEST,
+    Mark,
     legend_beside,
     lowest_shown,
-    mark_lower,
     mark_structures,
     named,
     show_range,
@@ -27,9 +27,8 @@ def draw_learning(axes: Axes, history: History) -> None:
     """Draw the score of every structure in the order of judging, and the best so far of each stage."""
     stages = by_stage(structures_seen(history))
     order = [seen for stage in stages for seen in stage]
-    place = {id(seen): number for number, seen in enumerate(order, start=1)}
     low = lowest_shown([seen.score for seen in order])
-    mark_structures(axes, [s for s in order if s.score >= low], lambda seen: (place[id(seen)], seen.score))
+    mark_structures(axes, [Mark(seen, number, seen.score) for number, seen in enumerate(order, start=1)], low)
     axes.plot([], [], color=BEST, label="best so far" if len(stages) == 1 else "best so far of the stage")
     first = 1
     for index, stage in enumerate(stages):
@@ -38,7 +37,6 @@ def draw_learning(axes: Axes, history: History) -> None:
         if len(stages) > 1 and index in named(len(stages)):
             _separate(axes, first, stage[0].stage)
         first += len(stage)
-    mark_lower(axes, [(s, place[id(s)]) for s in order if s.score < low], min(s.score for s in order))
     show_range(axes, low, max(seen.score for seen in order))
     whole_numbers(axes)
     axes.ticklabel_format(axis="y", useOffset=False)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from onnxprune.report.seen import BEGINNING, Seen
@@ -21,36 +22,66 @@ _MARGIN = 0.08
 _MANY = 200
 
 
-def mark_structures(axes: Axes, seen: Sequence[Seen], place: Callable[[Seen], tuple[float, float]]) -> None:
+@dataclass(frozen=True)
+class Mark:
+    """Where a structure is drawn.
+
+    Attributes:
+        seen: The structure.
+        x: On the x axis.
+        y: On the y axis.
+    """
+
+    seen: Seen
+    x: float
+    y: float
+
+
+def mark_structures(axes: Axes, marks: Sequence[Mark], lowest: float) -> None:
     """Draw structures by who proposed them; hollow and grey what was seen on few samples only.
 
     Args:
         axes: Where to draw.
-        seen: The structures.
-        place: Says where one is.
+        marks: The structures.
+        lowest: What lies below it is not on the axis, but counted.
     """
-    size = 20 if len(seen) <= _MANY else 8
-    early = [s for s in seen if not s.whole]
+    size = 20 if len(marks) <= _MANY else 8
+    shown = [mark for mark in marks if mark.y >= lowest]
+    early = [mark for mark in shown if not mark.seen.whole]
     if early:
-        xs, ys = zip(*(place(s) for s in early), strict=True)
+        xs, ys = [mark.x for mark in early], [mark.y for mark in early]
         axes.scatter(xs, ys, s=size, facecolor="none", edgecolor=_FIRST_LOOK, label=_few(early))
-    whole = [s for s in seen if s.whole]
-    for source in dict.fromkeys(s.source for s in whole):
-        xs, ys = zip(*(place(s) for s in whole if s.source == source), strict=True)
+    whole = [mark for mark in shown if mark.seen.whole]
+    for source in dict.fromkeys(mark.seen.source for mark in whole):
         plain = source in _PLAIN
         axes.scatter(
-            xs,
-            ys,
+            [mark.x for mark in whole if mark.seen.source == source],
+            [mark.y for mark in whole if mark.seen.source == source],
             s=2.5 * size if plain else size,
             marker="D" if plain else "o",
             color=_COLOURS.get(source, _OTHER),
             label=source,
             zorder=3 if plain else 4,
         )
+    _point_at_lower(axes, [mark for mark in marks if mark.y < lowest])
 
 
-def _few(early: Sequence[Seen]) -> str:
-    looks = sorted({(s.samples, s.all_samples) for s in early})
+def _point_at_lower(axes: Axes, lower: Sequence[Mark]) -> None:
+    if lower:
+        label = f"{len(lower)} below the axis\n(the lowest: {min(mark.y for mark in lower):.4g})"
+        axes.plot([], [], "v", color="grey", markersize=5, label=label)
+        axes.scatter(
+            [mark.x for mark in lower],
+            [0.02] * len(lower),
+            s=25,
+            marker="v",
+            color=[_COLOURS.get(m.seen.source, _OTHER) if m.seen.whole else _FIRST_LOOK for m in lower],
+            transform=axes.get_xaxis_transform(),
+        )
+
+
+def _few(early: Sequence[Mark]) -> str:
+    looks = sorted({(mark.seen.samples, mark.seen.all_samples) for mark in early})
     return "first look only\n" + (f"({looks[0][0]} of {looks[0][1]} samples)" if len(looks) == 1 else "(few samples)")
 
 
@@ -71,32 +102,9 @@ def show_range(axes: Axes, low: float, high: float) -> None:
 
 
 def lowest_shown(values: Sequence[float]) -> float:
-    """Return the lowest value on an axis: of all, unless the lowest tenth would squeeze the others."""
-    low, high = min(values), max(values)
-    cut = sorted(values)[len(values) // 10]
-    return cut if 0 < 2 * (high - cut) < high - low else low
-
-
-def mark_lower(axes: Axes, lower: Sequence[tuple[Seen, float]], lowest: float) -> None:
-    """Point at structures that lie below the axis, and say how many do.
-
-    Args:
-        axes: Where to draw.
-        lower: The structures, and where each lies on the x axis.
-        lowest: The lowest value of theirs.
-    """
-    if lower:
-        axes.plot(
-            [], [], "v", color="grey", markersize=5, label=f"{len(lower)} below the axis\n(the lowest: {lowest:.4g})"
-        )
-        axes.scatter(
-            [x for _, x in lower],
-            [0.02] * len(lower),
-            s=25,
-            marker="v",
-            color=[_COLOURS.get(seen.source, _OTHER) if seen.whole else _FIRST_LOOK for seen, _ in lower],
-            transform=axes.get_xaxis_transform(),
-        )
+    """Return the lowest value on an axis: of all, but of the lowest tenth what would squeeze the others to a half."""
+    high, most = max(values), sorted(values)[len(values) // 10]
+    return min(value for value in values if value >= most - (high - most) or most == high)
 
 
 def whole_numbers(axes: Axes) -> None:
