@@ -40,7 +40,7 @@ def plot(directory: Path, output_dir: Path | None, image_format: Literal["svg", 
     """Draw the run in DIR, which was started with --run-dir DIR and may still be running.
 
     Pictures are the learning curve, the channels that each group keeps over time, the front of latency (or whatever is
-    limited) and accuracy, and the training.
+    limited) and accuracy, and the training. For what the run has no figures of, a line says why it is left out.
     """
     output_dir = output_dir or directory / "plots"
     refuse_overwriting(directory=directory, output_dir=output_dir)

@@ -42,8 +42,8 @@ def draw_front(axes: Axes, history: History) -> None:
     _mark_all(axes, history, scale, low)
     _mark_original(axes, history, [s.metric for s in seen if _is_original(s, history)], scale)
     if unknown := len(structures_seen(history)) - len(seen):
-        axes.plot([], [], " ", label=f"{unknown} more are not shown:\ntheir cost is not logged")
-    axes.margins(x=0.08)
+        axes.plot([], [], " ", label=f"not shown: {unknown},\nwhose cost is not logged")
+    axes.margins(x=0.12)
     show_range(axes, low, max([s.metric for s in seen] + [c.metric for c in chosen if c.metric is not None]))
     axes.ticklabel_format(useOffset=False)
     axes.set(xlabel=_cost_label(history, scale), ylabel="metric on the evaluation samples (%)")

@@ -111,7 +111,7 @@ def test_the_original_is_a_point_where_its_metric_is_known(drawn: Draw) -> None:
 
 def test_costs_that_are_not_logged_are_said(drawn: Draw) -> None:
     axes = drawn(draw_front, evaluated(8, 99), evaluated(5, 95), evaluated(4, 90), took(4, 4e6))
-    assert "1 more are not shown: their cost is not logged" in legend(axes)
+    assert "not shown: 1, whose cost is not logged" in legend(axes)
 
 
 def test_structures_of_nearly_one_cost_are_shown_enlarged(drawn: Draw) -> None:
