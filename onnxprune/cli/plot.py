@@ -40,11 +40,11 @@ def plot(directory: Path, output_dir: Path | None, image_format: Literal["svg", 
     """Draw the run in DIR, which was started with --run-dir DIR and may still be running.
 
     Pictures are the learning curve, the channels that each group keeps over time, the front of latency (or whatever is
-    limited) and accuracy, and the training.
+    limited) and accuracy, and the training. For what the run has no figures of, a line says why it is left out.
     """
     output_dir = output_dir or directory / "plots"
     refuse_overwriting(directory=directory, output_dir=output_dir)
     from onnxprune.report.plots import plot_run
 
-    files = plot_run(directory, output_dir, image_format)
-    print_lines([f"wrote {file}" for file in files])
+    pictures = plot_run(directory, output_dir, image_format)
+    print_lines([*(f"wrote {file}" for file in pictures.files), *pictures.left_out])

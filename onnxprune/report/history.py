@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, FiniteFloat, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, ValidationError
 
 from onnxprune.errors import RunDirectoryError
 
@@ -25,7 +25,10 @@ class History:
         units: Units of each group in the original, shape (groups,).
         cost: What the original costs, in `unit`.
         unit: Unit of the target.
+        looks: Samples of each stage's last look, by its number.
         judged: Judgements, in order.
+        evaluated: Single looks of the judge, in order.
+        confirmed: Judgements of networks healed to the end.
         structures: What each stage ended with.
         epochs: Epochs of training, in order.
         metric: Name of the user's own metric; None: there is none.
@@ -35,7 +38,10 @@ class History:
     units: np.ndarray
     cost: float
     unit: str
+    looks: dict[int, int]
     judged: tuple[Mapping[str, Any], ...]
+    evaluated: tuple[Mapping[str, Any], ...]
+    confirmed: tuple[Mapping[str, Any], ...]
     structures: tuple[Mapping[str, Any], ...]
     epochs: tuple[Mapping[str, Any], ...]
     metric: str | None = None
@@ -59,12 +65,30 @@ class _Network(_Line):
     metric: str | None = None
 
 
-class _Structure(_Line):
+class _Looks(_Line):
+    stage: int
+    samples: list[int] = Field(min_length=1)
+
+
+class _Units(_Line):
     stage: int
     units: list[int]
 
 
-class _Judgement(_Structure):
+class _Structure(_Units):
+    cost: FiniteFloat | None = None
+
+
+class _Confirmation(_Units):
+    metric: float | None = None
+
+
+class _Evaluation(_Confirmation):
+    samples: int
+    predicted_cost: FiniteFloat | None = None
+
+
+class _Judgement(_Units):
     source: str
     reward: FiniteFloat
     metric: FiniteFloat
@@ -78,8 +102,13 @@ class _Epoch(_Line):
     val_metric: float | None
 
 
-_DRAWN: Mapping[str, type[_Line]] = {"judgement": _Judgement, "structure": _Structure, "epoch": _Epoch}
-_KINDS: Mapping[str, type[_Line]] = {"network": _Network, **_DRAWN}
+_DRAWN: Mapping[str, type[_Line]] = {
+    "judgement": _Judgement,
+    "evaluation": _Evaluation,
+    "structure": _Structure,
+    "epoch": _Epoch,
+}
+_KINDS: Mapping[str, type[_Line]] = {"network": _Network, "looks": _Looks, "confirmation": _Confirmation, **_DRAWN}
 
 
 def read_history(folder: Path) -> History:
@@ -97,20 +126,23 @@ def read_history(folder: Path) -> History:
     for number, text in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), start=1):
         line = _read_line(text, f"'{path}', line {number}")
         kinds.setdefault(line["kind"], []).append(line)
-        if line["kind"] in ("judgement", "structure") and "network" in kinds:
+        if issubclass(_KINDS.get(line["kind"], _Line), _Units) and "network" in kinds:
             _check_length(line, kinds["network"][0], f"'{path}', line {number}")
     if "network" not in kinds or not kinds.keys() & _DRAWN.keys():
         raise RunDirectoryError(f"the run in '{folder}' has judged nothing yet: there is nothing to draw")
     network = kinds["network"][0]
     return History(
-        tuple(group["name"] for group in network["groups"]),
-        np.array([group["units"] for group in network["groups"]]),
-        network["cost"],
-        network["unit"],
-        tuple(kinds.get("judgement", ())),
-        tuple(kinds.get("structure", ())),
-        tuple(kinds.get("epoch", ())),
-        network.get("metric"),
+        groups=tuple(group["name"] for group in network["groups"]),
+        units=np.array([group["units"] for group in network["groups"]]),
+        cost=network["cost"],
+        unit=network["unit"],
+        looks={looks["stage"]: looks["samples"][-1] for looks in kinds.get("looks", ())},
+        judged=tuple(kinds.get("judgement", ())),
+        evaluated=tuple(kinds.get("evaluation", ())),
+        confirmed=tuple(kinds.get("confirmation", ())),
+        structures=tuple(kinds.get("structure", ())),
+        epochs=tuple(kinds.get("epoch", ())),
+        metric=network.get("metric"),
     )
 
 

@@ -2,30 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from onnxprune.errors import RunDirectoryError
 from onnxprune.report.figure_files import save_figure
+from onnxprune.report.front import draw_front, on_front
 from onnxprune.report.history import History, read_history
-from onnxprune.report.units import score_label
-from onnxprune.search.target import REMOVED
+from onnxprune.report.learning_curve import draw_learning
+from onnxprune.report.marks import legend_beside, named, show_range, whole_numbers
+from onnxprune.report.seen import best_so_far, by_stage, structures_seen
+from onnxprune.report.units import counted, score_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 ImageFormat = Literal["svg", "png"]
-# Okabe and Ito's colours, which colour-blind readers can tell apart.
-_COLOURS = {"global": "#0072B2", "uniform": "#E69F00", "rl": "#009E73", "random": "#CC79A7"}
-_OTHER, _BEST, _CHOSEN = "#56B4E9", "#000000", "#D55E00"
 _MOST_NAMES = 40
 
 
-def plot_run(folder: Path, out: Path, image_format: ImageFormat = "svg") -> list[Path]:
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures of a run.
+
+    Attributes:
+        files: Those that were drawn.
+        left_out: What could not be drawn, one line for each picture: which one, and why.
+    """
+
+    files: tuple[Path, ...]
+    left_out: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A picture, and what it misses.
+
+    Attributes:
+        name: Its file's, without the ending.
+        draw: Draws it.
+        missing: Says why there is none; empty: there is one.
+        partly: Says what it leaves out; empty: nothing.
+    """
+
+    name: str
+    draw: Callable[[Axes, History], None]
+    missing: Callable[[History], str]
+    partly: Callable[[History], str] = lambda _: ""
+
+
+def plot_run(folder: Path, out: Path, image_format: ImageFormat = "svg") -> Pictures:
     """Draw a run's learning curve, its channels over time, its latency-accuracy front and its training.
 
     Args:
@@ -34,7 +65,7 @@ def plot_run(folder: Path, out: Path, image_format: ImageFormat = "svg") -> list
         image_format: "svg" or "png".
 
     Returns:
-        The files; a picture that the run has no figures for is left out.
+        The files, and what was left out because the run has no figures for it.
 
     Raises:
         RunDirectoryError: The run cannot be read, or has nothing to draw.
@@ -45,25 +76,25 @@ def plot_run(folder: Path, out: Path, image_format: ImageFormat = "svg") -> list
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunDirectoryError(f"cannot make the folder '{out}': {error.strerror or error}") from error
-    drawings: list[tuple[str, Callable[[Axes, History], None], Sequence[Any]]] = [
-        ("learning", _learning, history.judged),
-        ("channels", _channels, history.judged or history.structures),
-        ("front", _front, history.judged),
-        ("training", _training, history.epochs),
-    ]
-    return [
-        _draw(history, draw, out / f"{name}.{image_format}", image_format)
-        for name, draw, figures in drawings
-        if figures
-    ]
+    files, left_out = [], []
+    for picture in _PICTURES:
+        path = out / f"{picture.name}.{image_format}"
+        if reason := picture.missing(history):
+            left_out.append(f"no {path.name}: {reason}")
+            continue
+        files.append(_draw(history, picture.draw, path, image_format))
+        if reason := picture.partly(history):
+            left_out.append(f"{path.name} {reason}")
+    return Pictures(tuple(files), tuple(left_out))
 
 
 def _draw(history: History, draw: Callable[[Axes, History], None], path: Path, image_format: ImageFormat) -> Path:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    tall = draw is _channels
-    figure: Figure = Figure(figsize=(8, max(4.5, 0.2 * min(len(history.groups), _MOST_NAMES) + 2) if tall else 4.5))
+    tall = draw is draw_channels
+    height = max(4.5, 0.2 * min(len(history.groups), _MOST_NAMES) + 2) if tall else 4.5
+    figure: Figure = Figure(figsize=(9, height))
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     draw(axes, history)
@@ -72,118 +103,118 @@ def _draw(history: History, draw: Callable[[Axes, History], None], path: Path, i
     return path
 
 
-def _learning(axes: Axes, history: History) -> None:
-    """Reward of every structure in the order of judging, and the best so far of each stage."""
-    _by_source(axes, history, lambda position, judged: (position, judged["reward"]))
-    position = 0
-    for stage in _stages(history):
-        whole = max(j["samples"] for j in stage)
-        best = np.maximum.accumulate([j["reward"] if j["samples"] == whole else -np.inf for j in stage])
-        axes.step(np.arange(position, position + len(stage)), best, where="post", color=_BEST, linewidth=1.2)
-        if position:
-            axes.axvline(position - 0.5, color="grey", linestyle=":", linewidth=1)
-        position += len(stage)
-    axes.plot([], [], color=_BEST, label="best so far")
-    rewards = [j["reward"] for j in history.judged]
-    axes.set_ylim(np.percentile(rewards, 10) - 2, max(rewards) + 1)
-    axes.set(xlabel="structures judged", ylabel="reward (points)", title="Learning curve")
-    axes.legend(fontsize="small")
-
-
-def _channels(axes: Axes, history: History) -> None:
+def draw_channels(axes: Axes, history: History) -> None:
     """Share of its channels that each group keeps: of the best structure so far, and at each stage's end."""
-    columns = [_best_so_far(stage) for stage in _stages(history)]
-    steps = [counts for column in columns for counts in column]
+    steps = [
+        (stage[0] if best is None else best).units
+        for stage in by_stage(structures_seen(history))
+        for best in best_so_far(stage)
+    ]
     # Wide enough to be seen beside hundreds of judgements.
     width = max(1, len(steps) // 20)
-    taken = [np.array(s["units"]) for s in history.structures for _ in range(width)]
-    units = np.array(steps + taken)
+    taken = [tuple(s["units"]) for s in history.structures for _ in range(width)]
     picture = axes.imshow(
-        (units / history.units).T, aspect="auto", vmin=0, vmax=1, cmap="viridis", interpolation="nearest"
+        (np.array(steps + taken) / history.units).T,
+        aspect="auto",
+        vmin=0,
+        vmax=1,
+        cmap="viridis",
+        interpolation="nearest",
+        extent=(0.5, len(steps) + len(taken) + 0.5, len(history.groups) - 0.5, -0.5),
     )
     if len(history.groups) <= _MOST_NAMES:
         axes.set_yticks(range(len(history.groups)), [_short(name) for name in history.groups], fontsize=6)
     assert axes.figure is not None
     bar = axes.figure.colorbar(picture, ax=axes)
     bar.set_label("share of channels kept")
-    axes.set(xlabel="structures judged (best so far), then what each stage took", ylabel="group")
+    _number_columns(axes, len(steps), width, [s["stage"] for s in history.structures])
+    axes.set_ylabel("group")
     axes.set_title("Where the channels stay")
 
 
-def _front(axes: Axes, history: History) -> None:
-    """Metric against cost of everything judged, the front of those that nothing beats in both, and the choice."""
-    _by_source(axes, history, lambda _, judged: (judged["predicted_cost"], judged["metric"]))
-    axes.step(*zip(*_unbeaten(history), strict=True), where="post", color=_BEST, linewidth=1.2, label="front")
-    for stage in history.structures:
-        judged = [j for j in history.judged if j["units"] == stage["units"] and j["stage"] == stage["stage"]]
-        if judged:
-            best_judged = max(judged, key=lambda j: int(j["samples"]))
-            axes.plot(best_judged["predicted_cost"], best_judged["metric"], "*", color=_CHOSEN, markersize=14)
-    axes.plot([], [], "*", color=_CHOSEN, label="chosen")
-    axes.set(
-        xlabel=f"predicted cost ({history.unit})",
-        ylabel=score_label("metric on the evaluation samples", history.metric),
-    )
-    # Nothing is removed of the original, which goes without saying.
-    original = "" if history.unit == REMOVED else f" (the original: {history.cost:.4g} {history.unit})"
-    axes.set_title(f"What accuracy costs{original}")
-    axes.legend(fontsize="small")
+def _number_columns(axes: Axes, judged: int, width: int, stages: list[int]) -> None:
+    """Count the structures judged below the axis, and name the stages that took one above it."""
+    from matplotlib.ticker import MaxNLocator
+
+    ticks = MaxNLocator(nbins=6, integer=True).tick_values(1, max(judged, 2))
+    axes.set_xticks([tick for tick in ticks if 1 <= tick <= judged])
+    axes.set_xlabel("structures judged (the best so far), then what each stage took" if judged else "")
+    if not stages:
+        return
+    if judged:
+        axes.axvline(judged + 0.5, color="white", linewidth=3)
+    middles = [judged + 0.5 + width * (index + 0.5) for index in range(len(stages))]
+    shown = named(len(stages))
+    names = [f"stage {stages[index]}" for index in shown]
+    top = axes.secondary_xaxis("top")
+    top.set_xticks([middles[index] for index in shown], names, fontsize=6, rotation=90)
 
 
-def _unbeaten(history: History) -> list[tuple[float, float]]:
-    """Return cost and metric of what nothing judged beats in both, the smallest structure first."""
-    sign = -1 if history.unit == REMOVED else 1
-    front, best = [], -np.inf
-    for cost, negative in sorted((sign * j["predicted_cost"], -j["metric"]) for j in history.judged):
-        if -negative > best:
-            best = -negative
-            front.append((sign * cost, best))
-    return front
-
-
-def _training(axes: Axes, history: History) -> None:
+def draw_training(axes: Axes, history: History) -> None:
     """The metric on the validation part, epoch by epoch."""
+    from matplotlib import colormaps
+
     shown = [(epoch["epoch"], epoch["val_metric"], epoch["stage"]) for epoch in history.epochs]
-    for stage in sorted({stage for _, _, stage in shown}):
+    stages = sorted({stage for _, value, stage in shown if value is not None})
+    for index, stage in enumerate(stages):
         points = [(number, value) for number, value, of in shown if of == stage and value is not None]
-        if points:
-            axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=f"stage {stage}")
+        axes.plot(
+            *zip(*points, strict=True),
+            color=colormaps["viridis"](0.85 * index / max(len(stages) - 1, 1)),
+            marker="o",
+            markersize=4,
+            # Curves that lie on each other are all seen.
+            linewidth=1.5 + 3 * (len(stages) - 1 - index) / len(stages),
+            label=f"stage {stage}" if index in named(len(stages)) else "_",
+        )
+    whole_numbers(axes)
+    values = [value for _, value, _ in shown if value is not None]
+    show_range(axes, min(values), max(values))
+    axes.ticklabel_format(axis="y", useOffset=False)
     axes.set(
-        xlabel="epoch (0: healed, before training)", ylabel=score_label("metric on the validation part", history.metric)
+        xlabel="epoch of the stage (0: before training)",
+        ylabel=score_label("metric on the validation part", history.metric),
     )
     axes.set_title("Training")
-    axes.legend(fontsize="small")
+    legend_beside(axes)
 
 
-def _by_source(axes: Axes, history: History, place: Callable[[int, Mapping[str, Any]], tuple[float, float]]) -> None:
-    for source in dict.fromkeys(j["source"] for j in history.judged):
-        points = [place(i, j) for i, j in enumerate(history.judged) if j["source"] == source]
-        plain = source in ("global", "uniform")
-        axes.scatter(
-            [x for x, _ in points],
-            [y for _, y in points],
-            s=50 if plain else 14,
-            marker="D" if plain else "o",
-            color=_COLOURS.get(source, _OTHER),
-            label=source,
-            zorder=3 if plain else 2,
-        )
+def _nothing_judged(history: History) -> str:
+    if structures_seen(history):
+        return ""
+    if history.evaluated:
+        return f"none of {counted(len(history.evaluated), 'evaluation')} has a metric"
+    return "no structure was judged"
 
 
-def _stages(history: History) -> list[list[Mapping[str, Any]]]:
-    numbers = sorted({j["stage"] for j in history.judged})
-    return [[j for j in history.judged if j["stage"] == number] for number in numbers]
+def _nothing_kept(history: History) -> str:
+    return "" if structures_seen(history) or history.structures else _nothing_judged(history)
 
 
-def _best_so_far(stage: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
-    whole, best, columns = max(j["samples"] for j in stage), -np.inf, []
-    counts = np.array(stage[0]["units"])
-    for judged in stage:
-        if judged["samples"] == whole and judged["reward"] > best:
-            best, counts = judged["reward"], np.array(judged["units"])
-        columns.append(counts)
-    return columns
+def _no_cost(history: History) -> str:
+    if on_front(history):
+        return ""
+    return _nothing_judged(history) or "of no structure that was judged is the cost logged"
+
+
+def _unknown_costs(history: History) -> str:
+    seen, shown = len(structures_seen(history)), len(on_front(history))
+    return "" if shown == seen else f"shows {shown} of {counted(seen, 'structure')}: of the others no cost is logged"
+
+
+def _nothing_trained(history: History) -> str:
+    if any(epoch["val_metric"] is not None for epoch in history.epochs):
+        return ""
+    return "the epochs have no metric on a validation part" if history.epochs else "nothing was trained"
 
 
 def _short(name: str) -> str:
     return name if len(name) <= 28 else "…" + name[-27:]
+
+
+_PICTURES = (
+    _Picture("learning", draw_learning, _nothing_judged),
+    _Picture("channels", draw_channels, _nothing_kept),
+    _Picture("front", draw_front, _no_cost, _unknown_costs),
+    _Picture("training", draw_training, _nothing_trained),
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from onnxprune.search.target import TargetKind
+from onnxprune.search.target import REMOVED, UNITS, TargetKind
 
 _COUNTS = ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k"))
 _PERCENTAGES = frozenset({"top-1", "top-1 agreement", "normalised agreement"})
@@ -89,6 +89,37 @@ def points(before: float, after: float, metric: str | None = None) -> str:
     """Difference of two values of a metric: `-0.42 points`."""
     difference = after - before
     return f"{difference:+.2f} points" if is_percentage(metric) else f"{difference:+.4g} points"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What numbers on an axis are written in.
+
+    Attributes:
+        divisor: One of it, in the unit of the cost.
+        unit: Its name: "M MACs", "ms".
+    """
+
+    divisor: float
+    unit: str
+
+
+def cost_scale(unit: str, largest: float) -> Scale:
+    """Return what costs are written in on an axis.
+
+    Args:
+        unit: The unit of a target.
+        largest: The largest of them, in that unit.
+    """
+    if unit == REMOVED:
+        return Scale(0.01, "% of the channels removed")
+    if unit == UNITS["latency"]:
+        return Scale(1.0, unit)
+    prefixes = _SIZES if unit == UNITS["size"] else _COUNTS
+    divisor, prefix = next(((size, name.strip()) for size, name in prefixes if largest >= size), (1.0, ""))
+    if unit == UNITS["size"]:
+        return Scale(divisor, prefix or unit)
+    return Scale(divisor, f"{prefix} {unit}".strip())
 
 
 @dataclass(frozen=True)

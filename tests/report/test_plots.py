@@ -14,7 +14,8 @@ from PIL import Image
 
 from onnxprune.errors import RunDirectoryError
 from onnxprune.report.history import read_history
-from onnxprune.report.plots import _unbeaten, plot_run
+from onnxprune.report.plots import plot_run
+from onnxprune.report.seen import structures_seen, unbeaten
 
 
 def judgement(index: int, stage: int, source: str, units: list[int]) -> dict[str, Any]:
@@ -41,11 +42,11 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_a_run_is_drawn(folder: Path) -> None:
-    files = plot_run(folder, folder / "plots")
+    files = plot_run(folder, folder / "plots").files
     assert [file.name for file in files] == ["learning.svg", "channels.svg", "front.svg", "training.svg"]
     for file in files:
         assert ElementTree.parse(file).getroot().tag.endswith("svg")
-    again = plot_run(folder, folder / "again")
+    again = plot_run(folder, folder / "again").files
     assert [len(file.read_bytes()) for file in again] == [len(file.read_bytes()) for file in files]
 
 
@@ -64,7 +65,7 @@ def test_a_metric_of_the_users_is_no_percentage(
 
 @pytest.mark.slow
 def test_pictures_are_not_blank(folder: Path) -> None:
-    for file in plot_run(folder, folder, "png"):
+    for file in plot_run(folder, folder, "png").files:
         pixels = np.asarray(Image.open(file).convert("L"))
         assert pixels.std() > 5
 
@@ -73,7 +74,19 @@ def test_pictures_are_not_blank(folder: Path) -> None:
 def test_a_run_without_a_search_has_fewer_pictures(folder: Path) -> None:
     lines = (folder / "history.jsonl").read_text().splitlines(keepends=True)
     (folder / "history.jsonl").write_text("".join(line for line in lines if "judgement" not in line))
-    assert [file.name for file in plot_run(folder, folder)] == ["channels.svg", "training.svg"]
+    pictures = plot_run(folder, folder)
+    assert [file.name for file in pictures.files] == ["channels.svg", "training.svg"]
+    reason = "no structure was judged"
+    assert pictures.left_out == (f"no learning.svg: {reason}", f"no front.svg: {reason}")
+
+
+@pytest.mark.slow
+def test_epochs_without_a_metric_are_no_picture(folder: Path) -> None:
+    lines = (folder / "history.jsonl").read_text().replace('"val_metric": 70.0', '"val_metric": null')
+    (folder / "history.jsonl").write_text(lines.replace('"val_metric": 81.0', '"val_metric": null'))
+    pictures = plot_run(folder, folder)
+    assert "training.svg" not in [file.name for file in pictures.files]
+    assert pictures.left_out == ("no training.svg: the epochs have no metric on a validation part",)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +95,7 @@ def test_a_run_without_a_search_has_fewer_pictures(folder: Path) -> None:
 def test_of_a_ratio_more_removed_is_smaller(folder: Path, unit: str, front: list[tuple[float, float]]) -> None:
     lines = (folder / "history.jsonl").read_text().replace('"ms"', f'"{unit}"')
     (folder / "history.jsonl").write_text(lines)
-    assert _unbeaten(read_history(folder)) == front
+    assert unbeaten(structures_seen(read_history(folder)), unit) == front
 
 
 def test_a_line_that_is_still_being_written_is_left_out(folder: Path) -> None:

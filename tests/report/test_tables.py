@@ -43,6 +43,22 @@ def row(table: RenderableType, name: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
+    ("unit", "largest", "scale"),
+    [
+        ("MACs", 24904832, units.Scale(1e6, "M MACs")),
+        ("parameters", 488490, units.Scale(1e3, "k parameters")),
+        ("parameters", 812, units.Scale(1, "parameters")),
+        ("bytes", 1961887, units.Scale(1e6, "MB")),
+        ("bytes", 812, units.Scale(1, "bytes")),
+        ("ms", 0.3759, units.Scale(1, "ms")),
+        ("share of channels removed", 0.5, units.Scale(0.01, "% of the channels removed")),
+    ],
+)
+def test_axes_count_costs_in_what_people_read(unit: str, largest: float, scale: units.Scale) -> None:
+    assert units.cost_scale(unit, largest) == scale
+
+
+@pytest.mark.parametrize(
     ("show", "value", "text"),
     [
         (units.milliseconds, 0.5312, "0.531 ms"),

@@ -240,7 +240,7 @@ def test_what_has_no_metric_is_counted_apart(model: Path, tmp_path: Path) -> Non
     assert all(-5000 < judged.metric < -4000 for judged in report.learning.judged)
     lines = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
     assert sum(line["kind"] == "judgement" for line in lines) == len(report.learning.judged)
-    assert plot_run(tmp_path / "run", tmp_path / "drawn")
+    assert plot_run(tmp_path / "run", tmp_path / "drawn").files
 
 
 def test_epochs_that_the_metric_fails_on_are_worse_than_the_others(model: Path) -> None:
