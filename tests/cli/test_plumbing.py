@@ -134,7 +134,7 @@ def test_every_option_arrives(run: Run, calls: Calls) -> None:
     assert call.pop("command").startswith("onnxprune")
     assert call == {
         **{"operation": "compress", "model": "dir/net.onnx", "target_latency": "10ms", "target_macs": None},
-        **{"target_params": None, "target_size": None, "output": "small.onnx", "report": "r.json"},
+        **{"target_params": None, "target_size": None, "ratio": None, "output": "small.onnx", "report": "r.json"},
         **{"data": "pictures", "val": "v.npz", "test": "t.npz", "preprocess": "imagenet"},
         **{"input_shapes": {"image": (1, 3, 8, 8)}, "importance": "fpgm", "allocation": "uniform"},
         **{

@@ -59,7 +59,7 @@ def test_a_metric_of_the_users_is_no_percentage(
     first, *others = history.read_text().splitlines(keepends=True)
     history.write_text("".join([json.dumps({**json.loads(first), **own}) + "\n", *others]))
     monkeypatch.setitem(matplotlib.rcParams, "svg.fonttype", "none")
-    files = plot_run(folder, folder / "plots")
+    files = plot_run(folder, folder / "plots").files
     assert sum("(%)" in file.read_text() for file in files) == labels
 
 
