@@ -27,6 +27,8 @@ from onnxprune.training import DataSplits, Metrics, Predict, collect, evaluate, 
 _MEASUREMENTS = 3
 # So is a latency below this share of the target, where the structure's was above it.
 _LEAST = 0.95
+# Less than this may be noise.
+_SLOWER = 1.05
 # The original's outputs are kept for the comparison, unless they are large maps: then it runs once more.
 _KEPT_BYTES = 512 << 20
 
@@ -104,6 +106,11 @@ def final_latency(
         stats = measured(replace(bench, options=longer), models, dict.fromkeys(models, feeds))
         before, after = stats["original"], stats["pruned"]
         if choice.target.kind != "latency":
+            if after.p50_ms > _SLOWER * before.p50_ms:
+                bench.observer.warn(
+                    f"the result is slower than the original, {after.p50_ms:.3g} ms against {before.p50_ms:.3g} ms: "
+                    "its channel counts do not suit the device's kernels; --target-latency takes counts that do"
+                )
             return stats
         allowed_ms = choice.target.resolve(before.p50_ms)
         doubted = after.p50_ms < _LEAST * allowed_ms <= expected_ms and attempt < _MEASUREMENTS

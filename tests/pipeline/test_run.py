@@ -63,6 +63,13 @@ class Listening(Observer):
         self.warnings.append(message)
 
 
+@pytest.mark.parametrize(("of_the_result", "warned"), [(1.2, 1), (1.0, 0), (0.5, 0)])
+def test_a_result_that_is_slower_than_the_original_is_told(model: Path, of_the_result: float, warned: int) -> None:
+    device = FakeDevice(lambda name, _: of_the_result if name == "pruned" else 1.0)
+    report = run(model, Settings(target=parse_count("60%"), device=device, round_to=1)).report
+    assert sum("slower than the original, 1.2 ms against 1 ms" in text for text in report.warnings) == warned
+
+
 @pytest.mark.parametrize("allocation", ["uniform", "global"])
 @pytest.mark.parametrize("target", ["70%", "40%"])
 def test_a_latency_target_is_met_and_not_far_undercut(model: Path, target: str, allocation: str) -> None:
