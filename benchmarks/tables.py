@@ -292,7 +292,8 @@ def main() -> None:
         ),
         "What judging costs": ("One candidate beside plain onnxruntime on the same images.", evaluator_table()),
         "Healing": (
-            "Uniform l1, 512 unlabelled images, no training; `all`: every group, `inner`: without residual streams.",
+            "Uniform l1, 512 unlabelled images, no training; `all`: every group, `inner`: without residual streams. On "
+            "both cores, nothing beside; a network's first row includes the time in which PyTorch is loaded.",
             healing_table(),
         ),
     }
