@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from onnxprune.report.history import History
+from onnxprune.search.candidates import WORST
 from onnxprune.search.target import REMOVED
 
 SAMPLED, BEGINNING = "sampled", "what a stage begins with"
@@ -149,7 +150,8 @@ def _last_looks(history: History) -> Iterator[Mapping[str, Any]]:
 
 
 def _has_metric(line: Mapping[str, Any]) -> bool:
-    return "failure" not in line and line.get("metric") is not None and math.isfinite(line["metric"])
+    # Outputs that are not finite leave the worst there is, and no reason.
+    return line.get("metric") is not None and WORST < line["metric"] < math.inf
 
 
 def _most_samples(lines: Sequence[Mapping[str, Any]]) -> dict[int, int]:

@@ -10,6 +10,7 @@ import pytest
 
 from onnxprune.report.history import History, read_history
 from onnxprune.report.seen import best_so_far, structures_chosen, structures_seen, unbeaten
+from onnxprune.search import WORST
 
 NETWORK = {"kind": "network", "groups": [{"name": "conv", "units": 8}], "cost": 8e6, "unit": "MACs"}
 LOOKS = {"kind": "looks", "stage": 1, "samples": [15, 60]}
@@ -53,6 +54,12 @@ def test_samples_of_a_judge_that_notes_no_looks_are_those_of_most(tmp_path: Path
     lines = [NETWORK, judged(4, 90), judged(3, 100, samples=15), judged(2, 80, samples=30, stage=2)]
     (tmp_path / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert [one.all_samples for one in structures_seen(read_history(tmp_path))] == [60, 60, 30]
+
+
+@pytest.mark.parametrize("why", [{}, {"failure": "ValueError"}])
+def test_what_has_no_metric_is_not_seen(history_of: Any, why: dict[str, str]) -> None:
+    seen = structures_seen(history_of(evaluated(8, 99), {**evaluated(7, WORST), **why}, evaluated(6, 96)))
+    assert [one.metric for one in seen] == [99, 96]
 
 
 def test_evaluations_stand_for_judgements_where_an_agent_notes_none(history_of: Any) -> None:
