@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
+from onnxprune.cores import session_threads
 from onnxprune.errors import UnsupportedModelError
 from onnxprune.graph.inputs import output_names
 from onnxprune.graph.source import session_source
@@ -46,6 +47,7 @@ def _run_at(
 
     options = ort.SessionOptions()
     options.log_severity_level = 4
+    options.intra_op_num_threads = session_threads()
     options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, level)
     # Packed copies of the weights would double the memory, for a single run.
     options.add_session_config_entry("session.disable_prepacking", "1")

@@ -11,7 +11,6 @@ from onnxprune.cli.bench import bench
 from onnxprune.cli.compare import compare
 from onnxprune.cli.compress import compress
 from onnxprune.cli.configuration import configurable
-from onnxprune.cli.cores import heed_quota
 from onnxprune.cli.demo import demo
 from onnxprune.cli.ending import Stopped, stoppable
 from onnxprune.cli.inspect import inspect
@@ -22,6 +21,7 @@ from onnxprune.cli.prune import prune
 from onnxprune.cli.report import report
 from onnxprune.cli.resume import resume
 from onnxprune.cli.sections import EXIT_CODES
+from onnxprune.cores import heed_quota
 from onnxprune.errors import OnnxPruneError
 
 _INTERRUPTED = 130

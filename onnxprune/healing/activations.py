@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import onnx_ir as ir
 
+from onnxprune.cores import session_threads
 from onnxprune.errors import OutputError, UnsupportedModelError
 from onnxprune.graph import in_float32, session_source
 
@@ -42,6 +43,7 @@ def _opened(
 
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = session_threads()
     try:
         with session_source(model) as source:
             session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 import numpy as np
 import onnx_ir as ir
 
+from onnxprune.cores import session_threads
 from onnxprune.errors import DeviceError, OutputError
 from onnxprune.graph import session_source
 from onnxprune.latency.device import ModelSource
@@ -26,7 +27,7 @@ def predictor(source: ModelSource | ir.Model, threads: int = 0) -> Outputs:
 
     Args:
         source: File, bytes, or a model in memory.
-        threads: Threads inside an operator; 0: one for each core.
+        threads: Threads inside an operator; 0: one for each core that this process may use.
 
     Raises:
         DeviceError: onnxruntime cannot load the model.
@@ -36,7 +37,7 @@ def predictor(source: ModelSource | ir.Model, threads: int = 0) -> Outputs:
 
     options = ort.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads or session_threads()
     try:
         with session_source(source) if isinstance(source, ir.Model) else nullcontext(source) as opened:
             session = ort.InferenceSession(opened, options, providers=["CPUExecutionProvider"])

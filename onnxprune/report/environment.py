@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from importlib import metadata
 
+from onnxprune.cores import allowed_cores
 from onnxprune.latency.hardware import cpu_model
 from onnxprune.report.record import Record
 
@@ -48,16 +48,9 @@ def environment() -> Environment:
         python=platform.python_version(),
         platform=platform.platform(),
         cpu=cpu_model(),
-        cores=_cores(),
+        cores=allowed_cores(),
         packages=_versions(),
     )
-
-
-def _cores() -> int:
-    # Containers and taskset allow fewer cores than the machine has.
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _versions() -> dict[str, str]:

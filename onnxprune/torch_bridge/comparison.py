@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 import torch
 
+from onnxprune.cores import session_threads
 from onnxprune.graph import session_source
 from onnxprune.torch_bridge.module import OnnxModule
 
@@ -51,6 +52,7 @@ def _run_onnx(model: ir.Model, feeds: Mapping[str, np.ndarray]) -> list[np.ndarr
     runtime: Any = onnxruntime
     options = runtime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = session_threads()
     with session_source(model) as source:
         session = runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     outputs: list[np.ndarray] = session.run([value.name for value in model.graph.outputs], dict(feeds))

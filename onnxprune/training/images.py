@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from onnxprune.cores import allowed_cores
 from onnxprune.errors import DataError
 from onnxprune.training.arrays import PARTS, UNIT_ASSUMED
 from onnxprune.training.dataset import AnyArray, Dataset, IntArray
@@ -52,7 +53,7 @@ class ImageFolder:
 
     def fetch(self, rows: IntArray) -> tuple[AnyArray, ...]:
         """Read pictures by number."""
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        with ThreadPoolExecutor(min(8, allowed_cores())) as pool:
             pixels = np.stack(list(pool.map(self._pixels, rows.tolist())))
         if self._picture.layout == "nchw":
             pixels = pixels.transpose(0, 3, 1, 2)

@@ -1,13 +1,45 @@
-"""How many cores a container may use, for libraries that only see how many there are."""
+"""How many cores this process may use, for libraries that only see how many the machine has."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 _THREADS = "OMP_NUM_THREADS"
+
+
+def session_threads(
+    environ: Mapping[str, str] = os.environ, root: str = "/", cores: int | None = None, allowed: int | None = None
+) -> int:
+    """Return how many threads an onnxruntime session should have, other than those that are measured.
+
+    onnxruntime by itself binds a thread to every core of the machine, whether this process may use it or not: beside
+    other work they wait for each other, and in containers for the time that the system gives them.
+
+    Args:
+        environ: The environment, whose OMP_NUM_THREADS the user may have set.
+        root: The system whose `sys` tells of a quota.
+        cores: Those of the machine; None: as many as the system says.
+        allowed: Those that this process may run on; None: as many as the system says.
+
+    Returns:
+        The least of what limits this process; 0 where nothing does: onnxruntime knows best.
+    """
+    cores = cores or os.cpu_count() or 1
+    allowed = allowed or allowed_cores()
+    quota = _quota(Path(root) / "sys/fs/cgroup")
+    said = environ.get(_THREADS, "").partition(",")[0].strip()
+    limits = [allowed, cores if quota is None else math.floor(quota), int(said) if said.isdecimal() else cores]
+    return max(1, min(limits)) if min(limits) < cores else 0
+
+
+def allowed_cores() -> int:
+    """Return how many cores this process may run on: containers and taskset allow fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def heed_quota(environ: MutableMapping[str, str] = os.environ, root: str = "/", cores: int | None = None) -> None:
