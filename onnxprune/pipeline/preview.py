@@ -72,6 +72,8 @@ def make_preview(model: str | Path, told: Settings) -> Preview:
         _check_reach(prepared, settings, observer, smallest / allowed, error)
         if begun <= allowed:
             observer.warn(f"{met_already(choice.target, begun)}: nothing needs to be removed")
+            if settings.quantize is None:
+                settings = replace(settings, training=None, heal=False)
     stages = _stages(settings, choice, allowed / begun)
     for note in stages_note(settings, choice, stages):
         observer.warn(note)

@@ -14,12 +14,13 @@ from onnxprune.errors import MaxDropExceededError, TargetOutOfReachError
 from onnxprune.pipeline.collecting import Collecting
 from onnxprune.pipeline.delivery import deliver
 from onnxprune.pipeline.digests import data_digest
-from onnxprune.pipeline.directory import RunDirectory, RunRecord, make_record, open_directory
+from onnxprune.pipeline.directory import RunDirectory, open_directory
 from onnxprune.pipeline.measuring import Bench
 from onnxprune.pipeline.prepare import Network
 from onnxprune.pipeline.prepared import Prepared, prepare
 from onnxprune.pipeline.reachable import explained
 from onnxprune.pipeline.replay import RecordedDevice
+from onnxprune.pipeline.run_record import RunRecord, make_record
 from onnxprune.pipeline.settings import CompressResult, Settings, arguments_of, told
 from onnxprune.pipeline.stages import StageResult
 from onnxprune.pipeline.staging import Staging, criterion_name

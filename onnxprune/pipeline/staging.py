@@ -227,6 +227,9 @@ class Staging:
         data, observer, heals = self._data, self._bench.observer, self.settings.heal
         trained: Trained | None = None
         self._note_structure(stage, structure)
+        if structure.plan.keep.all() and self.quantiser is None:
+            # Nothing was lost that could be made up for.
+            return StageResult(stage, structure, None)
         if stage.training is not None and data is not None:
             on_epoch = partial(self._note_epoch, stage)
             files = self._directory.stage(stage.number)

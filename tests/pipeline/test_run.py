@@ -120,6 +120,20 @@ def test_a_target_met_already_changes_nothing(model: Path) -> None:
         assert met.endswith(": nothing was removed")
 
 
+def test_nothing_is_trained_where_nothing_was_removed(model: Path, tmp_path: Path) -> None:
+    out, training = tmp_path / "out.onnx", DistillConfig(epochs=3)
+    told = Settings(
+        target=parse_count("500M"), data=pictures(64), training=training, output=out, device=FakeDevice(by_macs)
+    )
+    assert run(model, told).report.training is None
+    before, after = (
+        {name: value.const_value.numpy() for name, value in load(file).graph.initializers.items() if value.const_value}
+        for file in (model, out)
+    )
+    assert before.keys() == after.keys()
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
 class Erratic(FakeDevice):
     """A device on which no session is like the other."""
 
