@@ -117,13 +117,17 @@ def _stage(staging: Staging, stage: Stage, agent: RlPruner, original: float) -> 
         return verdicts[key].metric
 
     def on_sample(sample: Sample) -> None:
-        staging.note_sample(stage, next(numbers), sample)
+        staging.note_sample(stage, next(numbers), sample, _predicted(stage, problem, sample.counts))
 
     counts = agent.stage(stage.number, units_left(problem, stage.left), metric, on_sample).counts
     plan = make_plan(problem, counts, 0.0, original, ())
     cost = _cost(staging, stage, problem, counts)
     structure = cut(stage.network, replace(plan, achieved=cost), staging.choice)
     return staging.finish(stage, structure)
+
+
+def _predicted(stage: Stage, problem: Problem, counts: np.ndarray) -> float:
+    return problem.cost.total(counts) if stage.target.kind == "latency" else exact(problem, stage.target, counts)
 
 
 def _cost(staging: Staging, stage: Stage, problem: Problem, counts: np.ndarray) -> float:

@@ -312,9 +312,10 @@ class Staging:
 
         self._directory.journal.observe("judgement", {"stage": stage.number, "index": judgement.index}, fields)
 
-    def note_sample(self, stage: Stage, number: int, sample: Sample) -> None:
-        """Write down a sample of `rl-pruner`: what it leaves, and its Q."""
+    def note_sample(self, stage: Stage, number: int, sample: Sample, cost: float) -> None:
+        """Write down a sample of `rl-pruner`: what it leaves, its Q, and what it costs by prediction."""
         fields = {"units": sample.counts.tolist(), "metric": sample.metric, "value": sample.value}
+        fields["predicted_cost"] = told_cost(stage.target.kind, cost)
         self._directory.journal.note("sample", {"stage": stage.number, "index": number, **fields})
 
     def _note_structure(self, stage: Stage, structure: Structure) -> None:

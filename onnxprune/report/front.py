@@ -58,7 +58,7 @@ def _mark_all(axes: Axes, history: History, scale: Scale, low: float) -> None:
     seen = on_front(history)
     pruned = [(s, s.cost) for s in seen if s.cost is not None and not _is_original(s, history)]
     mark_structures(axes, [Mark(s, cost / scale.divisor, s.metric) for s, cost in pruned], low)
-    predicted = history.unit == UNITS["latency"] and bool(history.judged)
+    predicted = _is_predicted(history)
     points = [(cost / scale.divisor, metric) for cost, metric in unbeaten(seen, history.unit)]
     _mark_front(axes, points, "front, predicted: nothing\n" if predicted else "front: nothing\n")
     _mark_chosen(axes, structures_chosen(history, seen), scale, "chosen, measured" if predicted else "chosen")
@@ -141,8 +141,9 @@ def _is_original(seen: Seen, history: History) -> bool:
 def _cost_label(history: History, scale: Scale) -> str:
     if history.unit != UNITS["latency"]:
         return f"cost ({scale.unit})"
-    return (
-        f"latency ({scale.unit}): predicted, but of the chosen measured"
-        if history.judged
-        else f"latency ({scale.unit})"
-    )
+    return f"latency ({scale.unit})" + ": predicted, but of the chosen measured" * _is_predicted(history)
+
+
+def _is_predicted(history: History) -> bool:
+    """Say whether costs of structures that were not chosen are predictions."""
+    return history.unit == UNITS["latency"] and bool(history.judged or history.sampled)

@@ -29,6 +29,7 @@ class History:
         judged: Judgements, in order.
         evaluated: Single looks of the judge, in order.
         confirmed: Judgements of networks healed to the end.
+        sampled: Samples of `rl-pruner`, in order.
         structures: What each stage ended with.
         epochs: Epochs of training, in order.
         metric: Name of the user's own metric; None: there is none.
@@ -42,6 +43,7 @@ class History:
     judged: tuple[Mapping[str, Any], ...]
     evaluated: tuple[Mapping[str, Any], ...]
     confirmed: tuple[Mapping[str, Any], ...]
+    sampled: tuple[Mapping[str, Any], ...]
     structures: tuple[Mapping[str, Any], ...]
     epochs: tuple[Mapping[str, Any], ...]
     metric: str | None = None
@@ -83,9 +85,12 @@ class _Confirmation(_Units):
     metric: float | None = None
 
 
+class _Sample(_Units):
+    predicted_cost: FiniteFloat | None = None
+
+
 class _Evaluation(_Confirmation):
     samples: int
-    predicted_cost: FiniteFloat | None = None
 
 
 class _Judgement(_Units):
@@ -108,7 +113,13 @@ _DRAWN: Mapping[str, type[_Line]] = {
     "structure": _Structure,
     "epoch": _Epoch,
 }
-_KINDS: Mapping[str, type[_Line]] = {"network": _Network, "looks": _Looks, "confirmation": _Confirmation, **_DRAWN}
+_KINDS: Mapping[str, type[_Line]] = {
+    "network": _Network,
+    "looks": _Looks,
+    "confirmation": _Confirmation,
+    "sample": _Sample,
+    **_DRAWN,
+}
 
 
 def read_history(folder: Path) -> History:
@@ -140,6 +151,7 @@ def read_history(folder: Path) -> History:
         judged=tuple(kinds.get("judgement", ())),
         evaluated=tuple(kinds.get("evaluation", ())),
         confirmed=tuple(kinds.get("confirmation", ())),
+        sampled=tuple(kinds.get("sample", ())),
         structures=tuple(kinds.get("structure", ())),
         epochs=tuple(kinds.get("epoch", ())),
         metric=network.get("metric"),

@@ -69,7 +69,8 @@ def structures_seen(history: History) -> tuple[Seen, ...]:
     """Return the structures that a run judged and that have a metric, in order."""
     lines = history.judged or tuple(_last_looks(history))
     sources = {} if history.judged else _beginnings(history)
-    costs = {tuple(s["units"]): s["cost"] for s in history.structures if s.get("cost") is not None}
+    costs = {tuple(s["units"]): s["predicted_cost"] for s in history.sampled if s.get("predicted_cost") is not None}
+    costs |= {tuple(s["units"]): s["cost"] for s in history.structures if s.get("cost") is not None}
     costs[tuple(history.units.tolist())] = history.cost
     most = _most_samples(lines) | history.looks
     return tuple(

@@ -78,6 +78,10 @@ def test_the_published_agent_judges_no_structure_twice_and_tells_every_sample(mo
         metrics = dict(zip(structures, (line["metric"] for line in judged), strict=True))
         # Without weights of MACs and parameters Q is the metric.
         assert all(metrics[tuple(sample["units"])] == sample["metric"] == sample["value"] for sample in samples)
+        costs = {tuple(line["units"]): line["cost"] for line in lines if line["kind"] == "structure"}
+        taken = [sample for sample in samples if tuple(sample["units"]) in costs]
+        assert taken
+        assert all(sample["predicted_cost"] == costs[tuple(sample["units"])] for sample in taken)
     # Few structures are 10 % smaller: some were drawn more than once.
     assert sum(line["kind"] == "evaluation" for line in lines) < sum(line["kind"] == "sample" for line in lines)
 

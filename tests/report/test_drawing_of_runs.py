@@ -114,6 +114,14 @@ def test_costs_that_are_not_logged_are_said(drawn: Draw) -> None:
     assert "not shown: 1, whose cost is not logged" in legend(axes)
 
 
+def test_samples_of_rl_pruner_have_their_cost(drawn: Draw) -> None:
+    sample = {"kind": "sample", "stage": 1, "units": [5], "predicted_cost": 5.2}
+    axes = drawn(draw_front, evaluated(8, 99), evaluated(5, 95), sample, evaluated(4, 90), took(4, 3.9), unit="ms")
+    assert not any("not shown" in entry for entry in legend(axes))
+    assert axes.get_xlabel() == "latency (ms): predicted, but of the chosen measured"
+    assert (5.2, 95) in [tuple(point) for dots in axes.collections for point in dots.get_offsets()]
+
+
 def test_structures_of_nearly_one_cost_are_shown_enlarged(drawn: Draw) -> None:
     near = [{**judged(4, 90 + place), "predicted_cost": 4e6 + 1e4 * place} for place in range(3)]
     (inset,) = drawn(draw_front, *near).child_axes
