@@ -84,7 +84,9 @@ def beside(ours: dict[str, Any], peers: dict[str, Any], tools: Sequence[str], ki
     counts = {tool: sum(good(peers[key].get(tool, {})) for key in both) for tool in tools}
     mine = sum(ours[key].get("verified_error", 1) <= TOLERANCE and ours[key].get("latency", 1) < FASTER for key in both)
     listed = ", ".join(f"{tool} {count}" for tool, count in counts.items())
-    return [f"- Of {len(both)} files as {kind}: onnxprune {mine}, {listed}."] if both else []
+    commits = {str(ours[key].get("commit")) for key in both}
+    run = f"all tools in one run, of commit {commits.pop()}" if len(commits) == 1 else f"of {len(commits)} commits"
+    return [f"- Of {len(both)} files as {kind} ({run}): onnxprune {mine}, {listed}."] if both else []
 
 
 def counted(ours: dict[str, Any]) -> list[str]:

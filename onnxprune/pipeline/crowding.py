@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Mapping
 
+from onnxprune.cores import allowed_cores
 from onnxprune.latency import LocalDevice
 
 # As for latency: less is what any machine has in the background.
@@ -22,12 +23,13 @@ def crowding_note(device: str, conditions: Mapping[str, float | bool], cores: in
     Args:
         device: Name of the device that was measured; nothing is known of this machine where it is another one.
         conditions: What was read of it; see `latency.Device`.
-        cores: Those of this machine; None: as many as the system says.
+        cores: Those of this machine, all of which may be used; None: as many as the system says.
     """
-    others, cores = float(conditions.get("others_cores", 0.0)), cores or os.cpu_count() or 1
+    others = float(conditions.get("others_cores", 0.0))
+    allowed, cores = cores or allowed_cores(), cores or os.cpu_count() or 1
     free = max(1, math.floor(cores - others + _OTHERS))
     given = os.environ.get(_THREADS, "")
-    threads = int(given) if given.isdecimal() else cores
+    threads = int(given) if given.isdecimal() else allowed
     if device != LocalDevice.name or others < _OTHERS or threads <= free:
         return None
     return (

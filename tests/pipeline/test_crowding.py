@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from onnxprune.pipeline.crowding import crowding_note
@@ -35,3 +37,12 @@ def test_another_device_tells_nothing_of_this_machine(monkeypatch: pytest.Monkey
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert crowding_note("ssh://pi", {"others_cores": 3.0}, 4) is None
     assert crowding_note("local", {}, 4) is None
+
+
+def test_a_process_that_is_bound_to_free_cores_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 4}, raising=False)
+    assert crowding_note("local", {"others_cores": 9.0}) is None
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
+    assert "OMP_NUM_THREADS=7" in str(crowding_note("local", {"others_cores": 9.0}))
