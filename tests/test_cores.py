@@ -18,12 +18,18 @@ from onnxprune.latency import predictor
 from onnxprune.torch_bridge import compare, to_torch
 from tests.report.conftest import small_cnn
 
+# Where the older control groups lie.
+V1 = "cpu,cpuacct"
+
 
 def system(root: Path, files: dict[str, str]) -> str:
     for name, text in files.items():
         path = root / "sys/fs/cgroup" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+    group = root / "proc/self/cgroup"
+    group.parent.mkdir(parents=True)
+    group.write_text(f"3:{V1}:/job/step\n2:memory:/elsewhere\n0::/job/step\n")
     return str(root)
 
 
@@ -37,6 +43,13 @@ def system(root: Path, files: dict[str, str]) -> str:
         ({"cpu.max": "max 100000\n"}, None),
         ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
         ({"cpu.max": "1600000 100000\n"}, None),
+        ({"job/step/cpu.max": "max 100000\n", "job/cpu.max": "600000 100000\n"}, "6"),
+        ({"job/step/cpu.max": "300000 100000\n", "job/cpu.max": "600000 100000\n"}, "3"),
+        ({"other/cpu.max": "300000 100000\n"}, None),
+        (
+            {f"{V1}/job/step/cpu.cfs_quota_us": "400000\n", f"{V1}/job/step/cpu.cfs_period_us": "100000\n"},
+            "4",
+        ),
         ({}, None),
     ],
 )

@@ -6,12 +6,11 @@ import math
 import os
 from collections.abc import Mapping
 
-from onnxprune.cores import allowed_cores
+from onnxprune.cores import THREADS, allowed_cores, asked_threads
 from onnxprune.latency import LocalDevice
 
 # As for latency: less is what any machine has in the background.
 _OTHERS = 0.5
-_THREADS = "OMP_NUM_THREADS"
 
 
 def crowding_note(device: str, conditions: Mapping[str, float | bool], cores: int | None = None) -> str | None:
@@ -28,11 +27,10 @@ def crowding_note(device: str, conditions: Mapping[str, float | bool], cores: in
     others = float(conditions.get("others_cores", 0.0))
     allowed, cores = cores or allowed_cores(), cores or os.cpu_count() or 1
     free = max(1, math.floor(cores - others + _OTHERS))
-    given = os.environ.get(_THREADS, "")
-    threads = int(given) if given.isdecimal() else allowed
+    threads = asked_threads() or allowed
     if device != LocalDevice.name or others < _OTHERS or threads <= free:
         return None
     return (
         f"other processes use {others:.1f} of this machine's {cores} cores, and PyTorch's {threads} threads wait for "
-        f"each other there; with {_THREADS}={free} in the environment healing and training may be many times faster"
+        f"each other there; with {THREADS}={free} in the environment healing and training may be many times faster"
     )

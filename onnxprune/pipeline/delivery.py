@@ -62,7 +62,15 @@ def deliver(
         structure = replace(structure, pruned=result)
         trained = None if trained is None else replace(trained, model=result, healed=None)
         results[-1] = replace(results[-1], structure=structure, trained=trained)
-        stats = final_latency(network, file, choice, bench, expected_ms=structure.plan.achieved, others=versions.timed)
+        stats = final_latency(
+            network,
+            file,
+            choice,
+            bench,
+            expected_ms=structure.plan.achieved,
+            others=versions.timed,
+            unchanged=bool(structure.plan.keep.all()),
+        )
         noise = noise_note(bench, stats.values())
         if noise is not None:
             observer.warn(noise)

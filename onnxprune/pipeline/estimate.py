@@ -77,7 +77,7 @@ class Trial:
 
 def estimates(trial: Trial) -> tuple[StepEstimate, ...] | None:
     """Estimate the seconds of each step; None where nobody can say, as of the published algorithm."""
-    if trial.prepared.choice.allocation == "rl-pruner":
+    if trial.prepared.choice.allocation == "rl-pruner" and trial.prepared.choice.counts is None:
         return None
     trial.bench.observer.stage("estimating the time")
     measuring = _measuring_s(trial)

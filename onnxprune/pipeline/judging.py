@@ -29,8 +29,9 @@ _FIRST_LOOK = 0.25
 _POINTS_PER_NAT, _MOST_NATS = 50.0, 10.0
 # Candidates stay open from their first look to the next, as far as memory allows.
 _OPEN_CANDIDATES, _OPEN_BYTES, _RUN_BYTES = 24, 1 << 30, 32 << 20
-# The original's outputs on the evaluation samples are kept, which maps of a segmentation network can make large.
-_FLOAT, _REFERENCE_BYTES, _FEWEST = 4, 256 << 20, 16
+# The evaluation samples are kept, and the original's outputs on them, which maps of a segmentation network can make
+# large.
+_FLOAT, _REFERENCE_BYTES, _INPUT_BYTES, _FEWEST = 4, 256 << 20, 1 << 30, 16
 _EVALUATIONS, _SMALL_MACS, _EVALUATION_LIMITS = 160, 3e8, (40, 160)
 _LOOK_MACS, _LOOK_SAMPLES = 5e11, (256, 2048)
 # Layers of large networks have many positions in each sample.
@@ -178,8 +179,11 @@ class HealedJudge:
 def evaluation_samples(network: Network) -> int:
     """Say on how many samples candidates are judged: as many as a few seconds are enough for, by the network's MACs."""
     outputs = [network.shapes.get(str(value.name), ()) for value in network.model.graph.outputs]
-    each = sum(int(np.prod(shape)) for shape in outputs) * _FLOAT / network.batch
-    fit = max(int(_REFERENCE_BYTES / max(each, 1)), _FEWEST)
+    out, read = (
+        sum(int(np.prod(shape)) for shape in shapes) * _FLOAT / network.batch
+        for shapes in (outputs, network.input_shapes.values())
+    )
+    fit = max(int(min(_REFERENCE_BYTES / max(out, 1), _INPUT_BYTES / max(read, 1))), _FEWEST)
     return min(_samples(network, _LOOK_MACS, _LOOK_SAMPLES), fit)
 
 

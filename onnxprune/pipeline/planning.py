@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from onnxprune.channels import ChannelMap
 from onnxprune.pipeline.measuring import Bench, LatencyEvaluator
 from onnxprune.pipeline.prepare import Network
 from onnxprune.pipeline.search_progress import SearchProgress
@@ -32,6 +33,7 @@ from onnxprune.search import (
     by_the_clock,
     exact,
     find_plan,
+    full_counts,
     keep_mask,
     latency_problem,
     learn_plan,
@@ -83,16 +85,34 @@ class Choice:
 def make_problem(network: Network, scores: np.ndarray, choice: Choice, bench: Bench, original_ms: float) -> Problem:
     """Measure what channel counts cost, layer by layer, unless the user fixed the block."""
     subject = Subject(network.model, network.channels, network.shapes, scores, bench.number_format)
+    # What a seed gives under a limit of MACs is not to change with the latency of the day.
+    measured_ms = original_ms if choice.target.kind == "latency" else None
     if choice.round_to is not None or choice.counts is not None:
-        return paper_problem(subject, choice.round_to or 1)
+        return paper_problem(subject, choice.round_to or 1, measured_ms)
     bench.observer.stage("measuring layers")
 
     def on_layer(done: int, total: int) -> None:
         bench.observer.advance(note=f"{done}/{total} layers")
 
-    # What a seed gives under a limit of MACs is not to change with the latency of the day.
-    measured_ms = original_ms if choice.target.kind == "latency" else None
     return latency_problem(subject, bench.costs, measured_ms, on_layer=on_layer)
+
+
+def left_as_it_is(choice: Choice, channels: ChannelMap, cost: float, limit: float) -> Choice | None:
+    """Return the choice that removes nothing, where a model meets its target as it is; None where it does not.
+
+    Latencies near the limit are left to those who measure them at length, but for rl-pruner, which removes before it
+    looks at the target.
+
+    Args:
+        choice: What the user chose.
+        channels: The model's analysis.
+        cost: What the model costs.
+        limit: What it may.
+    """
+    doubted = choice.target.kind == "latency" and choice.source != "rl-pruner"
+    if choice.counts is not None or cost > limit / (_DOUBT if doubted else 1.0):
+        return None
+    return replace(choice, counts=full_counts(channels), known_by=choice.source)
 
 
 def kept_structures(network: Network, bench: Bench) -> list[tuple[tuple[int, ...], float]]:
@@ -197,7 +217,9 @@ class Planner:
         choice = self._choice
         assert choice.allocation in AGENTS
         assert self._judge is not None
-        progress = SearchProgress(self._observer, choice.allocation, choice.search, target)
+        progress = SearchProgress(
+            self._observer, choice.allocation, choice.search, target, again=self.outcome is not None
+        )
 
         def on_judgement(judgement: Judgement) -> None:
             self._on_judgement(judgement)

@@ -14,7 +14,7 @@ from onnxprune.pipeline.collecting import Collecting
 from onnxprune.pipeline.directory import check_free
 from onnxprune.pipeline.estimate import Trial, estimates
 from onnxprune.pipeline.measuring import Bench, LatencyEvaluator
-from onnxprune.pipeline.planning import Choice, beginning_of, is_missed, smallest_cost
+from onnxprune.pipeline.planning import Choice, beginning_of, is_missed, left_as_it_is, smallest_cost
 from onnxprune.pipeline.prepared import Prepared, prepare
 from onnxprune.pipeline.published import as_published
 from onnxprune.pipeline.quantising import measured_start
@@ -70,10 +70,12 @@ def make_preview(model: str | Path, told: Settings) -> Preview:
         smallest = smallest_cost(problem, choice.target, evaluator, settings.observer)
         error = out_of_reach(choice.target, allowed, smallest, begun, beginning_of(choice, bench, start.original_ms))
         _check_reach(prepared, settings, observer, smallest / allowed, error)
+        met = left_as_it_is(choice, prepared.network.channels, begun, allowed)
         if begun <= allowed:
             observer.warn(f"{met_already(choice.target, begun)}: nothing needs to be removed")
-            if settings.quantize is None:
-                settings = replace(settings, training=None, heal=False)
+        if met is not None:
+            choice, settings = met, replace(settings, training=None, heal=False)
+            prepared = replace(prepared, choice=choice)
     stages = _stages(settings, choice, allowed / begun)
     for note in stages_note(settings, choice, stages):
         observer.warn(note)
@@ -195,7 +197,9 @@ def _stages(settings: Settings, choice: Choice, share: float) -> int:
     """Return the number of stages; 0 of the published algorithm, which finds out on its way."""
     if choice.counts is not None:
         return 1
-    return 0 if choice.allocation == "rl-pruner" else stage_count(settings.stages, share, settings.training)
+    if choice.allocation == "rl-pruner":
+        return 0
+    return 1 if share >= 1 else stage_count(settings.stages, share, settings.training)
 
 
 def _epochs(settings: Settings, data: DataSplits | None, stages: int) -> int | None:

@@ -9,11 +9,15 @@ from onnxprune.progress import Observer
 from onnxprune.report.units import quantity
 from onnxprune.search import Judgement, Probe, SearchConfig, Target, Verdict, told_cost
 
+_FINALS = "comparing the best"
+
 
 class SearchProgress:
     """Shows what an agent's search under a budget finds."""
 
-    def __init__(self, observer: Observer, agent: str, config: SearchConfig, target: Target) -> None:
+    def __init__(
+        self, observer: Observer, agent: str, config: SearchConfig, target: Target, *, again: bool = False
+    ) -> None:
         """Begin the step.
 
         Args:
@@ -21,11 +25,15 @@ class SearchProgress:
             agent: Who searches.
             config: How long at most.
             target: What the structures' costs are of.
+            again: Whether the search is over, and its best are fitted to a corrected target.
         """
         self._observer, self._config, self._target = observer, config, target
         self._best: Judgement | None = None
-        self._failed = self._finals = False
-        observer.stage(f"searching ({agent})", config.evaluations if config.seconds is None else None)
+        self._failed, self._finals = False, again
+        if again:
+            observer.stage(_FINALS)
+        else:
+            observer.stage(f"searching ({agent})", config.evaluations if config.seconds is None else None)
 
     def tell(self, judgement: Judgement) -> None:
         """Show where the search stands, and once why a structure has no metric."""
@@ -59,7 +67,7 @@ class SearchProgress:
     def _begin_finals(self) -> None:
         if self._best is not None and not self._finals:
             self._finals = True
-            self._observer.stage("comparing the best")
+            self._observer.stage(_FINALS)
 
     def _found(self, best: Judgement) -> str:
         if not best.verdict.known:
@@ -84,13 +92,14 @@ class SamplingProgress:
             samples: Structures of the stage, repeated ones too.
             clock: Seconds.
         """
-        self._observer, self._samples, self._clock = observer, samples, clock
-        self._started_s, self._done = clock(), 0
+        self._observer, self._clock = observer, clock
         self._best: float | None = None
-        observer.stage("sampling (rl-pruner)", samples)
+        self._begin(samples)
 
     def tell(self, verdict: Verdict) -> None:
-        """Show where the stage stands."""
+        """Show where the stage stands; one that is taken again, which begins with no look of its own, begins anew."""
+        if self._done == self._samples:
+            self._begin(self._samples - 1)
         self._done += 1
         if verdict.known:
             self._best = verdict.metric if self._best is None else max(self._best, verdict.metric)
@@ -98,6 +107,10 @@ class SamplingProgress:
         left_s = each_s * max(self._samples - self._done, 0)
         best = "no metric of any yet" if self._best is None else f"best {self._best:.2f}"
         self._observer.advance(note=f"{best}, {1 / each_s:.2g}/s, about {left_s:.0f} s left")
+
+    def _begin(self, samples: int) -> None:
+        self._samples, self._done, self._started_s = samples, 0, self._clock()
+        self._observer.stage("sampling (rl-pruner)", samples)
 
 
 def _rank(verdict: Verdict) -> tuple[int, float]:

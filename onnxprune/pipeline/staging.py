@@ -25,6 +25,7 @@ from onnxprune.pipeline.planning import (
     beginning_of,
     is_missed,
     kept_structures,
+    left_as_it_is,
     make_problem,
     smallest_cost,
 )
@@ -54,7 +55,6 @@ from onnxprune.search import (
     Problem,
     Sample,
     calibrated,
-    full_counts,
     in_reach,
     limit_of,
     met_already,
@@ -108,24 +108,23 @@ class Staging:
         network, target = self._network, self.choice.target
         scores = self.scores(network, 1)
         self._measure_original()
-        problem = make_problem(network, scores, self.choice, self._bench, self.start_ms)
-        exactly = original_cost(problem, target)
+        exactly = original_cost(make_problem(network, scores, self._unmeasured, self._bench, 0.0), target)
         original, start = (self.original_ms, self.start_ms) if target.kind == "latency" else (exactly, exactly)
         limit = limit_of(target, original)
+        met = left_as_it_is(self.choice, network.channels, start, limit)
+        if met is not None:
+            self.choice = met
+            self.observer.warn(f"{met_already(target, start)}: nothing was removed")
+        problem = make_problem(network, scores, self.choice, self._bench, self.start_ms)
         self.problem = self._calibrated(self._opened(self._limited(problem, limit)))
         self._note_network(original)
         everything = np.ones(network.channels.unit_count, dtype=bool)
         training = with_batch(self.settings.training, network)
         first = Stage(1, target, network, everything, start, training)
-        wanted = self.settings.stages if self.choice.counts is None else 1
+        wanted = self.settings.stages if start > limit and self.choice.counts is None else 1
         count = stage_count(wanted, limit / start, training)
         self.choice = replace(self.choice, search=self.choice.search.divided(count))
-        published = self.choice.source == "rl-pruner"
-        if published and start <= limit:
-            # It removes before it looks at the target.
-            self.choice = replace(self.choice, counts=full_counts(network.channels), known_by="rl-pruner")
-            self.observer.warn(f"{met_already(target, start)}: nothing was removed")
-            published, count = False, 1
+        published = self.choice.source == "rl-pruner" and met is None
         if count > 1 or published:
             self._check_reach(first, limit)
         if published:
@@ -134,6 +133,11 @@ class Staging:
             self.observer.warn(note)
         samples = 0 if self._data is None else len(self._data.train)
         return run_stages(first, stage_targets(target, start, count, limit), samples, partial(self._stage, count))
+
+    @property
+    def _unmeasured(self) -> Choice:
+        """The choice, for a problem of which no layer needs to be measured."""
+        return replace(self.choice, round_to=self.choice.round_to or 1)
 
     def _check_reach(self, stage: Stage, limit: float) -> None:
         """Refuse at once what only the last of several stages would find out of reach."""
@@ -179,7 +183,7 @@ class Staging:
         known = kept_structures(self._network, self._bench)
         if (corrected := with_kept(problem, known, self.original_ms)) is not None:
             return corrected
-        if not self.choice.searches:
+        if not self.choice.searches or self.choice.round_to is not None:
             return problem
         evaluator = LatencyEvaluator(self._network, self._bench, self.original_ms)
         self.observer.stage("calibrating the latency model")
@@ -227,8 +231,8 @@ class Staging:
         data, observer, heals = self._data, self._bench.observer, self.settings.heal
         trained: Trained | None = None
         self._note_structure(stage, structure)
-        if structure.plan.keep.all() and self.quantiser is None:
-            # Nothing was lost that could be made up for.
+        if structure.plan.keep.all():
+            # Nothing was lost that could be made up for: what int8 costs comes after it.
             return StageResult(stage, structure, None)
         if stage.training is not None and data is not None:
             on_epoch = partial(self._note_epoch, stage)
@@ -316,7 +320,7 @@ class Staging:
         """Write down a sample of `rl-pruner`: what it leaves, its Q, and what it costs by prediction."""
         fields = {"units": sample.counts.tolist(), "metric": sample.metric, "value": sample.value}
         fields["predicted_cost"] = told_cost(stage.target.kind, cost)
-        self._directory.journal.note("sample", {"stage": stage.number, "index": number, **fields})
+        self._directory.journal.observe("sample", {"stage": stage.number, "index": number}, lambda: fields)
 
     def _note_structure(self, stage: Stage, structure: Structure) -> None:
         """Write down what a stage took; see that what was healed and trained before is of the same structure.
@@ -350,6 +354,8 @@ def with_batch(training: DistillConfig | None, network: Network) -> DistillConfi
 def branches_may_go(settings: Settings, choice: Choice, data: DataSplits | None) -> bool:
     """Say whether whole branches may go: where that can be judged and was not ruled out."""
     if not settings.branches or data is None or data.synthetic or choice.target.kind == "ratio":
+        return False
+    if choice.counts is not None:
         return False
     return choice.allocation not in {"uniform", "rl-pruner"} and not settings.limits.any
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from onnxprune.cores import session_threads
 from onnxprune.errors import OnnxPruneError, QuantisationError
 from onnxprune.graph import load, save
 from onnxprune.quantisation.scheme import Calibration, Scheme
@@ -44,7 +45,7 @@ def quantise(
     from onnxruntime.quantization import quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    with tempfile.TemporaryDirectory(prefix="onnxprune-") as folder, _quiet():
+    with tempfile.TemporaryDirectory(prefix="onnxprune-") as folder, _quiet(), _few_threads():
         source, prepared, target = (Path(folder) / f"{name}.onnx" for name in ("float", "prepared", "int8"))
         save(model, source)
         try:
@@ -105,6 +106,25 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
+
+
+@contextlib.contextmanager
+def _few_threads() -> Iterator[None]:
+    """Let the tools' own sessions, which take no options, keep to the cores that this process may use."""
+    import onnxruntime
+
+    usual = onnxruntime.SessionOptions
+
+    class Options(onnxruntime.SessionOptions):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.intra_op_num_threads = session_threads()
+
+    onnxruntime.SessionOptions = Options
+    try:
+        yield
+    finally:
+        onnxruntime.SessionOptions = usual
 
 
 def _in_memory(model: ir.Model) -> ir.Model:

@@ -228,9 +228,9 @@ class ChannelShareCost:
         return float(counts[group] * self._share_of_unit[group])
 
 
-def macs_cost(paper: PaperCost, groups: int) -> ProductCost:
-    """Return the network's multiply-accumulates as a cost."""
-    return ProductCost([(product, 1.0) for product in paper.macs], groups)
+def macs_cost(paper: PaperCost, groups: int, each: float = 1.0) -> ProductCost:
+    """Return the network's multiply-accumulates as a cost; `each`: what one of them costs."""
+    return ProductCost([(product, each) for product in paper.macs], groups)
 
 
 def parameters_cost(paper: PaperCost, groups: int) -> ProductCost:

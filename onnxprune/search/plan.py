@@ -22,6 +22,7 @@ AllocationName = Literal["uniform", "global"]
 AgentName = Literal["rl", "random", "rl-pruner"]
 # Structures this close below a target are not worth another step.
 _NEAR = 0.985
+_ROUNDING = 1e-9
 # Equal shares at counts that layers are efficient at may fall from far above a target to far below it; below this
 # share of it, others are looked at.
 _LEAST_OF_EQUAL_SHARES = 0.95
@@ -269,7 +270,8 @@ def original_cost(problem: Problem, target: Target) -> float:
 
 def limit_of(target: Target, original: float) -> float:
     """Return the most that `exact` may be, or the measured latency in ms."""
-    return 1.0 - target.value if target.kind == "ratio" else target.resolve(original)
+    # 1 - 0.9 is below a tenth, and so is what sums up to one.
+    return 1.0 - target.value + _ROUNDING if target.kind == "ratio" else target.resolve(original)
 
 
 def out_of_reach(

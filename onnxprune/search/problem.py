@@ -59,17 +59,19 @@ class LayerCostTable(Protocol):
         """Keep what was measured for the next run."""
 
 
-def paper_problem(subject: Subject, round_to: int) -> Problem:
+def paper_problem(subject: Subject, round_to: int, original_ms: float | None = None) -> Problem:
     """Allow multiples of a fixed block of channels, and price steps by MACs.
 
     Args:
         subject: The network.
         round_to: The block; 1 allows every count.
+        original_ms: Measured latency of the network, for costs in ms in proportion to the MACs; None: in MACs.
     """
     channels = subject.channels
     paper = paper_cost(subject.model, channels, subject.shapes)
     admissible = multiples(channels, [round_to] * len(channels.groups), fine=False)
-    cost = macs_cost(paper, len(channels.groups))
+    each = 1.0 if original_ms is None else original_ms / max(paper.macs_of(full_counts(channels)), 1)
+    cost = macs_cost(paper, len(channels.groups), each)
     return Problem(channels, subject.scores, admissible, paper, cost, overhead_bytes(subject.model))
 
 

@@ -111,10 +111,6 @@ class PaperCost:
         """Return the number of weights."""
         return sum(product.of(counts) for product, _ in self.parameters)
 
-    def bytes_of(self, counts: Counts) -> int:
-        """Return the bytes of all weights."""
-        return int(sum(product.of(counts) * width for product, width in self.parameters))
-
     def activations_of(self, counts: Counts) -> int:
         """Return the entries that nodes other than layers write."""
         return sum(product.of(counts) for product in self.activations)

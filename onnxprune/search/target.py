@@ -127,8 +127,8 @@ def ratio_target(ratio: float, text: str | None = None) -> Target:
 
 def told_cost(kind: TargetKind, cost: float) -> float:
     """Return a cost in the unit that people are told: of a ratio what goes, where the search counts what stays."""
-    # 1 - 0.7 would read 0.30000000000000004.
-    return round(1.0 - cost, 12) if kind == "ratio" else cost
+    # 1 - 0.7 would read 0.30000000000000004, and limits allow for that.
+    return round(1.0 - cost, 8) if kind == "ratio" else cost
 
 
 def _parse(kind: TargetKind, text: str | float, units: Mapping[str, float]) -> Target:

@@ -141,8 +141,14 @@ class Dataset:
 
     def in_memory(self, batch_size: int = 64) -> Dataset:
         """Read all samples once and keep them, for what is run over many times."""
-        parts = [batch.inputs for batch in self.batches(batch_size)]
-        arrays = tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))
+        arrays: tuple[AnyArray, ...] = ()
+        read = 0
+        for batch in self.batches(batch_size):
+            # Filled as they come: joined at the end, they would be in memory twice.
+            arrays = arrays or tuple(np.empty((len(self), *part.shape[1:]), part.dtype) for part in batch.inputs)
+            for array, part in zip(arrays, batch.inputs, strict=True):
+                array[read : read + len(part)] = part
+            read += len(batch.inputs[0])
         return replace(self, source=_Held(arrays), rows=np.arange(len(self)))
 
     def unlabelled(self) -> Dataset:

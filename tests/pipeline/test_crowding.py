@@ -18,6 +18,7 @@ from onnxprune.pipeline.crowding import crowding_note
         (9.0, 8, None, "OMP_NUM_THREADS=1"),
         (3.0, 8, "6", "OMP_NUM_THREADS=5"),
         (3.0, 8, "4", None),
+        (9.0, 16, "1,1", None),
         (0.3, 8, None, None),
         (1.0, 1, None, None),
     ],

@@ -164,6 +164,21 @@ def test_large_networks_get_fewer_samples_and_shorter_searches(tmp_path: Path, n
     assert batch_size(large) == 1
 
 
+def test_samples_that_are_kept_fit_in_memory(tmp_path: Path) -> None:
+    light = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["" : 17]>
+        net (float[N, 3, 2048, 2048] image) => (float[N, 4, 1, 1] y) {
+            small = GlobalAveragePool(image)
+            inner = Conv(small, first)
+            y = Conv(inner, last)
+        }""")
+    for name, shape in (("first", (8, 3, 1, 1)), ("last", (4, 8, 1, 1))):
+        light.graph.initializer.append(numpy_helper.from_array(np.ones(shape, np.float32), name))
+    onnx.save(light, tmp_path / "light.onnx")
+    network = read_network(tmp_path / "light.onnx", None, 1)
+    assert evaluation_samples(network) == 2**30 // (3 * 2048 * 2048 * 4)
+
+
 def test_a_candidate_of_a_fixed_batch_is_healed_on_whole_batches(tmp_path: Path) -> None:
     model = residual_cnn()
     for value in (*model.graph.input, *model.graph.output):

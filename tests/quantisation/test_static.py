@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnx_ir as ir
+import onnxruntime
 import pytest
 
+from onnxprune.cores import session_threads
 from onnxprune.errors import QuantisationError
 from onnxprune.graph import is_quantised, load, save, twin_of
 from onnxprune.healing import requantised
@@ -107,3 +110,20 @@ def test_new_scales_keep_the_weights_range(model: ir.Model, scheme: Scheme) -> N
     )
     assert after == before
     assert (max(after) <= 64) == scheme.narrow
+
+
+def test_the_tools_keep_to_the_cores_of_this_process(model: ir.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[int] = []
+
+    class Session(onnxruntime.InferenceSession):  # type: ignore[misc]
+        def __init__(self, source: object, sess_options: onnxruntime.SessionOptions, **others: object) -> None:
+            opened.append(sess_options.intra_op_num_threads)
+            super().__init__(source, sess_options, **others)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    usual = onnxruntime.SessionOptions
+    quantise(model, samples())
+    assert set(opened) == {session_threads()}
+    assert onnxruntime.SessionOptions is usual
