@@ -74,9 +74,10 @@ def scale_of(scores: np.ndarray, probabilities: np.ndarray) -> float:
 
     What is added to a score changes its probability p by p (1 - p) of it at most, so masked scores have no part.
     """
-    shows = 4 * probabilities.astype(np.float64) * (1 - probabilities.astype(np.float64))
     finite = np.isfinite(scores) & np.isfinite(probabilities)
-    return float((np.abs(scores.astype(np.float64)) * shows)[finite].max(initial=1.0))
+    scores, probabilities = scores[finite].astype(np.float64), probabilities[finite].astype(np.float64)
+    shows = 4 * probabilities * (1 - probabilities)
+    return float((np.abs(scores) * shows).max(initial=1.0))
 
 
 def parts(model: ir.Model) -> dict[str, list[str]]:

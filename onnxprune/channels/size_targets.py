@@ -13,6 +13,7 @@ from onnxprune.graph.shape_values import shape_values
 from onnxprune.graph.sizes import dims
 
 TARGETS = {
+    "AffineGrid": {1},
     "ConstantOfShape": {0},
     "Expand": {1},
     "OneHot": {1},

@@ -134,6 +134,10 @@ def _region(model: ir.Model, folds: Mapping[ir.Node, _Fold], sizes: Mapping[str,
             region.attended |= sources
         region.inside.append(node)
         region.axis_of[node.outputs[0]], region.made_by[node.outputs[0]] = axis, sources
+    for value, sources in region.made_by.items():
+        if any(use.node.graph is not model.graph for use in value.uses()):
+            # A branch or a loop reads it with the axes that it has.
+            region.stuck |= sources
     return region
 
 

@@ -24,6 +24,10 @@ from onnxprune.graph.wire import read_light
 # What onnxruntime 1.31 executes; older opsets than 7 have other broadcasting rules.
 OPSETS = range(7, 27)
 MAX_IR_VERSION = 13
+# What multiplies with its parameters, and what hands weights on.
+_SCALING = {"BatchNormalization", "InstanceNormalization", "GroupNormalization", "LayerNormalization", "PRelu"}
+_MULTIPLYING = CONTRACTIONS | _SCALING | {"LSTM", "GRU", "RNN", "Einsum"}
+_MOVING = frozenset({"Cast", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 
 
 def load(path: str | Path, *, input_shapes: Mapping[str, Sequence[int]] | None = None) -> ir.Model:
@@ -198,9 +202,8 @@ def _check_weight(value: ir.Value, tensor: ir.TensorProtocol, path: Path) -> Non
     with np.errstate(all="ignore"):
         if np.isfinite(array.sum(dtype=np.float32)):
             return
-    # Masks and score biases legitimately hold -inf; what a network multiplies with may not.
-    whole_rows = array.ndim >= 2 and bool(np.isinf(array).all(axis=-1).any())
-    if np.isnan(array).any() or whole_rows or (np.isinf(array).any() and _is_weight(value)):
+    # Masks and what they fill in legitimately hold -inf and NaN; what a network multiplies with may not.
+    if not np.isfinite(array).all() and _is_weight(value):
         raise WeightError(_weight_message(value.name, path, array))
 
 
@@ -222,7 +225,11 @@ def _release(tensor: ir.TensorProtocol) -> None:
 
 
 def _is_weight(value: ir.Value) -> bool:
-    return any(use.node.op_type in CONTRACTIONS for use in value.uses())
+    """Say whether a network multiplies with a value, as it is or rearranged."""
+    nodes = {use.node for use in value.uses()}
+    return any(
+        node.op_type in _MULTIPLYING or (node.op_type in _MOVING and _is_weight(node.outputs[0])) for node in nodes
+    )
 
 
 def _weight_message(name: str | None, path: Path, array: np.ndarray) -> str:

@@ -31,6 +31,9 @@ def split_sequences(model: ir.Model) -> bool:
         parts = [_part(taker, len(sizes)) for taker in takers] if sizes is not None else [None]
         if sizes is None or None in parts or node.outputs[0].is_graph_output():
             continue
+        if any(taker.graph is not node.graph for taker in takers):
+            # A branch or a loop takes them.
+            continue
         lengths = add_initializer(model.graph, f"{node.name}.sizes", np.array(sizes, dtype=np.int64))
         axis = {"axis": node.attributes.get_int("axis", 0)}
         split = ir.node("Split", [node.inputs[0], lengths], axis, num_outputs=len(sizes), name=str(node.name))

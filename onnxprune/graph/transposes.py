@@ -21,7 +21,7 @@ def join_transposes(model: ir.Model) -> bool:
     for node in list(model.graph):
         source = _folded(node)
         last = node.outputs[0].consumers()[0] if source is not None else None
-        if source is None or last is None or not _unfolds(last, source):
+        if source is None or last is None or last.graph is not node.graph or not _unfolds(last, source):
             continue
         assert source.shape is not None
         rank = len(source.shape)

@@ -56,6 +56,20 @@ SELECTIONS: dict[str, Row] = {
     "Slice backwards": Row(
         "a = Slice(h, b, e, ax)", constants={"b": ints(-3), "e": ints(2**62), "ax": ints(-3)}, read=3
     ),
+    "ScatterElements": Row(
+        'n = Mul(h, t)\na = ScatterElements<axis = 2, reduction = "add">(h, i, n)',
+        constants={"i": np.arange(576).reshape(2, 8, 6, 6) % 5, "t": np.float32(-0.4)},
+    ),
+    "Scatter": Row(
+        "n = Neg(h)\na = Scatter<axis = 2>(h, i, n)",
+        constants={"i": np.tile(np.arange(6)[::-1].reshape(1, 1, 6, 1), (2, 8, 1, 6))},
+        opset=10,
+    ),
+    "ScatterElements along the channels": Row(
+        "a = ScatterElements<axis = 1>(h, i, h)",
+        0,
+        constants={"i": np.tile(np.arange(8)[::-1].reshape(1, 8, 1, 1), (2, 1, 6, 6))},
+    ),
     "GatherElements": Row(
         "a = GatherElements<axis = 2>(h, i)", constants={"i": np.arange(576).reshape(2, 8, 6, 6) % 5}
     ),

@@ -192,6 +192,23 @@ def test_bad_files_are_refused(
         load(file)
 
 
+@pytest.mark.parametrize("fill", [-np.inf, np.nan])
+@pytest.mark.parametrize("shape", [(), (1, 1), (1, 5), (2, 5)])
+def test_what_masks_fill_in_is_no_weight(tmp_path: Path, fill: float, shape: tuple[int, ...]) -> None:
+    proto = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["" : 17]>
+        net (float[2, 8] x, bool[2, 5] m) => (float[2, 5] y) { l = MatMul(x, w)  y = Where(m, l, fill) }""")
+    arrays = {"w": np.ones((8, 5), np.float32), "fill": np.full(shape, fill, np.float32)}
+    proto.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in arrays.items())
+    onnx.save(proto, tmp_path / "masked.onnx")
+    assert len(list(load(tmp_path / "masked.onnx").graph)) == 2
+    proto.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.full((5, 8), fill, np.float32), "turned"))
+    proto.graph.node.insert(0, onnx.helper.make_node("Transpose", ["turned"], ["w"]))
+    onnx.save(proto, tmp_path / "broken.onnx")
+    with pytest.raises(WeightError, match=r"'turned' .* 40 NaN or infinite"):
+        load(tmp_path / "broken.onnx")
+
+
 def test_dynamic_sizes_must_be_given(tmp_path: Path) -> None:
     model = convolution()
     model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "height"

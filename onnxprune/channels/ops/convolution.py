@@ -90,11 +90,18 @@ def _grouped(node: ir.Node, labels: Labels, x: Axis, groups: int, width: int) ->
     weight = node.inputs[1]
     out, inner = labels.of(weight)[:2]
     reason = f"{named(node)} works on {groups} groups of {width} channels, some of them fixed"
-    if x is None or out is None:
+    if out is None or (x is None and len(out) == groups):
         for axis in (x, out, inner):
             labels.pin(axis, reason, hints.TIED)
         return None
-    in_boxes, out_boxes = in_rows(x, groups), in_rows(out, groups)
+    out_boxes = in_rows(out, groups)
+    if x is None:
+        # Of every group as many filters can go, which read all that they read before.
+        labels.pin(inner, reason, hints.TIED)
+        tie_rows(labels, out_boxes.T, reason)
+        labels.contract(node, 0, 1)
+        return out
+    in_boxes = in_rows(x, groups)
     if width > 1:
         labels.grouped[str(node.name)] = (x, out)
     if whole_groups(groups, width) != (node.name in labels.turned):

@@ -1,4 +1,4 @@
-"""GatherElements and ScatterND: entries that are picked, or written, one by one or in whole slices."""
+"""GatherElements, ScatterElements and ScatterND: entries that are picked, or written, one by one or in whole slices."""
 
 from __future__ import annotations
 
@@ -28,6 +28,27 @@ def gather_elements(node: ir.Node, labels: Labels) -> None:
             continue
         labels.pin(axis, f"{named(node)} picks them by indices")
         labels.pin(index, f"{named(node)} picks by them")
+        out.append(None)
+    labels.set(node.outputs[0], out)
+
+
+@flow("ScatterElements", "Scatter")
+def scatter_elements(node: ir.Node, labels: Labels) -> None:
+    """Write along an axis, which is fixed; entry by entry along the others, which go together."""
+    data, indices, updates = node.inputs[:3]
+    assert data is not None
+    assert indices is not None
+    assert updates is not None
+    written_along = positive(node.attributes.get_int("axis", 0), len(dims(data)))
+    out: list[Axis] = []
+    axes = zip(labels.of(data), labels.of(indices), labels.of(updates), dims(data), dims(indices), strict=True)
+    for position, (axis, index, update, size, count) in enumerate(axes):
+        if position != written_along and size == count:
+            reason = f"{named(node)} writes them by fixed indices"
+            out.append(labels.tie(labels.tie(axis, index, reason), update, reason))
+            continue
+        for fixed in (axis, index, update):
+            labels.pin(fixed, f"{named(node)} writes at indices", hints.INDICES)
         out.append(None)
     labels.set(node.outputs[0], out)
 
