@@ -148,7 +148,8 @@ def record_missing(name: str, exporter: str, what: str, limit_s: int, given: str
     if what == "peers":
         # Torch-Pruning needs PyTorch code.
         tools = TOOLS if given is None else TOOLS[1:]
-        results[key] = {tool: in_a_process(given or name, exporter, tool, limit_s) for tool in tools}
+        found = {tool: in_a_process(given or name, exporter, tool, limit_s) for tool in tools}
+        results[key] = found | {"commit": commit()}
     else:
         results[key] = in_a_process(given or name, exporter, what, limit_s) | {"commit": commit()}
     print(key, results[key], flush=True)

@@ -81,12 +81,23 @@ def summary(ours: dict[str, Any], peers: dict[str, Any]) -> list[str]:
 def beside(ours: dict[str, Any], peers: dict[str, Any], tools: Sequence[str], kind: str) -> list[str]:
     """Count what is right and faster of the files that all were given; of those that nobody can prune, too."""
     both = [key for key in peers if "coverage" in ours.get(key, {})]
-    counts = {tool: sum(good(peers[key].get(tool, {})) for key in both) for tool in tools}
-    mine = sum(ours[key].get("verified_error", 1) <= TOLERANCE and ours[key].get("latency", 1) < FASTER for key in both)
-    listed = ", ".join(f"{tool} {count}" for tool, count in counts.items())
-    commits = {str(ours[key].get("commit")) for key in both}
-    run = f"all tools in one run, of commit {commits.pop()}" if len(commits) == 1 else f"of {len(commits)} commits"
-    return [f"- Of {len(both)} files as {kind} ({run}): onnxprune {mine}, {listed}."] if both else []
+    if not both:
+        return []
+    lines = [f"- Of {len(both)} files as {kind}: {tally(both, ours, peers, tools)}."]
+    runs = Counter(peers[key]["commit"] for key in both if peers[key].get("commit") == ours[key].get("commit"))
+    for commit, count in runs.items():
+        run = [key for key in both if peers[key].get("commit") == ours[key].get("commit") == commit]
+        lines.append(
+            f"- Of these, {count} by all tools in one run, of commit {commit}: {tally(run, ours, peers, tools)}."
+        )
+    return lines
+
+
+def tally(keys: Sequence[str], ours: dict[str, Any], peers: dict[str, Any], tools: Sequence[str]) -> str:
+    """Count, for each tool, the files of which it makes something right and faster."""
+    mine = sum(ours[key].get("verified_error", 1) <= TOLERANCE and ours[key].get("latency", 1) < FASTER for key in keys)
+    counts = {tool: sum(good(peers[key].get(tool, {})) for key in keys) for tool in tools}
+    return ", ".join(f"{tool} {count}" for tool, count in ({"onnxprune": mine} | counts).items())
 
 
 def counted(ours: dict[str, Any]) -> list[str]:
