@@ -25,10 +25,8 @@ from onnxprune.graph.wire import read_light
 OPSETS = range(7, 27)
 MAX_IR_VERSION = 13
 # What multiplies with its parameters, and what hands weights on.
-_SCALING = frozenset(
-    {"BatchNormalization", "InstanceNormalization", "GroupNormalization", "LayerNormalization", "PRelu"}
-)
-_MULTIPLYING = CONTRACTIONS | _SCALING | {"LSTM", "GRU", "RNN", "Einsum"}
+_NORMALISING = frozenset({"BatchNormalization", "GroupNormalization", "InstanceNormalization", "LayerNormalization"})
+_MULTIPLYING = CONTRACTIONS | _NORMALISING | {"Einsum", "GRU", "LSTM", "PRelu", "RNN"}
 _MOVING = frozenset({"Cast", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 
 
