@@ -51,14 +51,14 @@ def test_scales_of_each_channel_that_the_caller_gives(size: int, units: int, tmp
 
 
 BODIES = {
-    "Conv": "d = Conv<group = 3>(x, grouped, c)",
-    "ConvTranspose": "d = ConvTranspose<group = 3>(x, transposed, c)",
+    "Conv": "d = Conv<group = 6>(x, grouped, c)",
+    "ConvTranspose": "d = ConvTranspose<group = 6>(x, transposed, c)",
 }
 
 
 @pytest.mark.parametrize("name", BODIES)
 def test_a_bias_is_fixed_where_the_channels_are_that_it_is_added_to(name: str, tmp_path: Path) -> None:
-    text = f"""net (float[1, 3, 4, 4] x) => (float[1, 5, 4, 4] y) {{
+    text = f"""net (float[1, 6, 4, 4] x) => (float[1, 5, 4, 4] y) {{
             c = Neg(bias)
             a = Conv(x, w, c)
             {BODIES[name]}
@@ -67,8 +67,8 @@ def test_a_bias_is_fixed_where_the_channels_are_that_it_is_added_to(name: str, t
             s = Add(e, f)
             y = Conv(s, last)
         }}"""
-    weights = {"w": (6, 3, 1, 1), "bias": (6,), "v": (4, 6, 1, 1), "u": (4, 6, 1, 1), "last": (5, 4, 1, 1)}
-    model = loaded(text, weights | {"grouped": (6, 1, 1, 1), "transposed": (3, 2, 1, 1)}, tmp_path)
+    weights = {"w": (6, 6, 1, 1), "bias": (6,), "v": (4, 6, 1, 1), "u": (4, 6, 1, 1), "last": (5, 4, 1, 1)}
+    model = loaded(text, weights | {"grouped": (6, 1, 1, 1), "transposed": (6, 1, 1, 1)}, tmp_path)
     channels = analyse(model)
     assert [group.size for group in channels.groups] == [4]
     check_removal(model, channels)
