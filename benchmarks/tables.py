@@ -279,7 +279,8 @@ def main() -> None:
             remote_table(),
         ),
         "Where the time goes": (
-            f"Seconds, one thread, other runs beside it on the second core. {alone_on_both_cores()}",
+            "Seconds, one thread, other runs beside it on the second core; but until b8c626b onnxruntime judged on "
+            f"threads bound to both cores, for which the runs waited for each other. {alone_on_both_cores()}",
             time_table(runs),
         ),
         "Does it learn?": (

@@ -18,23 +18,25 @@ FASTER, TOLERANCE, COVERED = 0.98, 1e-4, 0.8
 _HEADER = """# Coverage
 
 Networks with random weights, as PyTorch's exporters write them: `python -m benchmarks.coverage`, each in a process of
-its own (this page: `--table`; figures: benchmarks/results/coverage.json). *Prunable*: share of the multiply-accumulates
-that removable channels take part in. *Left*: MACs, and latency (onnxruntime, one thread, beside the original), after
-`onnxprune prune --ratio 0.3 --importance l2`. *Error*: largest difference between the pruned network and the original
-with these channels silenced, in outputs and (since f6f4a03) in what sums over removed units; 0 where both sum in the
-same order. *Trains*: converted to PyTorch, one step, weights that got a gradient. The other tools remove 30 % too
-(benchmarks/coverage/peers.py), and none is told about the architecture: share of the latency that is left, or why there
-is no result. That theirs is right is not checked beyond the outputs' shapes. Where a cell or a network is missing, it
-was not run yet. What "took more than" its time limit (600 s, for vit_h_14 3,000 s, on a core that was shared with other
-work) counts as failed, and so does what was killed for memory ("exit code -9": 24 GB, shared too) or found no more
-("MemoryError": 12 to 16 GB): ten cells, none of them ours. Two networks were measured at a time, on two cores that
-also did other work, so single latencies are off by some tenths. The other sizes of torchvision's families were given to
-ours only (by the dynamo exporter all but three so far). What is *shipped* are the files of sixteen wheels
-(benchmarks/coverage/wheels.py: readers of text, detectors, wake words, speech, music, kinds of files), trained and
-exported by their makers with tf2onnx, keras2onnx, Paddle's and PyTorch's exporters of several years; dynamic sizes were
-fixed for the other tools. Torch-Pruning needs PyTorch code, which they have none of. slanet-plus reads a table in a
-Loop until it has read its end: on random inputs in 26 steps, and pruned, not trained, in all 501 that it may take. It
-cannot be trained here for its Loop, tashkeel not for a GRU with lengths, and swift_f0 gives what has no gradient.
+its own (this page: `--table`; figures: benchmarks/results/coverage.json). *Prunable*: share of the
+multiply-accumulates that removable channels take part in. *Left*: MACs, and latency (onnxruntime, one thread, beside
+the original), after `onnxprune prune --ratio 0.3 --importance l2`. *Error*: largest difference between the pruned
+network and the original with these channels silenced, in outputs and (since f6f4a03) in what sums over removed units;
+0 where both sum in the same order. *Trains*: converted to PyTorch, one step, weights that got a gradient. The other
+tools remove 30 % too (benchmarks/coverage/peers.py), and none is told about the architecture: share of the latency
+that is left, or why there is no result. That theirs is right is not checked beyond the outputs' shapes. Where a cell
+or a network is missing, it was not run yet. What "took more than" its time limit (600 s, for vit_h_14 3,000 s, on a
+core that was shared with other work) counts as failed, and so does what was killed for memory ("exit code -9": 24 GB,
+shared too) or found no more ("MemoryError": 12 to 16 GB): ten cells, none of them ours. Two networks were measured at
+a time, on two cores that also did other work, so single latencies are off by some tenths. What is said of one run is
+of networks drawn at random, every tool on the same machine (an AMD EPYC with AVX2, 2 cores), with 180 s for each of
+the others. The other sizes of torchvision's families were given to ours only (by the dynamo exporter all but three so
+far). What is *shipped* are the files of sixteen wheels (benchmarks/coverage/wheels.py: readers of text, detectors,
+wake words, speech, music, kinds of files), trained and exported by their makers with tf2onnx, keras2onnx, Paddle's and
+PyTorch's exporters of several years; dynamic sizes were fixed for the other tools. Torch-Pruning needs PyTorch code,
+which they have none of. slanet-plus reads a table in a Loop until it has read its end: on random inputs in 26 steps,
+and pruned, not trained, in all 501 that it may take. It cannot be trained here for its Loop, tashkeel not for a GRU
+with lengths, and swift_f0 gives what has no gradient.
 """
 
 
