@@ -93,13 +93,14 @@ class SamplingProgress:
             clock: Seconds.
         """
         self._observer, self._clock = observer, clock
+        self._again = samples - 1
         self._best: float | None = None
         self._begin(samples)
 
     def tell(self, verdict: Verdict) -> None:
         """Show where the stage stands; one that is taken again, which begins with no look of its own, begins anew."""
         if self._done == self._samples:
-            self._begin(self._samples - 1)
+            self._begin(self._again)
         self._done += 1
         if verdict.known:
             self._best = verdict.metric if self._best is None else max(self._best, verdict.metric)

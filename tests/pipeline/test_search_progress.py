@@ -41,3 +41,6 @@ def test_a_stage_that_is_sampled_again_has_a_bar_of_its_own() -> None:
     progress.tell(Verdict(1.0, 90.0, 10))
     assert [total for _, total in shown.steps] == [5, 4]
     assert shown.note.endswith("about 3 s left")
+    for _ in range(4):
+        progress.tell(Verdict(1.0, 90.0, 10))
+    assert [total for _, total in shown.steps] == [5, 4, 4]
