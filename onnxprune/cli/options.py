@@ -21,7 +21,7 @@ from onnxprune.cli.sections import SectionOption
 VERBOSE = "onnxprune.verbose"
 """Where the context keeps whether `-v` was given."""
 
-CRITERIA = ("l1", "l2", "reader_l1", "bn_scale", "fpgm", "taylor", "reconstruction", "random")
+CRITERIA = ("l1", "l2", "reader_l1", "bn_scale", "fpgm", "variance", "taylor", "reconstruction", "random")
 """Names of the importance criteria; here too, since importing them would make `--help` slow."""
 
 UNITS = ("channels", "mlp", "head-dim", "heads", "embedding")
@@ -276,7 +276,8 @@ pruning_options = together(
         show_default="reconstruction with --data, reader_l1 without; taylor for rl-pruner",
         help="What a channel is judged by: the error that is left once others have made up for it (reconstruction), "
         "the loss's change (taylor), both by --data; the weights that read it (reader_l1), those and its own (l1, l2), "
-        "BatchNormalization's scale (bn_scale), the distance to the other filters (fpgm). docs/importance.md compares.",
+        "BatchNormalization's scale (bn_scale), the distance to the other filters (fpgm), the variance of its filter "
+        "(variance). docs/importance.md compares.",
     ),
     option(
         "Pruning",

@@ -4,6 +4,8 @@ l1, l2      norm of each slice of a weight, along output axes (the filters) and 
 reader_l1   sum of absolute weights along input axes only: exactly what silencing the channel takes away. How large a
             filter is says less, above all where BatchNorm was folded into it, since its scale can be moved into the
             layers that read it
+variance    variance of the weights of each filter, a criterion of RL-Pruner (Wang et al., arXiv 2411.06463): filters
+            that are nearly constant only blur what they read
 """
 
 from __future__ import annotations
@@ -47,6 +49,17 @@ def _reader_l1(inputs: CriterionInputs) -> Iterator[SliceScores]:
             yield SliceScores(item.source, units, item.scores)
 
 
+def _variance(inputs: CriterionInputs) -> Iterator[SliceScores]:
+    for weight in weights(inputs.model, inputs.channels):
+        for axis in weight.axes:
+            if axis.produces:
+                filters = np.moveaxis(weight.array(), axis.axis, 0)
+                rows = max(1, _BLOCK * len(filters) // max(filters.size, 1))
+                blocks = (filters[start : start + rows] for start in range(0, len(filters), rows))
+                variances = [block.reshape(len(block), -1).var(axis=1, dtype=np.float64) for block in blocks]
+                yield SliceScores(f"'{weight.name}', axis {axis.axis}", axis.units, np.concatenate(variances))
+
+
 def _sums(
     weight: Weight, axes: Sequence[WeightAxis], size: Callable[[np.ndarray], np.ndarray]
 ) -> Iterator[SliceScores]:
@@ -66,3 +79,4 @@ def _sums(
 register(Criterion("l1", "sum of absolute weights", "nothing", _l1))
 register(Criterion("l2", "root of the sum of squared weights", "nothing", _l2))
 register(Criterion("reader_l1", "sum of the absolute weights that read the channel", "nothing", _reader_l1))
+register(Criterion("variance", "variance of each filter's weights", "nothing", _variance, zero_is_dead=False))

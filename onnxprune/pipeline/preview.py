@@ -64,7 +64,7 @@ def make_preview(model: str | Path, told: Settings) -> Preview:
     exactly = original_cost(problem, choice.target)
     original, begun = (start.original_ms, start.start_ms) if choice.target.kind == "latency" else (exactly, exactly)
     allowed = limit_of(choice.target, original)
-    smallest = None
+    smallest = met = None
     if choice.counts is None:
         evaluator = LatencyEvaluator(prepared.network, bench, start.original_ms)
         smallest = smallest_cost(problem, choice.target, evaluator, settings.observer)
@@ -86,6 +86,7 @@ def make_preview(model: str | Path, told: Settings) -> Preview:
         update={
             "operation": told.operation,
             "epochs": _epochs(settings, prepared.data, stages),
+            "met": met is not None,
             "warnings": tuple(observer.warnings),
         }
     )

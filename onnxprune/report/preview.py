@@ -57,6 +57,7 @@ class Preview(Record):
         smallest: What the smallest structure costs; null where the target was not compared with it.
         data: The parts of the data; empty without any.
         synthetic: Whether they are random inputs.
+        met: Whether the model meets the target as it is, so that nothing is removed, healed or trained.
         importance: What channels are judged by.
         allocation: How the pruning is spread.
         structures: Structures that are judged at most, in all stages together; 0: the allocation does not search, or a
@@ -90,6 +91,7 @@ class Preview(Record):
     smallest: float | None = None
     data: tuple[DataPart, ...] = ()
     synthetic: bool = False
+    met: bool = False
     importance: str
     allocation: str
     structures: int = 0
@@ -154,6 +156,8 @@ def _data(preview: Preview) -> str:
 
 
 def _search(preview: Preview) -> str:
+    if preview.met:
+        return "none: nothing needs to be removed"
     text = f"{preview.allocation}, channels judged by {preview.importance}"
     if preview.search_limit_s is not None:
         text += f", structures judged for {duration(preview.search_limit_s)} at most"

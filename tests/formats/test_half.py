@@ -86,7 +86,7 @@ def calibration() -> list[CalibrationBatch]:
     return [Batch((x,), rng.integers(0, 10, 64), np.arange(64))]
 
 
-@pytest.mark.parametrize("criterion", ["l1", "l2", "reader_l1", "fpgm", "taylor", "reconstruction"])
+@pytest.mark.parametrize("criterion", ["l1", "l2", "reader_l1", "fpgm", "variance", "taylor", "reconstruction"])
 def test_scores_are_those_of_the_float_network(half: Path, criterion: str) -> None:
     whole, small = (load(half.with_name(name)) for name in ("float.onnx", "half.onnx"))
     expected = score_units(criterion, whole, analyse(whole), calibration=calibration())

@@ -111,7 +111,7 @@ def test_a_wrong_removal_is_noticed(quantised: Path) -> None:
 
 def test_scores_are_those_of_the_real_weights(quantised: Path) -> None:
     whole, small = load(quantised.with_name("float.onnx")), load(quantised)
-    for criterion in ("l1", "l2", "reader_l1", "fpgm"):
+    for criterion in ("l1", "l2", "reader_l1", "fpgm", "variance"):
         expected = score_units(criterion, whole, analyse(whole))
         np.testing.assert_allclose(score_units(criterion, small, analyse(small)), expected, rtol=0.03)
 

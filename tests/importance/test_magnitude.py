@@ -26,6 +26,15 @@ def test_reader_l1_looks_at_readers_only(tmp_path):
     np.testing.assert_allclose(scores, READER_SCORES, rtol=1e-6)
 
 
+def test_variance_is_that_of_each_filters_weights(tmp_path):
+    text = "agraph (float[n, 2] x) => (float[n, 1] y) { a = MatMul(x, w1) \n r = Relu(a) \n y = MatMul(r, w2) }"
+    # Columns (1, 3), (2, 2) and (-4, 2): deviations from their means 1, 0 and 3.
+    w1 = np.array([[1, 2, -4], [3, 2, 2]], dtype=np.float32)
+    network = build(tmp_path, text, w1=w1, w2=np.array([[9], [1], [5]], dtype=np.float32))
+    scores = by_channel("variance", *network, "w2", normalise="none")
+    np.testing.assert_allclose(scores, np.array([1, 0, 9]) * 3 / 10, rtol=1e-6)
+
+
 def test_reader_l1_takes_the_filters_of_channels_that_no_weight_reads(tmp_path):
     text = """
     agraph (float[n, 4, 2] x) => (float[n, 4, 4] y) {

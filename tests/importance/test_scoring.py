@@ -41,7 +41,7 @@ def branched(tmp_path):
     return build(tmp_path, BRANCHED, **{n: array(*shape, seed=i) for i, (n, shape) in enumerate(shapes.items())})
 
 
-@pytest.mark.parametrize("name", ["l1", "l2", "reader_l1", "fpgm", "taylor", "random"])
+@pytest.mark.parametrize("name", ["l1", "l2", "reader_l1", "fpgm", "variance", "taylor", "random"])
 def test_every_unit_has_a_finite_score_and_every_group_a_mean_of_one(branched, name):
     model, channels = branched
     assert sorted(group.size for group in channels.groups) == [4, 5, 6]
@@ -136,6 +136,7 @@ def test_criteria_are_listed_with_what_they_need():
         "l2": "nothing",
         "random": "nothing",
         "reader_l1": "nothing",
+        "variance": "nothing",
         "taylor": "data",
         "reconstruction": "data",
     }

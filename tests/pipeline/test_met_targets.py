@@ -13,6 +13,7 @@ from onnxprune.graph import load
 from onnxprune.latency.fake import FakeDevice
 from onnxprune.pipeline import Settings, run
 from onnxprune.pipeline.preview import make_preview
+from onnxprune.report.preview import preview_lines
 from onnxprune.search import Target, parse_count, parse_latency, parse_size
 from onnxprune.training import DistillConfig
 from tests.pipeline.test_run import Listening, by_macs, pictures
@@ -95,6 +96,9 @@ def test_a_dry_run_promises_neither_a_search_nor_stages(model: Path, allocation:
     )
     preview = make_preview(model, told)
     assert (preview.stages, preview.structures, preview.epochs) == (1, 0, 0)
+    assert [line.split(maxsplit=1)[1] for line in preview_lines(preview) if line.split()[0] == "search"] == [
+        "none: nothing needs to be removed"
+    ]
     assert preview.steps is not None
     assert not {step.name for step in preview.steps} & {"searching", "healing", "distilling"}
     assert [text for text in preview.warnings if "each trains one" in text] == []
