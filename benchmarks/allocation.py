@@ -9,9 +9,9 @@
 the same calibration and fine-tuning images, the same number of epochs, optimiser and teacher (networks that were not
 healed may want larger steps: `--optimizer sgd --learning-rate 0.02`, the tables show the better one); choices are made
 on the validation part, and the test part gives the accuracy once. Runs that are in the results already are not made
-again, so the command can be stopped and started. Torch-Pruning 1.6.1 (beside the project's own packages) is the best,
-on the validation part after an eighth of the images, of group magnitude and Taylor, local and global, rounded to 16
-and not.
+again, so the command can be stopped and started; with `--runs DIR` our own go on where they were stopped, and their
+steps count seconds from then. Torch-Pruning 1.6.1 (beside the project's own packages) is the best, on the validation
+part after an eighth of the images, of group magnitude and Taylor, local and global, rounded to 16 and not.
 """
 
 from __future__ import annotations
@@ -71,6 +71,7 @@ class Job:
         learning_rate: Its highest rate; None: the default.
         batch_size: Images a step.
         augment: Whether pictures are flipped and shifted.
+        runs: Where our own runs are kept, to go on with; None: nowhere.
     """
 
     network: Path
@@ -84,6 +85,11 @@ class Job:
     learning_rate: float | None = None
     batch_size: int = DistillConfig.batch_size
     augment: bool = False
+    runs: Path | None = None
+
+    def key(self, method: str) -> str:
+        """What the result of a method is called."""
+        return f"{self.network.stem} {self.budget} {self.share:g}x {method} seed {self.seed}{self.recipe}"
 
     @property
     def recipe(self) -> str:
@@ -115,8 +121,11 @@ def ours(job: Job, method: str, folder: Path) -> dict[str, Any]:
         options["round_to"] = 1
     if method == "rl without labels":
         images, validation = {"x": images["x"]}, {"x": validation["x"]}
+    kept = None if job.runs is None else job.runs / job.key(method).replace(" ", "-")
     result = onnxprune.compress(
         job.network,
+        run_dir=kept,
+        resume=kept is not None and kept.exists(),
         output=folder / "out.onnx",
         **{f"target_{job.budget}": f"{job.share:g}x"},
         data=images,
@@ -334,6 +343,7 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--batch-size", type=int, default=DistillConfig.batch_size)
     parser.add_argument("--augment", action="store_true", help="flip and shift the pictures")
+    parser.add_argument("--runs", type=Path, help="where our own runs are kept, to go on with")
     options = parser.parse_args()
     for seed in options.seeds:
         for share in options.shares:
@@ -351,8 +361,9 @@ def main() -> None:
                     options.learning_rate,
                     options.batch_size,
                     options.augment,
+                    options.runs,
                 )
-                key = f"{options.network.stem} {options.budget} {share:g}x {method} seed {seed}{job.recipe}"
+                key = job.key(method)
                 if key in results:
                     continue
                 results[key] = run(job, method)
