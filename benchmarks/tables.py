@@ -1,5 +1,5 @@
 """Write docs/allocation.md from the committed results of allocation.py, learning.py, healing.py, evaluator.py and
-on_target.py, and the table of docs/latency.md from those of prediction.py.
+on_target.py, the table of docs/latency.md from those of prediction.py, that of README.md from those of allocation.py.
 
 python benchmarks/tables.py
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-RESULTS, PAGE, LATENCY_PAGE = Path("benchmarks/results"), Path("docs/allocation.md"), Path("docs/latency.md")
+RESULTS, PAGE = Path("benchmarks/results"), Path("docs/allocation.md")
 METHODS = (
     "uniform l1",
     "global taylor",
@@ -32,7 +32,7 @@ _KEY = re.compile(
 _PEERS = METHODS[:5]
 _STEPS = ("searching (rl)", "healing", "distilling")
 _ALONE = "predicted from layers alone"
-_PLACE = ("<!-- prediction -->", "<!-- /prediction -->")
+_README_METHODS = {"rl": "onnxprune", "torch-pruning": "Torch-Pruning", "global taylor": "global Taylor"}
 MACS_TEXT = """\
 ResNet-56 at 2.1 times fewer MACs, where `rl` may take any count (`--round-to 1`). It loses 1.46 points with what layers
 inside give compared too (`--features 10`), 0.56 of Torch-Pruning's 2.61: its lead is the healing's, and goes with
@@ -239,17 +239,30 @@ def alone_on_both_cores() -> str:
     return " ".join(told)
 
 
-def write_prediction() -> None:
-    """Write the table into its page, between the comments that mark its place."""
-    text = LATENCY_PAGE.read_text()
-    start, end = text.index(_PLACE[0]) + len(_PLACE[0]), text.index(_PLACE[1])
-    LATENCY_PAGE.write_text(text[:start] + "\n" + "\n".join(prediction_table()) + "\n" + text[end:])
+def summary_table(runs: Runs) -> list[str]:
+    """One line a network: test accuracy of what people would take, at two latencies."""
+    shares = ("0.5", "0.33")
+    columns = [f"{shown} at {share}x" for share in shares for shown in _README_METHODS.values()]
+    lines = [f"| network | original | {' | '.join(columns)} |", "|---|" + "---:|" * (len(columns) + 1)]
+    for network in sorted({network for network, budget, _ in runs if budget == "latency"}):
+        at = [runs[network, "latency", share] for share in shares]
+        cells = [cell(methods[method], "after").split(" (")[0] for methods in at for method in _README_METHODS]
+        lines.append(f"| {network} | {at[0]['rl'][0]['before']:.2f} | {' | '.join(cells)} |")
+    return lines
+
+
+def write_between(page: Path, name: str, lines: list[str]) -> None:
+    """Write a table into a page, between the comments that mark its place."""
+    text = page.read_text()
+    start, end = text.index(f"<!-- {name} -->") + len(f"<!-- {name} -->"), text.index(f"<!-- /{name} -->")
+    page.write_text(text[:start] + "\n" + "\n".join(lines) + "\n" + text[end:])
 
 
 def main() -> None:
     """Write the pages."""
-    write_prediction()
     runs = read_runs()
+    write_between(Path("docs/latency.md"), "prediction", prediction_table())
+    write_between(Path("README.md"), "accuracy", summary_table(runs))
     sections = {
         "Accuracy at equal cost": (
             "Test top-1 in percent, mean over seeds (their number in brackets where there are several). `rl - best "
