@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ _BYTES_PER_TENSOR = 16
 _LEAST_BESIDE = 1 << 14
 # Before it initializers had to be inputs, too, and those of normalised models are none.
 _LEAST_IR_VERSION = 4
+_DEVICES = ("/dev/", "/proc/")
 _NAMED = "onnxprune: sizes have names"
 
 
@@ -59,7 +61,7 @@ def save(model: ir.Model, path: str | Path) -> None:
     Raises:
         OutputError: The path cannot be written, or the disk is full; nothing is left behind.
     """
-    path, model = Path(path), _as_written(model)
+    path, model = _linked(Path(path)), _as_written(model)
     weight_bytes = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value)
     if weight_bytes <= _MAX_INLINE_BYTES:
         write_atomically(path, lambda temporary: _write_inline(model, temporary))
@@ -154,7 +156,13 @@ def check_writable(path: Path) -> None:
 
 def is_device(path: Path) -> bool:
     """Whether a path is a pipe, a terminal or the like (/dev/null), which takes anything and is never replaced."""
-    return path_kind(path) == "device"
+    # /dev/stdout is a link, to a file where that is where output goes.
+    return path_kind(path) == "device" or str(path).startswith(_DEVICES)
+
+
+def _linked(path: Path) -> Path:
+    """Return the file that a path is a link to; itself where it is none."""
+    return Path(os.path.realpath(path)) if path.is_symlink() and not is_device(path) else path
 
 
 def path_kind(path: Path) -> Literal["file", "folder", "device"] | None:
@@ -168,25 +176,33 @@ def path_kind(path: Path) -> Literal["file", "folder", "device"] | None:
     return "file" if stat.S_ISREG(mode) else "device"
 
 
-def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
+def write_atomically(
+    path: str | Path, write: Callable[[Path], None], *, failures: tuple[type[Exception], ...] = ()
+) -> None:
     """Let `write` fill a temporary file beside `path`, then rename it to `path`; devices are written to directly.
+
+    A file that is there keeps its permissions, and a link stays a link to what is written.
 
     Args:
         path: Where the file is to appear.
         write: Called with the temporary path.
+        failures: Errors besides OSError by which a library says that a file cannot be written.
 
     Raises:
         OutputError: The folder is missing or not writable, or the disk is full.
     """
-    path = Path(path)
+    path = _linked(Path(path))
     check_writable(path)
     atomic = not is_device(path)
+    caught: tuple[type[Exception], ...] = (OSError, *failures)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp") if atomic else path
     try:
         write(temporary)
         if atomic:
+            if path.exists():
+                shutil.copymode(path, temporary)
             temporary.replace(path)
-    except OSError as error:
+    except caught as error:
         raise OutputError(f"cannot write '{path}': {_reason(error)}; nothing was written") from error
     finally:
         if atomic:
@@ -206,5 +222,7 @@ def write_text(text: str, path: str | Path) -> None:
     write_atomically(path, write)
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: Exception) -> str:
+    if not isinstance(error, OSError):
+        return str(error)
     return "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))

@@ -83,6 +83,11 @@ def _loss(outputs: tuple[torch.Tensor, ...], batch: CalibrationBatch, generator:
             terms.append((output * direction).sum() / (output.detach().norm() + 1e-12))
             continue
         logits = _logits(output)
+        if not bool(torch.isfinite(logits).all()):
+            raise CriterionError(
+                "importance 'taylor': the network's class scores on the calibration samples are not finite; check the "
+                "data and its preprocessing, or use l1 or reader_l1"
+            )
         drawn = torch.multinomial(logits.detach().softmax(dim=1), 1, generator=generator)[:, 0]
         terms.append(functional.cross_entropy(logits, drawn if labels is None else _checked(labels, logits)))
         labels = None

@@ -152,7 +152,7 @@ def compress(
     """
     if teacher not in TEACHERS:
         raise TargetError(f"unknown teacher '{teacher}'; known are {', '.join(TEACHERS)}")
-    defaults = DistillConfig()
+    defaults, pixels = DistillConfig(), load_preprocess(preprocess)
     try:
         training = DistillConfig(
             epochs=epochs,
@@ -161,6 +161,7 @@ def compress(
             optimizer=optimizer or defaults.optimizer,
             feature_weight=features,
             augment=augmentations(augment),
+            layout=None if pixels is None else pixels.layout,
             time_budget_s=time_budget,
             seed=seed,
         )
@@ -176,7 +177,7 @@ def compress(
         data=data,
         val=val,
         test=test,
-        preprocess=load_preprocess(preprocess),
+        preprocess=pixels,
         metric=read_metric(metric),
         input_shapes=input_shapes,
         importance=importance,

@@ -234,9 +234,10 @@ def other_structure(path: Path | None, stage: int) -> RunDirectoryError:
 
 def keep_scores(path: Path, scores: np.ndarray) -> None:
     """Write scores, shape (units,), whole or not at all."""
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
-    write_atomically(path, lambda temporary: save_file({"scores": scores}, temporary))
+    write_atomically(path, lambda temporary: save_file({"scores": scores}, temporary), failures=(SafetensorError,))
 
 
 def kept_scores(path: Path) -> np.ndarray:

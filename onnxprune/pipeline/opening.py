@@ -21,6 +21,7 @@ from onnxprune.training import (
     Predict,
     as_judged,
     check_labels,
+    check_pictures,
     collect,
     evaluate,
     open_data,
@@ -111,6 +112,8 @@ def _real(network: Network, settings: Settings) -> DataSplits:
         test=settings.test,
         metric=settings.metric,
     )
+    for part in (data.train, data.val, data.test) if settings.training is not None else (data.val, data.test):
+        check_pictures(part)
     if settings.metric is not None:
         return _judged_by_metric(network, settings, data)
     classes = _class_scores(network)

@@ -219,7 +219,7 @@ def _matched(lesson: Lesson, pruned: ir.Model, seed: int, observer: Observer) ->
 
 def _matcher(network: Network, own: OnnxModule, data: Dataset, seed: int, most: int | None = None) -> Matcher:
     """Note what the layers of a network give, so that those of pruned ones can be solved again in order."""
-    from onnxprune.training import Matcher, Refit, kept_rows
+    from onnxprune.training import Matcher, Refit, kept_rows, shared_biases
 
     whole = np.ones(network.channels.unit_count, dtype=bool)
     layers = kept_rows(network.model, network.channels, whole, own)
@@ -228,7 +228,8 @@ def _matcher(network: Network, own: OnnxModule, data: Dataset, seed: int, most: 
     offsets = {name: parameters[str(layer.offset)] for name, layer in found.items() if layer.offset in parameters}
     refit = Refit(found, offsets, seed)
     samples = data.subset(final_samples(network, most), seed).filled(network.module_batch or 1)
-    return Matcher(own, layers, samples, batch_size=len(samples), refit=refit)
+    alone = set(layers) - shared_biases(network.model, own)
+    return Matcher(own, alone, samples, batch_size=len(samples), refit=refit)
 
 
 def _match(

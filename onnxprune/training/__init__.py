@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from onnxprune.training.config import DistillConfig, EpochRecord, OnEpoch, TrainingHistory
 from onnxprune.training.dataset import Batch, Dataset, DataSplits
 from onnxprune.training.divergence import Divergence, diverge
+from onnxprune.training.images import check_pictures
 from onnxprune.training.judged import as_judged
 from onnxprune.training.metrics import (
     Metrics,
@@ -30,7 +31,7 @@ from onnxprune.training.task import MetricFunction, TaskMetric, read_metric
 if TYPE_CHECKING:
     from onnxprune.training.devices import module_predict
     from onnxprune.training.distillation import distil
-    from onnxprune.training.matching import Matcher, kept_rows
+    from onnxprune.training.matching import Matcher, kept_rows, shared_biases
     from onnxprune.training.refit import Refit
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "TrainingHistory",
     "as_judged",
     "check_labels",
+    "check_pictures",
     "collect",
     "distil",
     "diverge",
@@ -65,6 +67,7 @@ __all__ = [
     "open_samples",
     "own_score",
     "read_metric",
+    "shared_biases",
     "sized",
     "synthetic_data",
     "synthetic_samples",
@@ -73,6 +76,7 @@ __all__ = [
 _NEED_TORCH = {
     "Matcher": "matching",
     "kept_rows": "matching",
+    "shared_biases": "matching",
     "Refit": "refit",
     "distil": "distillation",
     "module_predict": "devices",

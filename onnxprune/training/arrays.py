@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +38,7 @@ PARTS: Mapping[str, str] = {
     "test": "test",
 }
 """Names of parts, as folders and array suffixes, and the part they are."""
+_GREY = (0.299, 0.587, 0.114)
 _BLOCK_BYTES = 16 << 20
 # RuntimeError: where a byte that says how an array is packed is another one.
 _DAMAGED = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
@@ -82,9 +83,20 @@ class Feed:
     def _ready(self, raw: AnyArray) -> AnyArray:
         if self.preprocess is None:
             return np.ascontiguousarray(raw, self.dtype)
-        if self.preprocess.color == "bgr" and raw.ndim == 4 and raw.shape[self.axis] == 3:
-            raw = np.flip(raw, self.axis)
+        if raw.ndim == 4 and raw.shape[self.axis] == 3:
+            raw = _coloured(raw, self.axis, self.preprocess)
         return np.ascontiguousarray(normalise_pixels(raw, self.preprocess, self.axis), self.dtype)
+
+
+def _coloured(raw: AnyArray, axis: int, preprocess: Preprocess) -> AnyArray:
+    """Turn arrays that hold rgb into what the model reads; grey by the weights of ITU-R 601-2, as for pictures."""
+    if preprocess.color == "bgr":
+        return np.flip(raw, axis)
+    if preprocess.color != "grey":
+        return raw
+    grey = np.tensordot(raw.astype(np.float64), _GREY, (axis, 0))
+    grey = np.rint(grey) if raw.dtype.kind in "iu" else grey
+    return np.broadcast_to(np.expand_dims(grey, axis), raw.shape).astype(raw.dtype)
 
 
 def _not_finite(block: AnyArray) -> IntArray:
@@ -141,8 +153,18 @@ def read_array_file(path: Path, wanted: ModelInputs) -> dict[str, Dataset]:
     Raises:
         DataError: The file cannot be read, or its arrays do not fit.
     """
-    by_part = _by_part(_load(path))
-    return {part: arrays_dataset(members, wanted, f"'{path}'") for part, members in by_part.items()}
+    arrays = _load(path)
+    by_part = _by_part(arrays)
+    found = {part: arrays_dataset(members, wanted, f"'{path}'") for part, members in by_part.items()}
+    unused = [] if "all" in by_part else [name for name in arrays if _part_of(name) is None]
+    labels = [name for name in unused if name in LABEL_NAMES]
+    if labels:
+        raise DataError(
+            f"'{path}' comes in parts (x_train, ...), but '{labels[0]}' belongs to none: split it into "
+            f"'{labels[0]}_train' and so on, or leave it out"
+        )
+    notes = tuple(f"'{path}': array '{name}' belongs to no part (_train, _val, _test): not used" for name in unused)
+    return {part: replace(data, notes=(*data.notes, *notes)) for part, data in found.items()}
 
 
 def _load(path: Path) -> dict[str, AnyArray]:
@@ -174,10 +196,16 @@ def _by_part(arrays: Mapping[str, AnyArray]) -> dict[str, dict[str, AnyArray]]:
     """Sort `x_train`, `y_test` and the like into parts; everything is one part where no name ends so."""
     parts: dict[str, dict[str, AnyArray]] = {}
     for name, array in arrays.items():
-        stem, _, suffix = name.rpartition("_")
-        if stem and suffix in PARTS:
-            parts.setdefault(PARTS[suffix], {})[stem] = array
+        part = _part_of(name)
+        if part is not None:
+            parts.setdefault(part, {})[name.rpartition("_")[0]] = array
     return parts if "train" in parts else {"all": dict(arrays)}
+
+
+def _part_of(name: str) -> str | None:
+    """Tell the part that an array's name ends in."""
+    stem, _, suffix = name.rpartition("_")
+    return PARTS.get(suffix) if stem else None
 
 
 def arrays_dataset(arrays: Mapping[str, AnyArray], wanted: ModelInputs, origin: str) -> Dataset:
@@ -193,7 +221,7 @@ def arrays_dataset(arrays: Mapping[str, AnyArray], wanted: ModelInputs, origin: 
     lengths = {found[spec.name]: len(feed.array) for spec, feed in zip(wanted.specs, feeds, strict=True)}
     labels = targets = None
     if labels_name is not None:
-        targets = np.asarray(arrays[labels_name])
+        targets = _read(arrays, labels_name, origin)
         labels = _labels(targets, wanted, f"{origin}: '{labels_name}'")
         lengths[labels_name] = len(targets)
     if len(set(lengths.values())) > 1:
@@ -204,6 +232,17 @@ def arrays_dataset(arrays: Mapping[str, AnyArray], wanted: ModelInputs, origin: 
     notes = (UNIT_ASSUMED.format(origin=origin),) if assumed else ()
     own = targets if wanted.any_labels else None
     return Dataset(ArraySource(feeds), np.arange(count), labels, origin=origin, notes=notes, targets=own)
+
+
+def _read(arrays: Mapping[str, AnyArray], name: str, origin: str) -> AnyArray:
+    """Take what was given under a name as an array of samples."""
+    try:
+        array = np.asarray(arrays[name])
+    except ValueError as error:
+        raise DataError(f"{origin}: '{name}' cannot be read as an array: {error}") from error
+    if array.ndim == 0:
+        raise DataError(f"{origin}: '{name}' is a single number; samples go along an array's first axis")
+    return array
 
 
 def _labels(targets: AnyArray, wanted: ModelInputs, origin: str) -> IntArray | None:
@@ -230,12 +269,8 @@ def _match(arrays: Mapping[str, AnyArray], inputs: Sequence[InputSpec], origin: 
 
 
 def _feed(name: str, arrays: Mapping[str, AnyArray], spec: InputSpec, wanted: ModelInputs, origin: str) -> Feed:
-    array = np.asarray(arrays[name])
+    array = _read(arrays, name, origin)
     sample, preprocess = wanted.sample(spec), wanted.preprocess
-    if array.ndim == 0:
-        raise DataError(
-            f"{origin}: the array for input '{spec.name}' is a single number; samples go along its first axis"
-        )
     check_dtype(array, spec, origin)
     fitted = fit_samples(array, sample, spec.name, origin)
     layout = preprocess.layout if preprocess else None

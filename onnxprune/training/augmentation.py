@@ -9,10 +9,14 @@ from torch import Tensor
 
 from onnxprune.training.config import Augmentation
 from onnxprune.training.layout import picture_shape
+from onnxprune.training.preprocess import Layout
 
 
 def augmented(
-    inputs: Sequence[Tensor], kinds: Sequence[Augmentation], generator: torch.Generator
+    inputs: Sequence[Tensor],
+    kinds: Sequence[Augmentation],
+    generator: torch.Generator,
+    layout: Layout | None = None,
 ) -> tuple[Tensor, ...]:
     """Change the picture inputs (floating point, four axes) at random; others stay as they are.
 
@@ -20,14 +24,15 @@ def augmented(
         inputs: The batch.
         kinds: "flip": left to right, half of them. "shift": by up to an eighth of the size, edges repeated.
         generator: Where the random numbers come from, on the CPU.
+        layout: Where the channels are; None: seen from the shape, see `picture_shape`.
     """
     if not kinds:
         return tuple(inputs)
-    return tuple(_changed(t, kinds, generator) if t.ndim == 4 and t.is_floating_point() else t for t in inputs)
+    return tuple(_changed(t, kinds, generator, layout) if t.ndim == 4 and t.is_floating_point() else t for t in inputs)
 
 
-def _changed(batch: Tensor, kinds: Sequence[Augmentation], generator: torch.Generator) -> Tensor:
-    picture = picture_shape(tuple(batch.shape[1:]), None)
+def _changed(batch: Tensor, kinds: Sequence[Augmentation], generator: torch.Generator, layout: Layout | None) -> Tensor:
+    picture = picture_shape(tuple(batch.shape[1:]), layout)
     last = picture.layout == "nhwc"
     pixels = batch.permute(0, 3, 1, 2) if last else batch  # (n, C, H, W)
     count, _, height, width = pixels.shape

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from onnxprune.training.metrics import Metrics
+from onnxprune.training.preprocess import Layout
 
 Optimizer = Literal["sgd", "adamw"]
 Augmentation = Literal["flip", "shift"]
@@ -16,6 +17,7 @@ StoppedBy = Literal["epochs", "time budget"]
 LEARNING_RATES: dict[str, float] = {"sgd": 5e-3, "adamw": 5e-4}
 """Peak learning rate of each optimizer at 64 samples a step, where none is given."""
 _FEWEST_BATCHES = 8
+_MOST_EPOCHS = 1000
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class DistillConfig:
 
     Attributes:
         epochs: Passes over the training data; None: as many as `steps` needs, between 10 and 60. With a time
-            budget: None means as many as the budget holds, a number is an upper bound.
+            budget: None means as many as the budget holds, 1,000 at most, a number is an upper bound.
         steps: Optimizer steps aimed at where `epochs` is None.
         batch_size: Samples a step; fewer where the data set has fewer than 8 such batches.
         learning_rate: Peak learning rate; None: LEARNING_RATES.
@@ -47,6 +49,7 @@ class DistillConfig:
         amp: Mixed precision on a GPU.
         augment: Random changes to pictures: "flip" left to right, "shift" by up to an eighth of the size. The
             original's outputs are then computed at every step instead of once.
+        layout: Where the channels of pictures are; None: seen from their shape.
         fixed_batch: The only batch size that the networks can run, where they have one; it goes before
             `batch_size`.
         cache_bytes: Memory that the original's outputs may take.
@@ -70,6 +73,7 @@ class DistillConfig:
     device: str = "auto"
     amp: bool = True
     augment: tuple[Augmentation, ...] = ()
+    layout: Layout | None = None
     fixed_batch: int | None = None
     cache_bytes: int = 1 << 30
 
@@ -113,7 +117,7 @@ class DistillConfig:
         if self.epochs is not None:
             return self.epochs
         if self.time_budget_s is not None:
-            return 1000
+            return _MOST_EPOCHS
         return min(60, max(10, -(-self.steps // max(steps_per_epoch, 1))))
 
 

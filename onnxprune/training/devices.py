@@ -83,12 +83,20 @@ def placed(modules: Sequence[nn.Module], device: torch.device) -> Iterator[None]
     """Move modules to a device in channels-last format, and back to where they were after."""
     homes = [next((p.device for p in module.parameters()), torch.device("cpu")) for module in modules]
     for module in modules:
-        module.to(device).to(memory_format=torch.channels_last)
+        _arrange(module.to(device), torch.channels_last)
     try:
         yield
     finally:
         for module, home in zip(modules, homes, strict=True):
-            module.to(memory_format=torch.contiguous_format).to(home)
+            _arrange(module, torch.contiguous_format)
+            module.to(home)
+
+
+def _arrange(module: nn.Module, memory_format: torch.memory_format) -> None:
+    """Lay out weights of four axes; `Module.to` would fail on those of five, of 3-D convolutions."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.ndim == 4:
+            tensor.data = tensor.data.contiguous(memory_format=memory_format)
 
 
 @contextmanager

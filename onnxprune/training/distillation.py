@@ -14,13 +14,14 @@ from torch import nn
 
 from onnxprune.errors import TrainingError
 from onnxprune.training.augmentation import augmented
+from onnxprune.training.class_scores import scores_output
 from onnxprune.training.config import DistillConfig, EpochRecord, OnEpoch, StoppedBy, TrainingHistory
 from onnxprune.training.dataset import AnyArray, Batch, Dataset
 from onnxprune.training.devices import batch_tensors, choose_device, forward, module_predict, placed, seeded
 from onnxprune.training.features import Features
-from onnxprune.training.losses import DistillLoss, output_kinds
+from onnxprune.training.losses import DistillLoss, mean_square, output_kinds
 from onnxprune.training.matching import Rows
-from onnxprune.training.metrics import Metrics, Predict, check_labels, collect, evaluate, scores_output, sized
+from onnxprune.training.metrics import Metrics, Predict, check_labels, collect, evaluate, sized
 from onnxprune.training.schedule import Schedule
 from onnxprune.training.state import Run, read_checkpoint, write_checkpoint
 from onnxprune.training.teacher import TEACHER_BATCH, Teacher
@@ -32,6 +33,7 @@ _FARTHER = 4.0
 # Relative errors end near 1, where nothing of the original's outputs is left.
 _FARTHER_IN_ERROR = 1.5
 _CLOSE = 0.01
+_NO_FEATURES = "what layers give inside is not compared: there is no layer whose channels both networks have"
 
 
 def distil(
@@ -110,6 +112,8 @@ def _watched(run: Run, teacher: nn.Module | Predict, data: Dataset, kept: Rows |
     run.features = Features(kept, run.device)
     inputs, _ = batch_tensors(next(data.batches(run.batch_size)), run.device)
     with run.features.watching(run.student, teacher, tuple(inputs)):
+        if not run.features.chosen and _NO_FEATURES not in run.notes:
+            run.notes.append(_NO_FEATURES)
         yield
 
 
@@ -157,7 +161,8 @@ def _loss(original: Teacher, parts: tuple[Dataset, Dataset | None], config: Dist
     for part in parts:
         if scores is not None and part is not None and part.scored:
             check_labels(part, original.sample_outputs[scores].shape[1])
-    return DistillLoss(kinds, config.temperature, config.alpha, config.logit_weight)
+    energies = tuple(mean_square(output) for output in original.sample_outputs)
+    return DistillLoss(kinds, config.temperature, config.alpha, config.logit_weight, energies)
 
 
 def _schedule(config: DistillConfig, samples: int, start_s: float, clock: Callable[[], float]) -> Schedule:
@@ -243,7 +248,7 @@ def _step(run: Run, batch: Batch) -> float:
     for group in run.optimizer.param_groups:
         group["lr"] = rate
     tensors, labels = batch_tensors(batch, run.device)
-    inputs = augmented(tensors, run.config.augment, run.generator)
+    inputs = augmented(tensors, run.config.augment, run.generator, run.config.layout)
     dtype = torch.float16 if run.scaler.is_enabled() else torch.bfloat16
     with torch.autocast(run.device.type, dtype=dtype, enabled=run.device.type == "cuda" and run.config.amp):
         wanted = run.teacher.outputs(batch, inputs)
@@ -307,7 +312,7 @@ def _record(run: Run, train_loss: float | None, on_epoch: OnEpoch | None) -> Non
             # The budget includes the last validation.
             run.schedule.deadline_s -= clock() - before_s
             run.schedule.start_s = clock()
-    if metrics is None or run.best is None or metrics.better_than(run.best):
+    if metrics is None or run.best is None or metrics.better_than(run.best, run.highest):
         run.best, run.best_epoch = metrics, run.epoch
         run.best_state = {name: value.detach().clone() for name, value in run.student.state_dict().items()}
     elapsed_s = clock() - run.schedule.start_s

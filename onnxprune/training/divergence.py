@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.errors import DataError
+from onnxprune.training.class_scores import divergences, probability_kinds, scores_output
 from onnxprune.training.dataset import AnyArray, Dataset, IntArray
-from onnxprune.training.metrics import EVALUATION_BATCH, Predict, check_labels, divergences, scores_output
+from onnxprune.training.metrics import EVALUATION_BATCH, Predict, check_labels
 
 Floats = NDArray[np.float64]
 _TINY = 1e-12
@@ -78,6 +79,7 @@ def diverge(
     samples: list[Floats] = []
     tops: list[AnyArray] = []
     sums: list[_Sums] = []
+    kinds: tuple[bool, bool] | None = None
     for batch in data.batches(EVALUATION_BATCH):
         a, b = ([np.asarray(o) for o in predict(batch.inputs)] for predict in (first, second))
         sums = sums or [_Sums() for _ in a]
@@ -88,7 +90,8 @@ def diverge(
         else:
             check_labels(data, a[position].shape[1])
             tops.append(np.stack([a[position].argmax(axis=1), b[position].argmax(axis=1)]))
-            samples.append(divergences(a[position], b[position]))
+            kinds = kinds or probability_kinds(a[position], b[position])
+            samples.append(divergences(a[position], b[position], kinds))
         on_batch(len(batch.positions))
     return Divergence(
         by_sample=np.concatenate(samples),

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from onnxprune.training.losses import normalised_error
-from onnxprune.training.matching import Layer, Rows, hooked, layer_names
+from onnxprune.training.matching import Layer, Rows, channel_axes, hooked
 
 _LAYERS = 6
 
@@ -32,21 +32,29 @@ class Features:
         """Prepare.
 
         Args:
-            rows: The teacher's output channels that the student has, by the name of a convolution's weight or a
-                BatchNorm's running mean.
+            rows: The teacher's output channels that the student has, by the name of a convolution's or matrix product's
+                weight or a BatchNorm's running mean.
             device: Where the networks are.
         """
         self._rows = {name: torch.as_tensor(kept, device=device) for name, kept in rows.items()}
-        self._chosen: tuple[str, ...] = ()
+        self._chosen: dict[str, int] = {}
         self._student: dict[str, Tensor] = {}
         self._teacher: dict[str, Tensor] = {}
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The layers that are compared."""
+        return tuple(self._chosen)
 
     @contextmanager
     def watching(self, student: nn.Module, teacher: nn.Module, inputs: tuple[Tensor, ...]) -> Iterator[None]:
         """Watch both networks; `inputs` are a batch to find the layers with, a few of which are chosen, evenly."""
-        shared = [name for name in layer_names(student, inputs) if name in self._rows]
+        axes = channel_axes(student, inputs, self._rows)
+        shared = [name for name, axis in axes.items() if axis == 1]
+        # The last product of most convolutional networks gives the outputs, which are compared anyway.
+        shared = shared if len(shared) >= _LAYERS else list(axes)
         places = {round(place) for place in np.linspace(0, len(shared) - 1, _LAYERS)} if shared else set()
-        self._chosen = tuple(shared[place] for place in sorted(places))
+        self._chosen = {shared[place]: axes[shared[place]] for place in sorted(places)}
         with ExitStack() as stack:
             for module, store in ((student, self._student), (teacher, self._teacher)):
                 stack.enter_context(hooked(module, partial(self._keep, store)))
@@ -59,8 +67,10 @@ class Features:
     def loss(self) -> Tensor | None:
         """Return the loss of the last batch; None where the networks share no layer."""
         terms = [
-            normalised_error(self._student[name].float(), self._teacher[name].float()[:, self._rows[name]])
-            for name in self._chosen
+            normalised_error(
+                self._student[name].float(), self._teacher[name].float().index_select(axis, self._rows[name])
+            )
+            for name, axis in self._chosen.items()
             if name in self._student and name in self._teacher
         ]
         return torch.stack(terms).mean() if terms else None

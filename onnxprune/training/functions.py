@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from onnxprune.errors import DataError
-from onnxprune.training.arrays import arrays_dataset, class_numbers
+from onnxprune.training.arrays import LABEL_NAMES, arrays_dataset, class_numbers
 from onnxprune.training.dataset import AnyArray, Dataset
 from onnxprune.training.layout import ModelInputs, shown
 
@@ -127,6 +127,8 @@ def _collect(items: Iterable[Any], wanted: ModelInputs, origin: str) -> dict[str
     size = 0
     for item in items:
         values, label = item if isinstance(item, tuple | list) and len(item) == 2 else (item, None)
+        if label is None and isinstance(values, Mapping):
+            label = next((values[name] for name in LABEL_NAMES if name in values and name not in parts), None)
         arrays = _item_arrays(values, wanted.specs, origin)
         single = arrays[0].ndim == len(wanted.shapes[wanted.specs[0].name]) - 1
         for spec, array in zip(wanted.specs, arrays, strict=True):
@@ -155,7 +157,9 @@ def _item_arrays(values: Any, inputs: Sequence[InputSpec], origin: str) -> tuple
         if missing:
             raise DataError(f"{origin} gives {', '.join(map(repr, values))}, but the model also needs '{missing[0]}'")
         return tuple(np.asarray(values[spec.name]) for spec in inputs)
-    arrays = tuple(values) if isinstance(values, tuple | list) and len(inputs) > 1 else (values,)
+    # A loader of samples without labels gives lists of one array.
+    several = isinstance(values, tuple | list) and (len(inputs) > 1 or (len(values) == 1 and np.ndim(values[0]) > 0))
+    arrays = tuple(values) if several else (values,)
     if len(arrays) != len(inputs):
         names = ", ".join(repr(spec.name) for spec in inputs)
         raise DataError(f"{origin} gives {len(arrays)} array(s) a sample, but the model takes {len(inputs)}: {names}")

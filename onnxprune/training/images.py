@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 CLASS_FILE = "classes.txt"
 _CACHE_BYTES = 1 << 30
+_DAMAGED = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
@@ -65,6 +66,25 @@ class ImageFolder:
         """Return the file of a picture."""
         return str(self._paths[row])
 
+    def check(self, rows: IntArray) -> None:
+        """Decode pictures, so that one that breaks off is found before hours of work; they stay in memory as always.
+
+        Raises:
+            DataError: One cannot be read; it names the file.
+        """
+        with ThreadPoolExecutor(min(8, allowed_cores())) as pool:
+            for _ in pool.map(self._pixels if self._keep else self._decode, rows.tolist()):
+                pass
+
+    def _decode(self, row: int) -> None:
+        try:
+            with Image.open(self._paths[row]) as image:
+                # A JPEG is read to its end at an eighth of its size, too.
+                image.draft(None, (1, 1))
+                image.load()
+        except _DAMAGED as error:
+            raise unreadable(self._paths[row], error) from error
+
     def _pixels(self, row: int) -> AnyArray:
         """Return one picture, cut to size, shape (height, width, channels), uint8."""
         if row in self._cache:
@@ -87,8 +107,8 @@ def read_picture(path: Path, picture: PictureShape, preprocess: Preprocess) -> A
     try:
         with Image.open(path) as opened:
             image = _coloured(opened, picture.channels, preprocess)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"cannot read the picture '{path}': {error}; replace or remove it") from error
+    except _DAMAGED as error:
+        raise unreadable(path, error) from error
     width, height = _resized(image.width, image.height, picture, preprocess)
     if width < picture.width or height < picture.height:
         raise DataError(
@@ -101,6 +121,11 @@ def read_picture(path: Path, picture: PictureShape, preprocess: Preprocess) -> A
     image = image.crop((left, top, left + picture.width, top + picture.height))
     pixels = np.asarray(image).reshape(picture.height, picture.width, picture.channels)
     return pixels[:, :, ::-1] if preprocess.color == "bgr" and picture.channels == 3 else pixels
+
+
+def unreadable(path: Path, error: Exception) -> DataError:
+    """Return the error of a picture that cannot be read."""
+    return DataError(f"cannot read the picture '{path}': {error}; replace or remove it")
 
 
 def _coloured(image: Image.Image, channels: int, preprocess: Preprocess) -> Image.Image:
@@ -123,6 +148,16 @@ def _resized(width: int, height: int, picture: PictureShape, preprocess: Preproc
     else:
         factor = preprocess.size / min(width, height)
     return round(width * factor), round(height * factor)
+
+
+def check_pictures(data: Dataset) -> None:
+    """Decode a dataset's pictures, where it has such, and refuse those that cannot be.
+
+    Raises:
+        DataError: One cannot be read; it names the file.
+    """
+    if isinstance(data.source, ImageFolder):
+        data.source.check(data.rows)
 
 
 def read_image_folder(
@@ -235,19 +270,24 @@ def _pictures(folder: Path) -> list[Path]:
 def picture_files(folder: Path) -> Iterator[Path]:
     """Yield the pictures at any depth; hidden files and folders are left out."""
     for base, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not name.startswith(".") and not _encloses(Path(base, name), base)]
         names = (n for n in files if not n.startswith(".") and Path(n).suffix.lower() in SUFFIXES)
         yield from (Path(base, name) for name in names)
 
 
+def _encloses(folder: Path, base: str) -> bool:
+    """Whether a folder is a link to one that it lies in, which has no end."""
+    return folder.is_symlink() and Path(base).resolve().is_relative_to(folder.resolve())
+
+
 def _check_readable(paths: Sequence[Path]) -> None:
-    """Read every header now, so that a broken file in the test part does not end a run after its training."""
+    """Read every header; `check_pictures` decodes what a run will read."""
     for path in paths:
         try:
             with Image.open(path):
                 pass
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise DataError(f"cannot read the picture '{path}': {error}; replace or remove it") from error
+        except _DAMAGED as error:
+            raise unreadable(path, error) from error
 
 
 def _named_classes(folder: Path) -> tuple[str, ...] | None:
@@ -276,7 +316,7 @@ def _labels(
     names = sorted({parts[0] for parts in below})
     if len(names) == 1 and classes is None:
         return None, None, (f"folder '{folder}' has one subfolder only: it is taken as unlabelled",)
-    known = tuple(classes) if classes is not None else _by_number(names)
+    known = tuple(classes) if classes is not None else _by_number(_with_pictures(folder, names))
     numbers = {name: number for number, name in enumerate(known)}
     unknown = [name for name in names if name not in numbers]
     if unknown:
@@ -285,6 +325,22 @@ def _labels(
             f"{', '.join(known[:10])}{', ...' if len(known) > 10 else ''}"
         )
     return np.array([numbers[parts[0]] for parts in below], np.int64), known, ()
+
+
+def _with_pictures(folder: Path, names: Sequence[str]) -> Sequence[str]:
+    """Refuse class folders that hold no pictures: the classes after them would have other numbers than they think.
+
+    Raises:
+        DataError: There is one, and the names are not numbers themselves.
+    """
+    below = (p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    empty = sorted(name for name in below if name not in names)
+    if empty and not all(name.isdecimal() for name in (*names, *empty)):
+        raise DataError(
+            f"folder '{folder}' has the subfolder '{empty[0]}' without pictures ({', '.join(sorted(SUFFIXES))}): is it "
+            f"a class? Remove it, or list the classes, a name a line, in '{folder / CLASS_FILE}'"
+        )
+    return names
 
 
 def _by_number(names: Sequence[str]) -> tuple[str, ...]:

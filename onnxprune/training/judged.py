@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from onnxprune.training.class_scores import are_probabilities, scores_output
 from onnxprune.training.dataset import AnyArray, Dataset, DataSplits
-from onnxprune.training.metrics import are_probabilities, scores_output
 
 
 def as_judged(data: DataSplits, outputs: Sequence[AnyArray]) -> DataSplits:

@@ -3,7 +3,8 @@
 For every output with t the original's and s the student's, and c(x) = x - mean of its row:
 
     class scores: T^2 KL(softmax(t / T) || softmax(s / T)) + w ||c(s) - c(t)||^2 / ||c(t)||^2
-    anything else: ||s - t||^2 / ||t||^2
+    anything else: ||s - t||^2 / ||t||^2, where ||t||^2 counts as a hundredth of what it mostly is at least (maps of
+                   batches that show nothing)
 
     loss = alpha * sum over outputs + (1 - alpha) * cross-entropy(s, labels), alpha = 1 without labels
 
@@ -24,8 +25,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from onnxprune.errors import DataError
+from onnxprune.training.class_scores import SMALLEST_PROBABILITY, are_probabilities, is_scores
 from onnxprune.training.dataset import AnyArray
-from onnxprune.training.metrics import SMALLEST_PROBABILITY, are_probabilities, is_scores
+
+_LEAST_ENERGY = 0.01
 
 Kind = Literal["logits", "probabilities", "values", "ignored"]
 
@@ -39,12 +42,14 @@ class DistillLoss:
         temperature: T above.
         alpha: Weight of the original's outputs where there are labels.
         logit_weight: w above.
+        energies: Mean square of each of the original's outputs; empty: not known.
     """
 
     kinds: tuple[Kind, ...]
     temperature: float
     alpha: float
     logit_weight: float
+    energies: tuple[float, ...] = ()
 
     def __call__(self, student: Sequence[Tensor], teacher: Sequence[Tensor], labels: Tensor | None) -> Tensor:
         """Compute the loss of one batch.
@@ -54,7 +59,8 @@ class DistillLoss:
             teacher: Outputs of the original.
             labels: Class numbers, shape (n,), or None.
         """
-        terms = [self._term(k, s, t) for k, s, t in zip(self.kinds, student, teacher, strict=True)]
+        energies = self.energies or (0.0,) * len(self.kinds)
+        terms = [self._term(*one) for one in zip(self.kinds, student, teacher, energies, strict=True)]
         loss = torch.stack([term for term in terms if term is not None]).sum()
         scores = next((i for i, kind in enumerate(self.kinds) if kind in ("logits", "probabilities")), None)
         if labels is None or scores is None:
@@ -62,11 +68,11 @@ class DistillLoss:
         task = functional.cross_entropy(as_logits(student[scores], self.kinds[scores]), labels)
         return self.alpha * loss + (1 - self.alpha) * task
 
-    def _term(self, kind: Kind, student: Tensor, teacher: Tensor) -> Tensor | None:
+    def _term(self, kind: Kind, student: Tensor, teacher: Tensor, energy: float) -> Tensor | None:
         if kind == "ignored":
             return None
         if kind == "values":
-            return normalised_error(student.float(), teacher.float())
+            return normalised_error(student.float(), teacher.float(), _LEAST_ENERGY * energy * teacher.numel())
         ours, theirs = as_logits(student, kind), as_logits(teacher, kind)
         wanted = functional.log_softmax(theirs / self.temperature, dim=1)
         got = functional.log_softmax(ours / self.temperature, dim=1)
@@ -83,9 +89,15 @@ def as_logits(scores: Tensor, kind: Kind) -> Tensor:
     return scores.clamp(min=SMALLEST_PROBABILITY).log() if kind == "probabilities" else scores
 
 
-def normalised_error(student: Tensor, teacher: Tensor) -> Tensor:
-    """Return ||student - teacher||^2 / ||teacher||^2 over the batch."""
-    energy = teacher.square().sum().clamp(min=1e-12)
+def mean_square(output: AnyArray) -> float:
+    """Return the mean of an output's squares; 0 where it has no entries."""
+    values = np.asarray(output, np.float64)
+    return float(np.square(values).mean()) if values.size else 0.0
+
+
+def normalised_error(student: Tensor, teacher: Tensor, least: float = 0.0) -> Tensor:
+    """Return ||student - teacher||^2 / ||teacher||^2 over the batch; the latter is taken for `least` at least."""
+    energy = teacher.square().sum().clamp(min=max(least, 1e-12))
     return (student - teacher).square().sum() / energy
 
 

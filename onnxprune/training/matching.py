@@ -65,6 +65,23 @@ def kept_rows(
     return {name: _kept(model, channels, keep, *source) for name, source in sources.items()}
 
 
+def shared_biases(model: ir.Model, original: OnnxModule) -> frozenset[str]:
+    """Return the names in the module of the weights of convolutions whose bias another node reads, too.
+
+    Args:
+        model: The original model.
+        original: It as a module.
+    """
+    parameters = {initializer: name for name, initializer in original.weight_names.items()}
+    return frozenset(
+        parameters[str(weight.name)]
+        for node in model.graph
+        if node.op_type == "Conv" and len(node.inputs) > 2
+        for weight, bias in [(node.inputs[1], node.inputs[2])]
+        if weight is not None and bias is not None and len(bias.uses()) > 1 and str(weight.name) in parameters
+    )
+
+
 def _kept(
     model: ir.Model, channels: ChannelMap, keep: NDArray[np.bool_], initializer: str, axis: int
 ) -> NDArray[np.int64]:
@@ -91,7 +108,7 @@ class Matcher:
 
         Args:
             teacher: The original.
-            layers: The layers to correct, by the names that `kept_rows` gives.
+            layers: The layers to correct, by the names that `kept_rows` gives, without those of `shared_biases`.
             data: Calibration samples; one batch is read.
             batch_size: Its size.
             refit: Solves the weights of layers first, where it can; None: none.
@@ -133,8 +150,8 @@ class Matcher:
             kept: The original's output channels that it has, by layer.
 
         Returns:
-            The number of layers corrected. One that runs twice in the original, or shares weight or bias there, is
-            left as it is.
+            The number of layers corrected. One that runs twice in the original, or shares its weight there, is left as
+            it is.
         """
         corrected = 0
 
@@ -272,16 +289,22 @@ def _moments(output: Tensor) -> Moments:
     return mean, deviation
 
 
-def layer_names(module: nn.Module, inputs: Sequence[Tensor]) -> list[str]:
-    """Return the names of convolutions' weights and BatchNorms' running means in the order they run, each once."""
-    names: dict[str, None] = {}
+def channel_axes(module: nn.Module, inputs: Sequence[Tensor], names: Collection[str]) -> dict[str, int]:
+    """Say along which axis of a layer's output its channels lie, by its name, in the order layers run.
+
+    Args:
+        module: A network.
+        inputs: A batch.
+        names: The layers that are asked for: convolutions' and products' by their weights, BatchNorms by their means.
+    """
+    axes: dict[str, int] = {}
 
     def note(layer: Layer, _: tuple[Any, ...], __: Tensor) -> None:
-        if not isinstance(layer, _Product):
-            names.setdefault(layer.name)
+        if layer.name in names:
+            axes.setdefault(layer.name, -1 if isinstance(layer, _Product) and layer.weight.ndim == 2 else 1)
 
     _run(module, inputs, note)
-    return list(names)
+    return axes
 
 
 def _run(module: nn.Module, inputs: Sequence[Tensor], act: _Act) -> None:

@@ -22,17 +22,15 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxprune.errors import DataError
+from onnxprune.training.class_scores import divergences, probability_kinds, scores_output
 from onnxprune.training.dataset import AnyArray, Dataset, IntArray
 
 Predict = Callable[[tuple[AnyArray, ...]], Sequence[AnyArray]]
 """Runs a network: arrays in the order of its inputs, each (n, ...), to arrays in the order of its outputs."""
 
 EVALUATION_BATCH = 64
-SMALLEST_PROBABILITY = 1e-6
-_SUM_TOLERANCE = 0.05
 
 
 @dataclass(frozen=True)
@@ -67,14 +65,24 @@ class Metrics:
         errors = [_finite(error) for error in self.errors]
         return {**asdict(self), "primary": _finite(self.primary), "kl": _finite(self.kl), "errors": errors}
 
-    def better_than(self, other: Metrics) -> bool:
+    def better_than(self, other: Metrics, highest: float = -math.inf) -> bool:
         """Compare two networks on the same data.
 
         Where the primary figures are within a standard error of each other, chance decides between them, so
         the one whose outputs are closer to the original's is better.
+
+        Args:
+            other: What this is compared with.
+            highest: The highest primary figure of several that are compared in turn: what falls short of it by more
+                than a standard error is not chosen for its outputs, or each could be a little worse than the last.
         """
+        if math.isnan(self.primary) or math.isnan(other.primary):
+            return not math.isnan(self.primary)
         gain = self.primary - other.primary
-        if abs(gain) > other.standard_error or self.distance == other.distance:
+        # Two that failed are equal, too: minus infinity.
+        equal = self.primary == other.primary
+        by_chance = equal or max(abs(gain), highest - self.primary) <= other.standard_error
+        if not by_chance or self.distance == other.distance:
             return gain > 0
         return self.distance < other.distance
 
@@ -103,28 +111,10 @@ class _Sums:
     correct: int = 0
     same: int = 0
     kl: float = 0.0
+    kinds: tuple[bool, bool] | None = None
     squares: dict[int, tuple[float, float]] = field(default_factory=dict)
     incomparable: set[int] = field(default_factory=set)
     other_classes: bool = False
-
-
-def scores_output(outputs: Sequence[AnyArray]) -> int | None:
-    """Return the position of the first output that is class scores, or None."""
-    return next((i for i, o in enumerate(outputs) if is_scores(o)), None)
-
-
-def is_scores(output: AnyArray) -> bool:
-    """Whether an output is class scores: floating point, shape (n, classes), at least two classes."""
-    return output.ndim == 2 and output.shape[1] >= 2 and output.dtype.kind == "f"
-
-
-def are_probabilities(scores: AnyArray) -> bool:
-    """Whether every row of class scores, shape (n, classes), is non-negative and sums to about one.
-
-    Integers that stand for probabilities (a softmax in int8) are each off by half a step.
-    """
-    sums = scores.astype(np.float64).sum(axis=1)
-    return bool(scores.min(initial=0.0) >= 0.0 and np.all(np.abs(sums - 1.0) < _SUM_TOLERANCE))
 
 
 def check_labels(data: Dataset, classes: int, part: str | None = None) -> None:
@@ -236,7 +226,8 @@ def _compare(sums: _Sums, outputs: Sequence[AnyArray], originals: Sequence[AnyAr
     if scores is not None and outputs[scores].shape == originals[scores].shape:
         ours, theirs = outputs[scores], originals[scores]
         sums.same += int((ours.argmax(axis=1) == theirs.argmax(axis=1)).sum())
-        sums.kl += float(divergences(theirs, ours).sum())
+        sums.kinds = sums.kinds or probability_kinds(theirs, ours)
+        sums.kl += float(divergences(theirs, ours, sums.kinds).sum())
     elif scores is not None:
         sums.other_classes = True
     for position, (ours, theirs) in enumerate(zip(outputs, originals, strict=True)):
@@ -251,22 +242,6 @@ def _compare(sums: _Sums, outputs: Sequence[AnyArray], originals: Sequence[AnyAr
             difference += float((ours != theirs).sum())
             energy += float(theirs.size)
         sums.squares[position] = (difference, energy)
-
-
-def divergences(wanted: AnyArray, got: AnyArray) -> NDArray[np.float64]:
-    """Return KL(p || q) in nats for each row of class scores, shape (n,), p those wanted and q those got."""
-    log_p, log_q = _log_probabilities(wanted), _log_probabilities(got)
-    # Rounding can leave a divergence of nothing a little below 0.
-    return np.asarray(np.maximum((np.exp(log_p) * (log_p - log_q)).sum(axis=1), 0.0))
-
-
-def _log_probabilities(scores: AnyArray) -> NDArray[np.float64]:
-    """Return the logarithms of class probabilities, from logits or from probabilities, shape (n, classes)."""
-    values = scores.astype(np.float64)
-    if are_probabilities(scores):
-        values = np.log(np.maximum(values, SMALLEST_PROBABILITY))
-    values = values - values.max(axis=1, keepdims=True)
-    return np.asarray(values - np.log(np.exp(values).sum(axis=1, keepdims=True)))
 
 
 def _metrics(sums: _Sums, data: Dataset, count: int, *, has_scores: bool, compared: bool) -> Metrics:

@@ -15,7 +15,7 @@ from onnxprune.training.arrays import arrays_dataset, check_finite, read_array_f
 from onnxprune.training.dataset import AnyArray, Dataset, DataSplits, cut
 from onnxprune.training.functions import names_function, read_function
 from onnxprune.training.images import SUFFIXES, read_image_folder
-from onnxprune.training.layout import ModelInputs
+from onnxprune.training.layout import ModelInputs, shown
 from onnxprune.training.preprocess import Preprocess
 from onnxprune.training.task import TaskMetric
 
@@ -84,6 +84,8 @@ def open_samples(
 ) -> Dataset:
     """Open data as one part: all of it, or its test part where it comes in parts.
 
+    Labels that are no class numbers, such as masks, are left out with a note: there is no metric that would use them.
+
     Args:
         spec: Where the data is.
         inputs: What the model takes.
@@ -93,10 +95,13 @@ def open_samples(
     Raises:
         DataError: The data is missing, unreadable, not finite, or does not fit the model.
     """
-    parts = _read(spec, ModelInputs(tuple(inputs), input_shapes, preprocess), None)
+    parts = _read(spec, ModelInputs(tuple(inputs), input_shapes, preprocess, any_labels=True), None)
     data = _one_part(parts, "test")
     check_finite(data, "all" if "all" in parts else "test")
-    return data
+    if data.targets is not None and data.labels is None:
+        unused = f"{data.origin}: labels of shape {shown(data.targets.shape)} are no class numbers: not used"
+        data = replace(data, notes=(*data.notes, unused))
+    return replace(data, targets=None)
 
 
 def _read(spec: DataSpec, wanted: ModelInputs, classes: Sequence[str] | None) -> dict[str, Dataset]:
@@ -107,7 +112,10 @@ def _read(spec: DataSpec, wanted: ModelInputs, classes: Sequence[str] | None) ->
     if isinstance(spec, np.ndarray):
         return {"all": arrays_dataset({"x": spec}, wanted, "data")}
     if isinstance(spec, tuple):
-        return {"all": arrays_dataset({"x": spec[0], "y": spec[1]}, wanted, "data")}
+        if len(spec) != 2:
+            raise DataError(f"data is a tuple of {len(spec)}; give (x, y), arrays by their inputs' names, or one array")
+        labelled = {} if spec[1] is None else {"y": spec[1]}
+        return {"all": arrays_dataset({"x": spec[0], **labelled}, wanted, "data")}
     if callable(spec):
         return {"all": read_function(spec, wanted)}
     raise DataError(f"data of type {type(spec).__name__} cannot be read; {_TAKES}, or arrays, or a function")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,12 @@ class Run:
     notes: list[str] = field(default_factory=list)
     retries: int = 0
 
+    @property
+    def highest(self) -> float:
+        """The highest primary figure of the validation part so far."""
+        known = [r.val.primary for r in self.records if r.val is not None and not math.isnan(r.val.primary)]
+        return max(known, default=-math.inf)
+
 
 def write_checkpoint(run: Run, path: Path) -> None:
     """Write a training's state, whole or not at all: tensors as safetensors, the rest as JSON in its header.
@@ -62,7 +69,7 @@ def write_checkpoint(run: Run, path: Path) -> None:
     tensors["generator"] = run.generator.get_state()
     copies = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
     header = {"state": json.dumps(_facts(run))}
-    write_atomically(path, lambda temporary: save_file(copies, temporary, header))
+    write_atomically(path, lambda temporary: save_file(copies, temporary, header), failures=(SafetensorError,))
 
 
 def read_checkpoint(run: Run, path: Path) -> None:
@@ -84,7 +91,7 @@ def read_checkpoint(run: Run, path: Path) -> None:
         run.optimizer.load_state_dict(_optimizer_state(run, tensors))
         run.generator.set_state(tensors["generator"])
         _take_up(run, facts)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise RunDirectoryError(f"checkpoint '{path}' cannot be taken up: {error}") from error
 
 

@@ -40,7 +40,8 @@ class TaskMetric:
             MetricValueError: It gives no finite number.
         """
         try:
-            value = self.function(outputs[0] if len(outputs) == 1 else tuple(outputs), labels)
+            with current_folder_importable():
+                value = self.function(outputs[0] if len(outputs) == 1 else tuple(outputs), labels)
         except (Exception, SystemExit) as error:
             raise DataError(f"metric '{self.name}' failed: {failure(error)}") from error
         try:

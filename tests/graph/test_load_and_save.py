@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -393,3 +395,24 @@ def test_a_graph_without_a_version_of_the_default_operators_is_refused(tmp_path:
     onnx.save(model, tmp_path / "net.onnx")
     with pytest.raises(ModelFileError, match="imports no version of the default operators"):
         load(tmp_path / "net.onnx")
+
+
+def test_a_link_leads_to_what_is_written_which_keeps_its_permissions(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    target, link = tmp_path / "kept" / "7.onnx", tmp_path / "latest.onnx"
+    target.write_bytes(b"old")
+    target.chmod(0o640)
+    link.symlink_to(target)
+    save(load(path), link)
+    assert link.is_symlink()
+    assert len(list(load(target).graph)) == len(list(load(path).graph))
+    assert target.stat().st_mode & 0o777 == 0o640
+    assert [file.name for file in target.parent.iterdir()] == ["7.onnx"]
+
+
+def test_what_standard_output_leads_to_is_not_replaced(tmp_path: Path) -> None:
+    with (tmp_path / "out.txt").open("w") as out:
+        code = "from onnxprune.graph import write_text; write_text('written', '/dev/stdout')"
+        subprocess.run([sys.executable, "-c", code], stdout=out, check=True)
+    assert (tmp_path / "out.txt").read_text() == "written"
+    assert Path("/dev/stdout").is_symlink()

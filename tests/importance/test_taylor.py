@@ -130,3 +130,9 @@ def test_what_no_gradient_reaches_is_not_taken_for_dead(tmp_path):
     )
     scores = score_units("taylor", model, channels, calibration=[Batch((array(16, 4, seed=2),))])
     np.testing.assert_array_equal(scores[channels.axis("w3", 1)], np.ones(8))
+
+
+def test_scores_that_are_not_finite_are_refused(tmp_path):
+    network = two_layers(tmp_path, [1.0, 2.0], [[1.0, 1.0]] * 2)
+    with pytest.raises(CriterionError, match="class scores on the calibration samples are not finite; check the data"):
+        score_units("taylor", *network, calibration=[Batch((np.full((2, 1, 3, 3), np.inf, np.float32),))])

@@ -270,3 +270,48 @@ class TestNotFinite:
 def test_what_is_no_array_is_refused(arrays, message, grey):
     with pytest.raises(DataError, match=message):
         open_data(arrays, *grey, None, 0)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ((np.ones((9, 1, 8, 8)),), r"a tuple of 1; give \(x, y\)"),
+        ((np.ones((9, 1, 8, 8)), np.zeros(9, int), np.zeros(9, int)), "a tuple of 3"),
+        ({"x": [[1.0], [1.0, 2.0]]}, "'x' cannot be read as an array"),
+        ({"x": np.ones((9, 1, 8, 8)), "y": 5}, "'y' is a single number"),
+    ],
+)
+def test_data_of_another_form_is_refused(data, message, grey):
+    with pytest.raises(DataError, match=message):
+        open_data(data, *grey, None, 0)
+
+
+def test_a_pair_without_labels_is_unlabelled(grey):
+    assert not open_data((numbered(9, 1, 8, 8), None), *grey, None, 0).train.labelled
+
+
+def test_labels_that_belong_to_no_part_are_refused_and_other_arrays_told(tmp_path, grey):
+    x = numbered(9, 1, 8, 8)
+    np.savez(tmp_path / "d.npz", x_train=x, x_test=x, y=np.arange(9))
+    with pytest.raises(DataError, match=r"comes in parts .* 'y' belongs to none: split it into 'y_train'"):
+        open_data(tmp_path / "d.npz", *grey, None, 0)
+    np.savez(tmp_path / "d.npz", x_train=x, y_train=np.arange(9), x_test=x, y_tst=np.arange(9))
+    assert (
+        open_data(tmp_path / "d.npz", *grey, None, 0)
+        .notes[-1]
+        .endswith("array 'y_tst' belongs to no part (_train, _val, _test): not used")
+    )
+
+
+def test_masks_are_no_labels_of_samples_that_are_compared(grey):
+    data = open_samples((numbered(9, 1, 8, 8), np.ones((9, 8, 8), int)), *grey, None)
+    assert not data.labelled
+    assert data.notes == ("data: labels of shape (9, 8, 8) are no class numbers: not used",)
+
+
+def test_grey_for_a_network_of_three_channels(colour):
+    x = RNG.integers(0, 256, (9, 3, 8, 8)).astype(np.uint8)
+    found = next(open_data(x, *colour, Preprocess(color="grey"), 0).train.batches(1))
+    row = int(open_data(x, *colour, Preprocess(color="grey"), 0).train.rows[found.positions[0]])
+    wanted = np.rint(np.tensordot(x[row].astype(float), (0.299, 0.587, 0.114), (0, 0)))
+    np.testing.assert_array_equal(found.inputs[0][0], np.broadcast_to(wanted, (3, 8, 8)))

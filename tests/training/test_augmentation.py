@@ -33,3 +33,15 @@ def test_others_stay_as_they_are():
     changed = augmented([tokens, features], ["flip", "shift"], generator())
     assert torch.equal(changed[0], tokens)
     assert torch.equal(changed[1], features)
+
+
+def test_channels_that_no_picture_has_are_where_the_layout_says():
+    x = torch.arange(2.0 * 4 * 4 * 6).reshape(2, 4, 4, 6)
+    seen = set()
+    for seed in range(8):
+        (changed,) = augmented([x], ["flip"], torch.Generator().manual_seed(seed), "nhwc")
+        for one, as_it_was in zip(changed, x, strict=True):
+            flipped = torch.equal(one, as_it_was.flip(1))
+            assert flipped or torch.equal(one, as_it_was)
+            seen.add(flipped)
+    assert seen == {True, False}

@@ -7,10 +7,14 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import nn
 
-from onnxprune.errors import DataError, DeviceError, TrainingError
+from onnxprune.errors import DataError, DeviceError, OutputError, RunDirectoryError, TrainingError
+from onnxprune.graph import InputSpec
 from onnxprune.training import DistillConfig, collect, distil, evaluate, module_predict, open_data, synthetic_data
+from onnxprune.training.losses import DistillLoss
 from onnxprune.training.task import TaskMetric
 
 CLASSES = 4
@@ -351,3 +355,48 @@ def test_few_samples_and_batchnorm(grey, teacher):
 def test_a_configuration_that_makes_no_sense(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         DistillConfig(**wrong)
+
+
+def test_a_network_of_3d_convolutions_learns():
+    rng = np.random.default_rng(0)
+    spec = InputSpec("volume", ("n", 1, 4, 8, 8), np.dtype("float32"))
+    volumes = rng.standard_normal((256, 1, 4, 8, 8)).astype(np.float32)
+    data = open_data(volumes, (spec,), {"volume": (1, 1, 4, 8, 8)}, None, 0)
+
+    def network():
+        torch.manual_seed(0)
+        layers = nn.Conv3d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool3d(4), nn.Flatten(), nn.Linear(16, 3)
+        return nn.Sequential(*layers)
+
+    student = network()
+    with torch.no_grad():
+        student[0].weight.mul_(0.1)
+    history = distil(student, network(), data.train, data.val, FAST)
+    assert history.best.val.errors[0] < history.records[0].val.errors[0] / 2
+
+
+def test_batches_whose_outputs_are_all_zeros_have_a_loss_of_the_others_size():
+    loss = DistillLoss(("values",), 4.0, 0.9, 1.0, (1.0,))
+    empty, full = torch.zeros(1, 1, 8, 8), torch.ones(1, 1, 8, 8)
+    error = 0.1 * torch.ones(1, 1, 8, 8)
+    assert float(loss([full + error], [full], None)) == pytest.approx(0.01)
+    assert float(loss([empty + error], [empty], None)) == pytest.approx(1.0)
+
+
+def test_a_checkpoint_that_cannot_be_written_is_told(splits, teacher, tmp_path, monkeypatch):
+    def full(*_):
+        raise SafetensorError("I/O error: No space left on device")
+
+    monkeypatch.setattr("onnxprune.training.state.save_file", full)
+    with pytest.raises(OutputError, match=r"cannot write '.*state\.safetensors': I/O error: No space left"):
+        distil(
+            damaged(teacher, 2.0), teacher, splits.train, splits.val, FAST, checkpoint=tmp_path / "state.safetensors"
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_without_its_header_is_told(splits, teacher, tmp_path):
+    path = tmp_path / "state.safetensors"
+    save_file({"x": torch.ones(1)}, path)
+    with pytest.raises(RunDirectoryError, match="cannot be taken up"):
+        distil(damaged(teacher, 2.0), teacher, splits.train, splits.val, FAST, checkpoint=path)

@@ -65,3 +65,23 @@ def test_networks_that_share_no_layer_learn_from_outputs_alone(grey):
 def test_a_negative_weight_is_refused():
     with pytest.raises(ValueError, match="feature_weight"):
         DistillConfig(feature_weight=-1.0)
+
+
+def test_networks_of_products_are_compared_inside_and_what_cannot_be_is_told(grey):
+    x = np.random.default_rng(0).normal(0.0, 1.0, (64, 1, 8, 8)).astype(np.float32)
+    data = open_data(x, *grey, None, 0)
+
+    def pair():
+        torch.manual_seed(0)
+        teacher = nn.Sequential(nn.Flatten(), nn.Linear(64, 6), nn.ReLU(), nn.Linear(6, 4))
+        student = nn.Sequential(nn.Flatten(), nn.Linear(64, 3), nn.ReLU(), nn.Linear(3, 4))
+        return Wrapped(student), Wrapped(teacher)
+
+    config = DistillConfig(epochs=1, feature_weight=1.0, batch_size=16)
+    losses = {}
+    for name, kept in {"kept": {"layers.1.weight": np.array([0, 2, 5])}, "none": {}}.items():
+        student, teacher = pair()
+        history = distil(student, teacher, data.train, None, config, kept=kept)
+        losses[name] = history.records[-1].train_loss
+        assert bool(history.notes) == (name == "none")
+    assert losses["kept"] > losses["none"] + 0.1

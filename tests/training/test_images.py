@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from onnxprune.errors import DataError
-from onnxprune.training import PRESETS, Preprocess, open_data
+from onnxprune.training import PRESETS, Preprocess, check_pictures, open_data
 
 RED = (200, 0, 0)
 
@@ -44,6 +44,21 @@ class TestLabels:
                 picture(tmp_path / name / f"{i}.png")
         splits = open_data(tmp_path, *colour, None, 0)
         assert set(np.concatenate([splits.train.labels, splits.test.labels])) <= {2, 10}
+
+    def test_an_empty_folder_among_numbers_changes_none(self, tmp_path, colour):
+        for name in ("2", "10"):
+            for i in range(3):
+                picture(tmp_path / name / f"{i}.png")
+        (tmp_path / "3").mkdir()
+        assert set(open_data(tmp_path, *colour, None, 0).train.labels) == {2, 10}
+
+    def test_a_link_to_a_folder_around_it_is_not_followed(self, tmp_path, colour):
+        for name in ("a", "b"):
+            for i in range(3):
+                picture(tmp_path / name / f"{i}.png")
+        (tmp_path / "a" / "all").symlink_to(tmp_path, target_is_directory=True)
+        splits = open_data(tmp_path, *colour, None, 0)
+        assert sum(len(part) for part in (splits.train, splits.val, splits.test)) == 6
 
     def test_a_class_file_gives_the_order(self, tmp_path, colour):
         for name in ("a", "b"):
@@ -180,7 +195,42 @@ class TestPixels:
         assert np.array_equal(first, second)
 
 
+def cut_short(path):
+    """A picture of which only the first part is there."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
 class TestErrors:
+    @pytest.mark.parametrize("cache_bytes", [0, 1 << 30])
+    @pytest.mark.parametrize("suffix", ["jpg", "png"])
+    def test_a_picture_that_breaks_off_is_found_before_it_is_needed(
+        self, tmp_path, colour, monkeypatch, suffix, cache_bytes
+    ):
+        monkeypatch.setattr("onnxprune.training.images._CACHE_BYTES", cache_bytes)
+        for i in range(3):
+            picture(tmp_path / f"{i}.{suffix}", (64, 64))
+        data = open_data(tmp_path, *colour, None, 0)
+        for part in (data.train, data.val, data.test):
+            check_pictures(part)
+        for i in range(3):
+            cut_short(tmp_path / f"{i}.{suffix}")
+        data = open_data(tmp_path, *colour, None, 0)
+        with pytest.raises(DataError, match=rf"cannot read the picture '.*\d\.{suffix}'"):
+            check_pictures(data.test)
+
+    def test_a_class_folder_without_pictures_is_refused(self, tmp_path, colour):
+        for name in ("cat", "fox"):
+            for i in range(10):
+                picture(tmp_path / name / f"{i}.png")
+        (tmp_path / "dog").mkdir()
+        (tmp_path / "dog" / "0.tif").write_bytes(b"none that is read")
+        with pytest.raises(DataError, match=r"has the subfolder 'dog' without pictures .*/classes\.txt'"):
+            open_data(tmp_path, *colour, None, 0)
+        (tmp_path / "classes.txt").write_text("cat\ndog\nfox\n")
+        assert set(open_data(tmp_path, *colour, None, 0).train.labels) == {0, 2}
+
     def test_an_empty_folder(self, tmp_path, colour):
         (tmp_path / "notes.txt").write_text("nothing here")
         with pytest.raises(DataError, match="holds no pictures"):

@@ -10,7 +10,7 @@ from onnxprune.channels import analyse, prune
 from onnxprune.errors import DataError
 from onnxprune.graph import load
 from onnxprune.torch_bridge import to_torch
-from onnxprune.training import Matcher, kept_rows, open_data
+from onnxprune.training import Matcher, kept_rows, open_data, shared_biases
 
 
 @pytest.fixture
@@ -95,23 +95,25 @@ def test_a_layer_without_bias_is_skipped(data):
     )
 
 
-def onnx_model(path):
-    """Two convolutions of six and four channels, their biases, and a classifier."""
+def onnx_model(path, *, after=""):
+    """Two convolutions of six and four channels, their biases, and a classifier; `after` runs behind the first."""
     rng = np.random.default_rng(0)
     model = onnx.parser.parse_model(
-        """<ir_version: 8, opset_import: ["" : 17]>
-        net (float[n, 1, 8, 8] image) => (float[n, 3] scores) {
+        f"""<ir_version: 8, opset_import: ["" : 17]>
+        net (float[n, 1, 8, 8] image) => (float[n, 3] scores) {{
             a = Conv <kernel_shape = [3, 3]> (image, w1, b1)
-            b = Relu (a)
+            {after or "b = Relu (a)"}
             c = Conv <kernel_shape = [3, 3]> (b, w2, b2)
             d = Relu (c)
             e = Flatten (d)
             scores = Gemm (e, w3, b3)
-        }"""
+        }}"""
     )
     shapes = {"w1": (6, 1, 3, 3), "b1": (6,), "w2": (4, 6, 3, 3), "b2": (4,), "w3": (64, 3), "b3": (3,)}
+    shapes |= {"s": (6,), "m": (6,), "v": (6,)} if "Batch" in after else {}
     for name, shape in shapes.items():
         array = 0.3 * rng.standard_normal(shape).astype(np.float32)
+        array = np.abs(array) if name == "v" else array
         model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
     onnx.save(model, path)
     return load(path)
@@ -151,3 +153,11 @@ def test_batchnorm_gets_the_original_statistics_whatever_the_data(data):
     assert torch.allclose(pruned[:2](x), original[:2](x)[:, kept], atol=1e-4)
     ours, theirs = pruned(x), original(x)
     assert torch.allclose(ours.mean((0, 2, 3)), theirs.mean((0, 2, 3)), atol=1e-4)
+
+
+def test_a_bias_that_another_node_reads_is_known(tmp_path):
+    alone = onnx_model(tmp_path / "alone.onnx")
+    assert shared_biases(alone, to_torch(alone)) == frozenset()
+    twice = onnx_model(tmp_path / "twice.onnx", after="p = BatchNormalization (a, s, b1, m, v) b = Relu (p)")
+    module = to_torch(twice)
+    assert {module.weight_names[name] for name in shared_biases(twice, module)} == {"w1"}

@@ -145,3 +145,20 @@ def test_probabilities_in_steps_of_an_integer_are_still_probabilities(rows):
     data, exact = rows(rounded), [softmax.astype(np.float32)]
     for batch_size in (1, 40):
         assert evaluate(lambda inputs: [inputs[0]], data, exact, batch_size=batch_size).kl < 0.05
+
+
+def test_epochs_that_are_a_little_worse_in_turn_do_not_add_up():
+    falling = [Metrics("top-1", 90.0 - 0.3 * i, 3600, kl=1.0 - 0.01 * i) for i in range(20)]
+    best, highest = falling[0], -math.inf
+    for metrics in falling:
+        highest = max(highest, metrics.primary)
+        best = metrics if metrics.better_than(best, highest) else best
+    assert 90.0 - best.primary <= falling[0].standard_error
+    assert best.primary < 90.0
+
+
+def test_what_is_no_number_is_worse_than_any():
+    none, poor = Metrics("normalised agreement", math.nan, 10), Metrics("normalised agreement", -5.0, 10)
+    assert poor.better_than(none)
+    assert not none.better_than(poor)
+    assert not none.better_than(none)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from onnxprune.errors import DataError
-from onnxprune.training import open_data, synthetic_data
+from onnxprune.training import open_data, read_metric, synthetic_data
 
 
 def samples(count, classes=4, seed=0):
@@ -194,3 +194,33 @@ class TestSynthetic:
         assert set(tokens.ravel()) == {0, 1}
         assert raw.dtype == np.uint8
         assert raw.max() > 200
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        lambda x, _: [[x]],
+        lambda x, y: [((x,), y)],
+        lambda x, y: [((one,), label) for one, label in zip(x, y, strict=True)],
+    ],
+)
+def test_a_loader_gives_inputs_in_lists_of_one(grey, items):
+    x, y = samples(20)
+    splits = open_data(lambda: items(x, y), *grey, None, 0)
+    assert sorted(numbers(splits.train) + numbers(splits.val) + numbers(splits.test)) == list(range(20))
+
+
+def test_items_that_are_dictionaries_hold_labels_too(grey):
+    x, y = samples(20)
+    splits = open_data(lambda: [{"image": x, "labels": y}], *grey, None, 0)
+    batch = next(splits.train.batches(20))
+    np.testing.assert_array_equal(batch.labels, batch.inputs[0][:, 0, 0, 0] % 4)
+
+
+def test_a_metric_may_import_from_the_current_folder_when_it_is_called(tmp_path, monkeypatch):
+    (tmp_path / "late_metric.py").write_text(
+        "def score(outputs, labels):\n    import late_help\n    return late_help.POINTS\n"
+    )
+    (tmp_path / "late_help.py").write_text("POINTS = 7\n")
+    monkeypatch.chdir(tmp_path)
+    assert read_metric("late_metric:score").score([np.zeros(1)], None) == 7

@@ -68,7 +68,8 @@ def recurrent(
     backwards, both = direction == "reverse", direction == "bidirectional"
     state = x.new_zeros(w.shape[0], x.shape[1], r.shape[2])
     h = state if initial_h is None else initial_h
-    settings = (b is not None, 1, 0.0, False, both, False)
+    # cuDNN can go backwards only where it trains; without dropout that changes nothing else.
+    settings = (b is not None, 1, 0.0, torch.is_grad_enabled(), both, False)
     flat, sequence = _weights(w, r, b, _ORDERS[kind]), x.flip(0) if backwards else x
     if kind == "LSTM":
         c = state if initial_c is None else initial_c
