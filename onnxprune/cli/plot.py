@@ -43,7 +43,9 @@ def plot(directory: Path, output_dir: Path | None, image_format: Literal["svg", 
     limited) and accuracy, and the training. For what the run has no figures of, a line says why it is left out.
     """
     output_dir = output_dir or directory / "plots"
-    refuse_overwriting(directory=directory, output_dir=output_dir)
+    # Pictures beside a run's files overwrite none of them.
+    if output_dir.resolve() != directory.resolve():
+        refuse_overwriting(directory=directory, output_dir=output_dir)
     from onnxprune.report.plots import plot_run
 
     pictures = plot_run(directory, output_dir, image_format)

@@ -20,17 +20,27 @@ def named_shapes(models: Sequence[str], given: Sequence[tuple[str, Sizes]]) -> d
         Sizes by input name; None where nothing was given.
 
     Raises:
-        click.UsageError: A name is missing and a model has several inputs.
+        click.UsageError: A name is missing and a model has several inputs, or an input gets two sizes.
     """
     if not given:
         return None
-    result = {name: sizes for name, sizes in given if name}
+    result: dict[str, Sizes] = {}
+    for name, sizes in given:
+        if name:
+            _add(result, name, sizes)
     unnamed = [sizes for name, sizes in given if not name]
     if len(unnamed) > 1:
         raise click.UsageError("--input-shape: give each of several inputs its name, such as image:1x3x224x224")
     for sizes in unnamed:
-        result.update({_only_input(model): sizes for model in models})
+        for name in dict.fromkeys(_only_input(model) for model in models):
+            _add(result, name, sizes)
     return result
+
+
+def _add(shapes: dict[str, Sizes], name: str, sizes: Sizes) -> None:
+    if name in shapes:
+        raise click.UsageError(f"--input-shape: input '{name}' gets sizes twice")
+    shapes[name] = sizes
 
 
 def _only_input(model: str) -> str:

@@ -79,7 +79,8 @@ def graph_cost(model: ir.Model, input_shapes: Mapping[str, Sequence[int]] | None
 
 
 def _is_parameter(value: ir.Value, tensor: ir.TensorProtocol) -> bool:
-    if tensor.dtype == ir.DataType.STRING:
+    # Masks are no weights.
+    if tensor.dtype in {ir.DataType.STRING, ir.DataType.BOOL}:
         return False
     uses = value.uses()
     if uses and all(use.node.op_type in _QUANTISING and use.idx > 0 for use in uses):

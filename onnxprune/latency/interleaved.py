@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -64,4 +65,4 @@ def _bytes(source: ModelSource) -> int:
     """Return the size of a model with the weights beside it."""
     if isinstance(source, bytes):
         return len(source)
-    return sum(file.stat().st_size for file in source.parent.glob(f"{source.name}*") if file.is_file())
+    return sum(file.stat().st_size for file in source.parent.glob(f"{glob.escape(source.name)}*") if file.is_file())

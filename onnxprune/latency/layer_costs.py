@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
+import math
 import os
 import tempfile
 import time
@@ -185,14 +187,17 @@ class LayerCosts:
         """
         if not self._unsaved:
             return True
+        temporary = self._file.with_suffix(f".{os.getpid()}.tmp")
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            temporary = self._file.with_suffix(f".{os.getpid()}.tmp")
             temporary.write_text(json.dumps(_read(self._file) | self._points))
             temporary.replace(self._file)
         except OSError:
             # The table only saves time; a read-only home must not stop a run.
             return False
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
         self._unsaved = 0
         return True
 
@@ -273,7 +278,11 @@ def _read(file: Path) -> dict[str, float]:
         return {}
     if not isinstance(points, dict):
         return {}
-    return {key: float(value) for key, value in points.items() if isinstance(value, int | float)}
+    return {key: float(value) for key, value in points.items() if _is_time(value)}
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
 def _typical(spec: LayerSpec, axis: Axis) -> LayerSpec:

@@ -53,6 +53,12 @@ class Session:
         try:
             self._loaded.run(feeds)
         except Exception as error:
+            foreign = [f"'{name}' ({array.dtype.name})" for name, array in feeds.items() if array.dtype.kind == "V"]
+            if foreign:
+                raise InputsError(
+                    f"model '{self.name}' cannot be run: onnxruntime takes no arrays of such types from Python: "
+                    f"{', '.join(foreign)}; let the model read float32 and cast it inside"
+                ) from error
             raise InputsError(self._failure("run", error)) from error
 
     def copies_ms(self, feeds: Feeds) -> list[float]:

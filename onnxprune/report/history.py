@@ -104,7 +104,7 @@ class _Judgement(_Units):
 class _Epoch(_Line):
     stage: int
     epoch: int
-    val_metric: float | None
+    val_metric: FiniteFloat | None
 
 
 _DRAWN: Mapping[str, type[_Line]] = {

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 from xml.etree import ElementTree as ET
 
-Outcome = Literal["passed", "failure", "error", "skipped"]
+from onnxprune.report.units import plain
 
-# XML 1.0 has no other control characters, not even escaped.
-_FORBIDDEN = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+Outcome = Literal["passed", "failure", "error", "skipped"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ def junit_xml(suite: Suite) -> str:
     if suite.properties:
         properties = ET.SubElement(top, "properties")
         for name, value in suite.properties.items():
-            ET.SubElement(properties, "property", {"name": _plain(name), "value": _plain(value)})
+            ET.SubElement(properties, "property", {"name": plain(name), "value": plain(value)})
     for number, case in enumerate(suite.cases):
         _add(top, case, suite, 0.0 if number else suite.duration_s)
     ET.indent(root)
@@ -72,9 +70,9 @@ def junit_xml(suite: Suite) -> str:
 
 
 def _add(top: ET.Element, case: Case, suite: Suite, seconds: float) -> None:
-    name = {"name": _plain(case.name), "classname": f"onnxprune.{suite.operation}", "time": f"{seconds:.3f}"}
+    name = {"name": plain(case.name), "classname": f"onnxprune.{suite.operation}", "time": f"{seconds:.3f}"}
     element = ET.SubElement(top, "testcase", name)
-    message = _plain(case.message)
+    message = plain(case.message)
     if case.outcome == "passed":
         ET.SubElement(element, "system-out").text = message
     elif case.outcome == "skipped":
@@ -86,7 +84,3 @@ def _add(top: ET.Element, case: Case, suite: Suite, seconds: float) -> None:
 
 def _count(suite: Suite, outcome: Outcome) -> int:
     return sum(case.outcome == outcome for case in suite.cases)
-
-
-def _plain(text: str) -> str:
-    return _FORBIDDEN.sub("�", text)

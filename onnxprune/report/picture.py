@@ -9,7 +9,7 @@ from pathlib import Path
 from onnxprune.report.drawing import DrawnNode
 from onnxprune.report.inspection import GroupInspection, Inspection
 from onnxprune.report.layout import Layout, lay_out
-from onnxprune.report.units import count, counted, percent
+from onnxprune.report.units import count, counted, percent, plain
 
 _WIDTH, _HEIGHT, _COLUMN, _ROW, _MARGIN = 132, 34, 148, 62, 24
 _FIXED, _WITHOUT = "#c4c4c4", "#eeeeee"
@@ -65,23 +65,23 @@ def svg(inspection: Inspection) -> str:
 
 def picture_page(inspection: Inspection) -> str:
     """Write a page with the picture, the groups, and what is fixed, why, and what would free it."""
-    title = html.escape(f"{Path(inspection.path).name}: what can be pruned")
+    title = _text(f"{Path(inspection.path).name}: what can be pruned")
     summary = (
         f"{count(inspection.cost.macs)} MACs, {count(inspection.cost.parameters)} parameters, "
         f"{counted(len(inspection.groups), 'group')} of removable channels, which take part in "
         f"{percent(inspection.coverage)} of the MACs{' that are counted' * bool(inspection.unreached)}."
     )
-    unreached = [f"<p>Not reached: {html.escape(line)}.</p>" for line in inspection.unreached]
+    unreached = [f"<p>Not reached: {_text(line)}.</p>" for line in inspection.unreached]
     fixed = [
-        f"<tr><td>{html.escape(entry.producer)}</td><td class=n>{entry.channels}</td>"
-        f"<td>{html.escape(entry.reason)}</td><td>{html.escape(entry.hint)}</td></tr>"
+        f"<tr><td>{_text(entry.producer)}</td><td class=n>{entry.channels}</td>"
+        f"<td>{_text(entry.reason)}</td><td>{_text(entry.hint)}</td></tr>"
         for entry in inspection.fixed
     ]
     return "\n".join(
         [
             "<!doctype html>",
             f'<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{_PAGE_STYLE}</style></head>',
-            f"<body><h1>{title}</h1><p>{html.escape(summary)}</p>",
+            f"<body><h1>{title}</h1><p>{_text(summary)}</p>",
             *unreached,
             f"<p>{_LEGEND}</p>",
             f'<div class="graph">{svg(inspection)}</div>',
@@ -142,11 +142,11 @@ def _node(node: DrawnNode, corner: tuple[float, float], groups: Sequence[GroupIn
     name = node.name if len(node.name) <= _LONGEST_NAME else f"{node.name[:9]}...{node.name[-9:]}"
     squeezed = f' textLength="{_WIDTH - 8}" lengthAdjust="spacingAndGlyphs"' * (len(node.op_type) > _LONGEST_OP)
     return (
-        f'<g class="{kind}"><title>{html.escape(_title(node, groups))}</title>'
+        f'<g class="{kind}"><title>{_text(_title(node, groups))}</title>'
         f"{_fill(node, x, y)}"
         f'<rect class="frame" x="{x:.0f}" y="{y:.0f}" width="{_WIDTH}" height="{_HEIGHT}"/>'
-        f'<text class="op" x="{middle:.0f}" y="{y + 14:.0f}"{squeezed}>{html.escape(node.op_type)}</text>'
-        f'<text class="name" x="{middle:.0f}" y="{y + 27:.0f}">{html.escape(name)}</text></g>'
+        f'<text class="op" x="{middle:.0f}" y="{y + 14:.0f}"{squeezed}>{_text(node.op_type)}</text>'
+        f'<text class="name" x="{middle:.0f}" y="{y + 27:.0f}">{_text(name)}</text></g>'
     )
 
 
@@ -187,9 +187,13 @@ def _title(node: DrawnNode, groups: Sequence[GroupInspection]) -> str:
 
 
 def _group_row(index: int, group: GroupInspection) -> str:
-    producers = html.escape(", ".join(group.producers))
+    producers = _text(", ".join(group.producers))
     return (
         f'<tr><td><span class="swatch" style="background:{colour(index)}"></span>{producers}</td>'
         f"<td class=n>{group.channels}</td><td class=n>{group.channels_per_unit}</td>"
         f"<td class=n>{count(group.macs)}</td><td class=n>{count(group.parameters)}</td></tr>"
     )
+
+
+def _text(text: str) -> str:
+    return html.escape(plain(text))

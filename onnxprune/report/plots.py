@@ -123,7 +123,8 @@ def draw_channels(axes: Axes, history: History) -> None:
         extent=(0.5, len(steps) + len(taken) + 0.5, len(history.groups) - 0.5, -0.5),
     )
     if len(history.groups) <= _MOST_NAMES:
-        axes.set_yticks(range(len(history.groups)), [_short(name) for name in history.groups], fontsize=6)
+        names = [_short(name) for name in history.groups]
+        axes.set_yticks(range(len(history.groups)), names, fontsize=6, parse_math=False)
     assert axes.figure is not None
     bar = axes.figure.colorbar(picture, ax=axes)
     bar.set_label("share of channels kept")

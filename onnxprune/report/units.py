@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from onnxprune.search.target import REMOVED, UNITS, TargetKind
 
+# XML 1.0 has no other control characters, not even escaped.
+_FORBIDDEN = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _COUNTS = ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k"))
 _PERCENTAGES = frozenset({"top-1", "top-1 agreement", "normalised agreement"})
 _SIZES = ((1e12, " TB"), (1e9, " GB"), (1e6, " MB"), (1e3, " kB"))
+
+
+def plain(text: str) -> str:
+    """A text with what XML cannot hold, such as control characters in a node's name, shown as a box."""
+    return _FORBIDDEN.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def milliseconds(value_ms: float) -> str:

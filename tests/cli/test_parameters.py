@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 import pytest
 
@@ -104,3 +106,10 @@ def test_one_target_only(run: Run) -> None:
     result = run("prune", "model.onnx", "--target-latency", "10ms", "--ratio", "0.3")
     assert result.exit_code == 2
     assert "give one target only, not --target-latency and --ratio" in result.stderr
+
+
+@pytest.mark.parametrize("second", ["image:2x3x8x8", "2x3x8x8"])
+def test_sizes_that_are_given_twice_are_refused(run: Run, model: Path, second: str) -> None:
+    result = run("inspect", model, "--input-shape", "image:1x3x8x8", "--input-shape", second)
+    assert result.exit_code == 2
+    assert "input 'image' gets sizes twice" in result.stderr

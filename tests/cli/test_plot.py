@@ -43,3 +43,10 @@ def test_a_run_that_no_metric_is_known_of_says_so(run: Run, tmp_path: Path) -> N
     assert result.exit_code == 0
     reason = "none of 1 evaluation has a metric"
     assert result.output.splitlines()[:3] == [f"no {name}.svg: {reason}" for name in ("learning", "channels", "front")]
+
+
+def test_pictures_may_lie_beside_the_runs_files(run: Run, tmp_path: Path) -> None:
+    folder = history(tmp_path / "a", judged(6, 96), took(6, 6e6))
+    result = run("plot", folder, "-o", folder, "--format", "png")
+    assert result.exit_code == 0, result.output
+    assert {"history.jsonl", "learning.png"} <= {file.name for file in folder.iterdir()}

@@ -102,3 +102,14 @@ def test_attention_with_keys_from_before(tmp_path: Path) -> None:
                    float[1, 4, 31, 8] past_key, float[1, 4, 31, 8] past_value) => (float[1, 4, 1, 8] y) {
         y = Attention(q, k, v, , past_key, past_value) }"""
     assert graph_cost(load(model(tmp_path, text, {}, opset=23))).macs == 2 * 4 * 32 * 8
+
+
+def test_masks_are_no_weights(tmp_path: Path) -> None:
+    path = model(
+        tmp_path, "net (float[4, 6] x) => (float[4, 5] y) { p = MatMul(x, w) y = Where(mask, p, p) }", {"w": (6, 5)}
+    )
+    proto = onnx.load(path)
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(np.eye(4, 5, dtype=bool), "mask"))
+    onnx.save(proto, path)
+    loaded = load(path)
+    assert graph_cost(loaded, resolve_input_shapes(loaded)).parameters == 30

@@ -11,12 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import ml_dtypes
 import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
 
-from onnxprune.errors import DeviceError
+from onnxprune.errors import DeviceError, InputsError
 from onnxprune.latency import LocalDevice, MeasureOptions
 from onnxprune.latency.on_device.binding import Bound, memory_of
 from onnxprune.latency.on_device.memory import peak_memory
@@ -152,3 +153,28 @@ def test_a_bound_model_that_does_not_run_is_named() -> None:
     options = MeasureOptions(io_binding=True)
     with pytest.raises(DeviceError, match="cannot run model 'small'"):
         LocalDevice().measure({"small": one_op()}, {"small": {"x": np.ones((1, 5), np.float32)}}, options)
+
+
+def test_the_memory_of_a_model_that_reads_text(tmp_path: Path) -> None:
+    nodes = [onnx.helper.make_node("Identity", ["x"], ["y"])]
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.STRING, [2]) for name in "xy"]
+    graph = onnx.helper.make_graph(nodes, "text", ends[:1], ends[1:])
+    onnx.save(
+        onnx.helper.make_model(graph, ir_version=10, opset_imports=[onnx.helper.make_opsetid("", 17)]),
+        tmp_path / "m.onnx",
+    )
+    found = LocalDevice().peak_memory("m", tmp_path / "m.onnx", {"x": np.array(["a", "bc"], dtype=object)}, SHORT)
+    assert found.peak_bytes is not None
+
+
+def test_types_that_onnxruntime_takes_no_arrays_of_are_named() -> None:
+    nodes = [onnx.helper.make_node("Cast", ["x"], ["y"], to=onnx.TensorProto.FLOAT)]
+    ends = [("x", onnx.TensorProto.BFLOAT16), ("y", onnx.TensorProto.FLOAT)]
+    infos = [onnx.helper.make_tensor_value_info(name, kind, [2]) for name, kind in ends]
+    graph = onnx.helper.make_graph(nodes, "cast", infos[:1], infos[1:])
+    model = onnx.helper.make_model(graph, ir_version=10, opset_imports=[onnx.helper.make_opsetid("", 17)])
+    feeds = {"x": np.ones(2, ml_dtypes.bfloat16)}
+    with pytest.raises(
+        InputsError, match=r"takes no arrays of such types from Python: 'x' \(bfloat16\); let the model"
+    ):
+        LocalDevice().measure({"m": model.SerializeToString()}, {"m": feeds}, SHORT)

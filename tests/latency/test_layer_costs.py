@@ -1,3 +1,5 @@
+import errno
+import json
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -205,3 +207,31 @@ def test_less_than_a_granule_of_input_channels_costs_less_where_it_is_measured_s
     for c_in in (4, 8, 12, 16, 32):
         assert surface(c_in, 96) == pytest.approx(direct_ms(spec.at(c_in, 96)))
     assert surface(20, 96) == pytest.approx(direct_ms(spec.at(20, 96)))
+
+
+def test_times_that_are_none_are_measured_anew(tmp_path: Path) -> None:
+    first = LayerCosts(FakeLayerTimer(product_ms), tmp_path)
+    first.cost_ms(CONV)
+    first.save()
+    (file,) = tmp_path.iterdir()
+    (key,) = json.loads(file.read_text())
+    for value in ("NaN", "Infinity", "-1.0", "true"):
+        file.write_text(f"{{{json.dumps(key)}: {value}}}")
+        assert LayerCosts(FakeLayerTimer(lambda _: 3.0), tmp_path).cost_ms(CONV) == 3.0
+
+
+def test_a_full_disk_leaves_the_table_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = LayerCosts(FakeLayerTimer(product_ms), tmp_path)
+    first.cost_ms(CONV)
+    first.save()
+
+    def half(self: Path, text: str) -> None:
+        with self.open("w") as file:
+            file.write(text[: len(text) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", half)
+    first.cost_ms(DEPTHWISE)
+    assert not first.save()
+    assert len(list(tmp_path.iterdir())) == 1
+    assert LayerCosts(FakeLayerTimer(lambda _: 3.0), tmp_path).cost_ms(CONV) == pytest.approx(6.144)

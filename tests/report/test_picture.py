@@ -16,6 +16,7 @@ from onnxprune.channels import Restriction
 from onnxprune.report import inspect_model, picture_page, svg
 from onnxprune.report.layout import lay_out
 from onnxprune.report.picture import colour
+from tests.report.conftest import small_cnn
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -151,3 +152,11 @@ def test_a_chain_is_a_straight_line_and_a_block_is_symmetric() -> None:
     block = lay_out([[], [0], [1], [0, 2]])
     assert block.x[0] == pytest.approx(block.x[3])
     assert block.x[1] == pytest.approx(block.x[2])
+
+
+def test_names_with_control_characters_are_drawn(tmp_path: Path) -> None:
+    network = small_cnn()
+    network.graph.node[0].name = "first\x01<&>"
+    onnx.save(network, tmp_path / "odd.onnx")
+    nodes = nodes_of(svg(inspect_model(tmp_path / "odd.onnx")))
+    assert any(title.startswith("Conv 'first\N{REPLACEMENT CHARACTER}<&>'") for title in nodes)

@@ -128,6 +128,11 @@ def test_what_cannot_be_drawn_is_said(tmp_path: Path) -> None:
         (4, '{"kind": "structure", "stage": "1", "units": [6, 6]}', "damaged: key 'stage' of kind 'structure'"),
         (4, '{"kind": "structure", "stage": 1, "units": [6]}', "it has units of 1 groups, and the network 2 groups"),
         (5, '{"kind": "epoch", "stage": 1, "epoch": 0}', "damaged: key 'val_metric' of kind 'epoch': Field required"),
+        (
+            5,
+            '{"kind": "epoch", "stage": 1, "epoch": 0, "val_metric": NaN}',
+            "damaged: key 'val_metric' of kind 'epoch'",
+        ),
     ],
 )
 def test_a_damaged_line_is_named(folder: Path, number: int, line: str, message: str) -> None:
@@ -138,3 +143,9 @@ def test_a_damaged_line_is_named(folder: Path, number: int, line: str, message: 
     with pytest.raises(RunDirectoryError, match=rf"history\.jsonl', line {number} .*{message}"):
         plot_run(folder, folder / "plots")
     assert not (folder / "plots").exists()
+
+
+def test_names_that_look_like_formulas_are_names(folder: Path) -> None:
+    path = folder / "history.jsonl"
+    path.write_text(path.read_text().replace("block/conv1", r"block/$\\conv$/x"))
+    assert len(plot_run(folder, folder / "plots").files) == 4

@@ -90,7 +90,10 @@ def peak_memory(
     with tempfile.TemporaryDirectory(prefix="onnxprune-", dir=folder) as inside:
         arrays, told = Path(inside) / "feeds.npz", Path(inside) / "told.json"
         keys = {f"input{number}": name for number, name in enumerate(feeds)}
-        values: dict[str, Any] = {key: feeds[name] for key, name in keys.items()}
+        # Texts are objects to numpy, which it would write as pickles.
+        values: dict[str, Any] = {
+            key: feeds[name].astype(str) if feeds[name].dtype == object else feeds[name] for key, name in keys.items()
+        }
         np.savez(str(arrays), **values)
         request = {"model": str(model), "arrays": str(arrays), "names": keys, "threads": options.threads}
         told.write_text(json.dumps({**request, "providers": providers}), encoding="utf-8")
