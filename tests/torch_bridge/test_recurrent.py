@@ -61,3 +61,19 @@ def test_only_the_last_state_of_a_recurrence_may_be_read():
     node = next(iter(model.graph))
     node.outputs[0].name = ""
     assert compare(to_torch(model), model, {"x": array(6, 2, 4)}).relative < 1e-5
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize(("op", "gates"), [("LSTM", 4), ("GRU", 3), ("RNN", 1)])
+def test_a_recurrence_is_trained_on_a_gpu(op, gates):
+    more, rows = ", linear_before_reset = 1" if op == "GRU" else "", 5 * gates
+    model = parse(
+        f"""agraph (float[6, 2, 4] x, float[1, {rows}, 4] w, float[1, {rows}, 5] r) => (float[6, 1, 2, 5] y) {{
+            y = {op} <hidden_size = 5{more}> (x, w, r)
+        }}""",
+        w=array(1, rows, 4),
+        r=array(1, rows, 5),
+    )
+    module = to_torch(model).cuda().eval()
+    module(torch.ones(6, 2, 4, device="cuda"))[0].sum().backward()
+    assert all(parameter.grad is not None for parameter in module.parameters())
