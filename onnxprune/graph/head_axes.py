@@ -19,7 +19,7 @@ import onnx_ir as ir
 
 from onnxprune.graph.shape_values import add_initializer, shape_values
 from onnxprune.graph.shapes import infer_shapes
-from onnxprune.graph.sizes import named
+from onnxprune.graph.sizes import named, same_sizes
 
 _ELEMENTWISE = frozenset({"Add", "Cast", "Clip", "Div", "Dropout", "Identity", "Mul", "Neg", "Sub", "Where"})
 _RANK = 3
@@ -89,13 +89,13 @@ def _makes_three_axes(node: ir.Node) -> bool:
 def _fold_of(node: ir.Node, sizes: Mapping[str, np.ndarray]) -> _Fold | None:
     """Describe a Reshape that puts samples of unknown number and heads on one axis; None if it does not."""
     before, after = (list(v.shape or ()) for v in (node.inputs[0], node.outputs[0]) if v is not None)
-    if len(before) == _RANK and before[0] == after[0] and not isinstance(after[1], int):
+    if len(before) == _RANK and same_sizes(before[:1], after[:1]) and not isinstance(after[1], int):
         channels, width = before[2], after[2]
         if isinstance(channels, int) and isinstance(width, int) and 0 < width < channels and channels % width == 0:
             return _Fold(1, channels // width, [0, 0, channels // width, width])
-    if len(before) == _RANK + 1 and before[-1] == after[-1] and not isinstance(after[0], int):
+    if len(before) == _RANK + 1 and same_sizes(before[-1:], after[-1:]) and not isinstance(after[0], int):
         heads = before[1]
-        if isinstance(heads, int) and heads > 1 and (before[2] == after[1] or _is_product(node, sizes)):
+        if isinstance(heads, int) and heads > 1 and (same_sizes(before[2:3], after[1:2]) or _is_product(node, sizes)):
             return _Fold(0, heads, [0, 0, 0, 0])
     return None
 

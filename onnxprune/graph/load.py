@@ -66,6 +66,11 @@ def load(path: str | Path, *, input_shapes: Mapping[str, Sequence[int]] | None =
     try:
         return normalise(model)
     except ValueError as error:
+        if "Opset mismatch when inlining" in str(error):
+            raise UnsupportedModelError(
+                f"'{path}' has a function of another opset than the model ({error}); convert the model to one opset "
+                "(onnx.version_converter), or inline its functions (onnx.inliner)"
+            ) from error
         if "cycle" not in str(error):
             raise
         raise ModelFileError(f"'{path}' is not a valid ONNX model: its nodes wait for each other ({error})") from error

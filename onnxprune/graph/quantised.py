@@ -131,8 +131,8 @@ def _parameters(node: ir.Node, shape: tuple[int, ...]) -> tuple[np.ndarray, np.n
     scale, zero_point = _constant(node, 1), _constant(node, 2)
     assert scale is not None  # quantised_by made sure
     zero = np.zeros((), np.float32) if zero_point is None else zero_point.astype(np.float32)
-    axis = node.attributes.get_int("axis", 1)
-    return spread(scale.astype(np.float32), shape, axis), spread(zero, shape, axis)
+    axis, block = node.attributes.get_int("axis", 1), node.attributes.get_int("block_size", 0)
+    return spread(scale.astype(np.float32), shape, axis, block), spread(zero, shape, axis, block)
 
 
 def _constant(node: ir.Node, index: int) -> np.ndarray | None:
@@ -140,18 +140,19 @@ def _constant(node: ir.Node, index: int) -> np.ndarray | None:
     return None if value is None or value.const_value is None else value.const_value.numpy()
 
 
-def spread(parameter: np.ndarray, shape: tuple[int, ...], axis: int) -> np.ndarray:
+def spread(parameter: np.ndarray, shape: tuple[int, ...], axis: int, block: int = 0) -> np.ndarray:
     """Give a scale or zero point a shape that broadcasts.
 
     Args:
         parameter: One number, one an index of the axis, or one a block of it.
         shape: Of the tensor that it belongs to.
         axis: The axis, which may be counted from the end.
+        block: How many indices a block has; 0: there are no blocks, or as many as fit.
     """
     if parameter.size == 1:
         return parameter.reshape(())
     axis %= len(shape)
-    if parameter.ndim == 1:
+    if parameter.ndim == 1 and not block:
         return parameter.reshape([-1 if i == axis else 1 for i in range(len(shape))])
-    block = -(-shape[axis] // parameter.shape[axis])
+    block = block or -(-shape[axis] // parameter.shape[axis])
     return np.repeat(parameter, block, axis=axis).take(range(shape[axis]), axis=axis)

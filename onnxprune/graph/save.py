@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -66,8 +67,7 @@ def save(model: ir.Model, path: str | Path) -> None:
     if weight_bytes <= _MAX_INLINE_BYTES:
         write_atomically(path, lambda temporary: _write_inline(model, temporary))
         return
-    data = path.with_name(path.name + ".data")
-    write_atomically(path, lambda temporary: _write_external(model, temporary, data))
+    _save_in_two(model, path)
 
 
 def save_beside(model: ir.Model, path: Path) -> None:
@@ -89,8 +89,20 @@ def _write_inline(model: ir.Model, temporary: Path) -> None:
         write_streamed(model, file)
 
 
-def _write_external(model: ir.Model, temporary: Path, data: Path) -> None:
-    ir.save(model, temporary, external_data=data.name)
+def _save_in_two(model: ir.Model, path: Path) -> None:
+    """Write a model with its weights beside it; a file from before never reads the new weights."""
+    check_writable(path)
+    if is_device(path):
+        raise OutputError(f"'{path}' takes one file, and weights above 2 GiB lie in a second one; give a file name")
+    data = f"{path.name}.data"
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+            ir.save(model, Path(folder) / path.name, external_data=data)
+            path.unlink(missing_ok=True)
+            (Path(folder) / data).replace(path.with_name(data))
+            (Path(folder) / path.name).replace(path)
+    except OSError as error:
+        raise OutputError(f"cannot write '{path}': {_reason(error)}; nothing was written") from error
 
 
 def _as_written(model: ir.Model) -> ir.Model:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import zip_longest
 
 import onnx_ir as ir
 
@@ -86,3 +87,10 @@ def dims(value: ir.Value) -> tuple[int | str | None, ...]:
     if value.shape is None:
         return ()
     return tuple(d if isinstance(d, int) else d.value for d in value.shape)
+
+
+def same_sizes(first: Iterable[int | ir.SymbolicDim], second: Iterable[int | ir.SymbolicDim]) -> bool:
+    """Whether two shapes are known to be equal: sizes without a name are equal to nothing."""
+    return all(
+        a == b and not (isinstance(a, ir.SymbolicDim) and a.value is None) for a, b in zip_longest(first, second)
+    )

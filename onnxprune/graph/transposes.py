@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from onnxprune.graph.sizes import same_sizes
+
 _BATCHED_TRANSPOSE = [0, 2, 1]
 
 
@@ -51,7 +53,7 @@ def _folded(node: ir.Node) -> ir.Value | None:
     source, folded = first.inputs[0], first.outputs[0]
     if source is None or source.shape is None or folded.shape is None or len(source.shape) < 4:
         return None
-    same = list(source.shape[-2:]) == list(folded.shape[-2:])
+    same = same_sizes(source.shape[-2:], folded.shape[-2:])
     return source if same and not folded.is_graph_output() and not node.outputs[0].is_graph_output() else None
 
 
@@ -60,7 +62,7 @@ def _unfolds(node: ir.Node, source: ir.Value) -> bool:
     shape, output = source.shape, node.outputs[0].shape
     if node.op_type != "Reshape" or output is None or shape is None or len(output) != len(shape):
         return False
-    if node.outputs[0].is_graph_output() or list(output[-2:]) != [shape[-1], shape[-2]]:
+    if node.outputs[0].is_graph_output() or not same_sizes(output[-2:], (shape[-1], shape[-2])):
         return False
     # Of the axes in front one may be dynamic: it is what is left.
     pairs = list(zip(shape[:-2], output[:-2], strict=True))

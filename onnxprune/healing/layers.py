@@ -96,6 +96,9 @@ def _layer(node: ir.Node) -> Layer | None:
     stored = _stored(weight)
     if source is None or weight is None or source.is_initializer() or stored is None or not _is_weight(stored):
         return None
+    if source.shape is not None and len(source.shape) == 1:
+        # A vector has no positions to draw.
+        return None
     names = (str(node.name), str(source.name), str(node.outputs[0].name), str(stored.name))
     return _convolution(node, names, _offset(node, 0)) if node.op_type == "Conv" else _product(node, names, weight)
 
@@ -134,7 +137,7 @@ def _product(node: ir.Node, names: tuple[str, str, str, str], weight: ir.Value) 
 def _added(node: ir.Node) -> str | None:
     """Find the constant that is added to a matrix product, its bias, if nothing else reads either."""
     uses = tuple(node.outputs[0].uses())
-    reader = uses[0].node if len(uses) == 1 else None
+    reader = uses[0].node if len(uses) == 1 and not node.outputs[0].is_graph_output() else None
     if reader is None or reader.op_type != "Add":
         return None
     stored = _stored(reader.inputs[1 - uses[0].idx])
@@ -179,8 +182,10 @@ def _offset(node: ir.Node, out_axis: int) -> tuple[str | None, float]:
         fits = stored is not None and _has_channels(stored, node, out_axis)
         return (str(stored.name) if stored is not None and fits else None), 1.0
     uses = tuple(node.outputs[0].uses())
-    reader = uses[0].node if len(uses) == 1 else None
+    reader = uses[0].node if len(uses) == 1 and not node.outputs[0].is_graph_output() else None
     if reader is None or reader.op_type != "BatchNormalization" or uses[0].idx != 0:
+        return None, 1.0
+    if not all(value is not None and value.is_initializer() for value in reader.inputs[1:5]):
         return None, 1.0
     mean = _stored(reader.inputs[3])
     return (str(mean.name), -1.0) if mean is not None and _has_channels(mean, node, out_axis) else (None, 1.0)

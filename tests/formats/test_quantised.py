@@ -26,6 +26,7 @@ from onnxprune.graph import (
     to_bytes,
     twin_of,
 )
+from onnxprune.graph.quantised import spread
 from onnxprune.healing import requantised
 from onnxprune.importance import score_units
 from onnxprune.latency import LayerSpec, MeasureOptions, ProfilingTimer
@@ -336,3 +337,9 @@ def test_what_rounding_hides_of_an_int8_network_is_noticed(tmp_path: Path) -> No
     assert (proof.relative_error, proof.compared) == (0.0, "as they are")
     with pytest.raises(VerificationError, match="the inner value 'z'"):
         verify(network, channels, keep, prune(network, channels, np.roll(keep, 1)))
+
+
+def test_scales_of_blocks_that_do_not_divide_an_axis() -> None:
+    scales = np.array([[1.0, 2.0]])
+    np.testing.assert_array_equal(spread(scales, (1, 7), 1, block=5), [[1, 1, 1, 1, 1, 2, 2]])
+    np.testing.assert_array_equal(spread(scales[0], (7,), 0, block=4), [1, 1, 1, 1, 2, 2, 2])

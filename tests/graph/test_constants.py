@@ -40,6 +40,10 @@ FOLDED = {
         {"a": np.array([1]), "b": np.array([3])},
     ),
     "a range of fractions": ("p = Range(a, b, c)\no = ReduceMax(p)", {"a": FLOAT(0), "b": FLOAT(1.6), "c": FLOAT(0.1)}),
+    "a weight by the sum of its sizes": (
+        "p = LpNormalization<axis = 0, p = 1>(a)\no = MatMul(x, p)",
+        {"a": np.linspace(-2, 1, 16, dtype=FLOAT).reshape(4, 4)},
+    ),
     "a truth, repeated": (
         "p = Greater(a, b)\nq = Expand(p, c)\no = Where(q, a, b)",
         {"a": FLOAT(1), "b": FLOAT(0), "c": np.array([4])},

@@ -416,3 +416,35 @@ def test_what_standard_output_leads_to_is_not_replaced(tmp_path: Path) -> None:
         subprocess.run([sys.executable, "-c", code], stdout=out, check=True)
     assert (tmp_path / "out.txt").read_text() == "written"
     assert Path("/dev/stdout").is_symlink()
+
+
+def test_weights_beside_a_model_are_written_whole_or_not_at_all(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["onnxprune.graph.save"], "_MAX_INLINE_BYTES", 100)
+    model, out = load(path), tmp_path / "out.onnx"
+    save(model, out)
+    assert {file.name for file in tmp_path.iterdir()} == {"model.onnx", "out.onnx", "out.onnx.data"}
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    np.testing.assert_array_equal(
+        load(out).graph.initializers["weight"].const_value.numpy(), model.graph.initializers["weight"].const_value.numpy()
+    )
+    writes = ir.save
+
+    def full(model: ir.Model, place: Path, external_data: str) -> None:
+        writes(model, place, external_data=external_data)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("onnx_ir.save", full)
+    with pytest.raises(OutputError, match="the disk is full; nothing was written"):
+        save(model, out)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_functions_of_another_opset_are_refused(tmp_path: Path) -> None:
+    proto = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["": 13, "local": 1]>
+        net (float[2, 4] x) => (float[2, 4] y) { y = local.F(x) }
+        <domain: "local", opset_import: ["": 11]> F (a) => (b) { b = Softmax(a) }""")
+    onnx.save(proto, tmp_path / "odd.onnx")
+    with pytest.raises(UnsupportedModelError, match="has a function of another opset than the model"):
+        load(tmp_path / "odd.onnx")

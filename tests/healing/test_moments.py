@@ -11,7 +11,7 @@ import pytest
 
 from onnxprune.channels import analyse, prune
 from onnxprune.graph import input_specs, load, resolve_input_shapes, to_bytes
-from onnxprune.healing import collect_moments, heal_weights
+from onnxprune.healing import collect_moments, heal_weights, solvable_layers
 from onnxprune.latency import predictor
 from onnxprune.training import open_data
 from onnxprune.training.dataset import Batch
@@ -68,6 +68,10 @@ CASES: dict[str, tuple[str, dict[str, np.ndarray]]] = {
     "batch norm behind": (
         "a = Conv<pads = [1, 1, 1, 1]>(x, w, wb)\nb = Conv(a, v)\ny = BatchNormalization(b, ng, nb, nm, nv)",
         {"w": redundant(12, 6), "wb": RNG.standard_normal(12), "v": weight(5, 12, 1, 1), **norm(5, "n")},
+    ),
+    "batch norm with a computed scale": (
+        "a = Conv<pads = [1, 1, 1, 1]>(x, w)\nb = Conv(a, v)\ng = Exp(ng)\ny = BatchNormalization(b, g, nb, nm, nv)",
+        {"w": redundant(12, 6), "v": weight(5, 12, 1, 1), **norm(5, "n")},
     ),
     "gemm": (
         "a = Conv<pads = [1, 1, 1, 1]>(x, w, wb)\np = GlobalAveragePool(a)\nf = Flatten(p)\n"
@@ -201,3 +205,27 @@ def test_a_layer_that_goes_with_a_branch_is_not_missed(tmp_path: Path) -> None:
     assert "v" not in pruned.graph.initializers
     healed = heal_weights(pruned, channels, keep, collect_moments(model, calibration(model)))
     assert np.isfinite(outputs(healed)).all()
+
+
+def small(body: str, outputs: str, folder: Path) -> ir.Model:
+    """Two matrix products of a sample."""
+    model = onnx.parser.parse_model(f"""
+        <ir_version: 8, opset_import: ["": 17]>
+        net (float[1, 8] x) => ({outputs}) {{ {body} }}""")
+    arrays = {"w": weight(8, 6), "v": weight(6, 4), "b": RNG.standard_normal(4)}
+    for name, array in arrays.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array.astype(np.float32), name))
+    onnx.save(model, folder / "net.onnx")
+    return load(folder / "net.onnx")
+
+
+def test_products_of_a_vector_are_left_alone(tmp_path: Path) -> None:
+    body = "s = Squeeze(x) h = MatMul(s, w) r = Relu(h) m = MatMul(r, v) y = Add(m, b)"
+    assert solvable_layers(small(body, "float[4] y", tmp_path)) == []
+
+
+def test_a_shift_is_not_put_behind_what_is_an_output(tmp_path: Path) -> None:
+    body = "h = MatMul(x, w) r = Relu(h) m = MatMul(r, v) y = Add(m, b)"
+    assert [layer.offset for layer in solvable_layers(small(body, "float[1, 4] y", tmp_path))] == [None, "b"]
+    both = small(body, "float[1, 4] y, float[1, 4] m", tmp_path)
+    assert [layer.offset for layer in solvable_layers(both)] == [None, None]
