@@ -66,7 +66,7 @@ def opened_data(network: Network, settings: Settings, observer: Observer) -> tup
     else:
         observer.warn("no data given: how much accuracy the pruning cost was not measured (give --data)")
         return network, None
-    for note in (*data.notes, *_few(data)):
+    for note in (*data.notes, *_few(data), *_unlabelled(data)):
         observer.warn(note)
     return network, data
 
@@ -129,7 +129,8 @@ def _judged_by_metric(network: Network, settings: Settings, data: DataSplits) ->
     predict = predict_with(network, network.path, network.model)
     part = "val" if chooses else "test"
     data = as_judged(data, collect(predict, _few_of(getattr(data, part))))
-    _try_metric(predict, getattr(data, part))
+    for name in dict.fromkeys((part, "test")):
+        _try_metric(predict, getattr(data, name))
     return data
 
 
@@ -177,3 +178,11 @@ def _few(data: DataSplits) -> tuple[str, ...]:
         f"the test part has {many} only, so one of them is {100 / samples:.3g} points: smaller differences of the "
         "result's accuracy mean nothing (give more data, or --test)",
     )
+
+
+def _unlabelled(data: DataSplits) -> tuple[str, ...]:
+    """Say that a user's metric gets no labels, with which some give a figure that means nothing."""
+    parts = (data.val, data.test)
+    asked = any(part.metric is not None for part in parts)
+    labelled = any(part.labels is not None or part.targets is not None for part in parts)
+    return ("the data has no labels: --metric gets None for them",) if asked and not labelled else ()

@@ -1,12 +1,9 @@
-"""Samples that are arrays in memory: from `.npz` and `.npy` files, or given as they are."""
+"""Samples that are arrays in memory."""
 
 from __future__ import annotations
 
-import zipfile
-import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,10 +37,8 @@ PARTS: Mapping[str, str] = {
 """Names of parts, as folders and array suffixes, and the part they are."""
 _GREY = (0.299, 0.587, 0.114)
 _BLOCK_BYTES = 16 << 20
-# RuntimeError: where a byte that says how an array is packed is another one.
-_DAMAGED = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
-_BEGIN_NPY, _BEGIN_ZIP = b"\x93NUMPY", b"PK"
-_WRITE_SO = "write arrays of numbers by numpy.savez(file, x=samples, y=labels)"
+_UNUSED = "{origin}: array '{name}' is no input of the model, and labels are called y: not used"
+_LOOKED_AT = 64
 UNIT_ASSUMED = "no preprocessing given: pixels of {origin} are scaled to 0..1 (--preprocess unit)"
 
 
@@ -139,75 +134,6 @@ def check_finite(data: Dataset, part: str) -> None:
             )
 
 
-def read_array_file(path: Path, wanted: ModelInputs) -> dict[str, Dataset]:
-    """Read an `.npz` or `.npy` file.
-
-    Args:
-        path: The file.
-        wanted: What the model takes.
-
-    Returns:
-        Datasets by part: "all", or those of "train", "val", "test" that the file names (`x_train`, `y_train`,
-        ...).
-
-    Raises:
-        DataError: The file cannot be read, or its arrays do not fit.
-    """
-    arrays = _load(path)
-    by_part = _by_part(arrays)
-    found = {part: arrays_dataset(members, wanted, f"'{path}'") for part, members in by_part.items()}
-    unused = [] if "all" in by_part else [name for name in arrays if _part_of(name) is None]
-    labels = [name for name in unused if name in LABEL_NAMES]
-    if labels:
-        raise DataError(
-            f"'{path}' comes in parts (x_train, ...), but '{labels[0]}' belongs to none: split it into "
-            f"'{labels[0]}_train' and so on, or leave it out"
-        )
-    notes = tuple(f"'{path}': array '{name}' belongs to no part (_train, _val, _test): not used" for name in unused)
-    return {part: replace(data, notes=(*data.notes, *notes)) for part, data in found.items()}
-
-
-def _load(path: Path) -> dict[str, AnyArray]:
-    """Read the arrays of a file; that of an `.npy` file is `x`."""
-    name = "x"
-    try:
-        with path.open("rb") as file:
-            begins = file.read(len(_BEGIN_NPY))
-        if not begins.startswith((_BEGIN_NPY, _BEGIN_ZIP)):
-            raise DataError(f"'{path}' cannot be read: it is neither an .npz nor an .npy file; {_WRITE_SO}")
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {name: loaded}
-        arrays = {}
-        with loaded:
-            for name in loaded:
-                arrays[name] = loaded[name]
-        return arrays
-    except _DAMAGED as error:
-        # numpy tells of objects by this name only, and of no other damage so.
-        if "allow_pickle" in str(error):
-            raise DataError(
-                f"'{path}' cannot be read: array '{name}' holds Python objects instead of numbers; {_WRITE_SO}"
-            ) from error
-        raise DataError(f"'{path}' cannot be read as an .npz file of plain arrays: {error}") from error
-
-
-def _by_part(arrays: Mapping[str, AnyArray]) -> dict[str, dict[str, AnyArray]]:
-    """Sort `x_train`, `y_test` and the like into parts; everything is one part where no name ends so."""
-    parts: dict[str, dict[str, AnyArray]] = {}
-    for name, array in arrays.items():
-        part = _part_of(name)
-        if part is not None:
-            parts.setdefault(part, {})[name.rpartition("_")[0]] = array
-    return parts if "train" in parts else {"all": dict(arrays)}
-
-
-def _part_of(name: str) -> str | None:
-    """Tell the part that an array's name ends in."""
-    stem, _, suffix = name.rpartition("_")
-    return PARTS.get(suffix) if stem else None
-
-
 def arrays_dataset(arrays: Mapping[str, AnyArray], wanted: ModelInputs, origin: str) -> Dataset:
     """Make a dataset of arrays named as the model's inputs (or `x`, for a model with one), and labels (`y`).
 
@@ -229,9 +155,24 @@ def arrays_dataset(arrays: Mapping[str, AnyArray], wanted: ModelInputs, origin: 
     if count == 0:
         raise DataError(f"{origin} holds no samples")
     assumed = wanted.preprocess is None and any(feed.preprocess is not None for feed in feeds)
-    notes = (UNIT_ASSUMED.format(origin=origin),) if assumed else ()
+    used = {*found.values(), labels_name}
+    notes = [UNIT_ASSUMED.format(origin=origin)] if assumed else []
+    notes += [_UNUSED.format(origin=origin, name=name) for name in arrays if name not in used]
+    notes += [note for feed in feeds for note in _raw_pixels(feed, wanted, origin)]
     own = targets if wanted.any_labels else None
-    return Dataset(ArraySource(feeds), np.arange(count), labels, origin=origin, notes=notes, targets=own)
+    return Dataset(ArraySource(feeds), np.arange(count), labels, origin=origin, notes=tuple(notes), targets=own)
+
+
+def _raw_pixels(feed: Feed, wanted: ModelInputs, origin: str) -> Iterator[str]:
+    """Say where numbers look like pixels that nobody scaled: bytes are scaled, others are taken as they are."""
+    if wanted.preprocess is not None or feed.preprocess is not None or feed.array.ndim != 4:
+        return
+    few = feed.array[:_LOOKED_AT]
+    if few.size and np.isfinite(few).all() and few.min() >= 0 and 127 < few.max() <= 255:
+        yield (
+            f"{origin}: values of '{feed.name}' run from 0 to {few.max():g}, as pixels do, and are taken as they are "
+            "(--preprocess unit scales them to 0..1; none says that this is meant)"
+        )
 
 
 def _read(arrays: Mapping[str, AnyArray], name: str, origin: str) -> AnyArray:

@@ -53,7 +53,7 @@ def read_function(
     with current_folder_importable():
         function = find_function(spec) if isinstance(spec, str) else spec
         try:
-            items = _collect(function(), wanted, origin)
+            items = _collect(_as_items(function(), wanted, origin), wanted, origin)
         except DataError:
             raise
         except (Exception, SystemExit) as error:
@@ -126,7 +126,7 @@ def _collect(items: Iterable[Any], wanted: ModelInputs, origin: str) -> dict[str
     labelled: set[bool] = set()
     size = 0
     for item in items:
-        values, label = item if isinstance(item, tuple | list) and len(item) == 2 else (item, None)
+        values, label = _split(item, len(wanted.specs))
         if label is None and isinstance(values, Mapping):
             label = next((values[name] for name in LABEL_NAMES if name in values and name not in parts), None)
         arrays = _item_arrays(values, wanted.specs, origin)
@@ -151,6 +151,26 @@ def _collect(items: Iterable[Any], wanted: ModelInputs, origin: str) -> dict[str
     return joined
 
 
+def _split(item: Any, inputs: int) -> tuple[Any, Any]:
+    """Tell inputs and labels of an item apart: (inputs, labels), or (a, b, labels) for a model of two inputs."""
+    if not isinstance(item, tuple | list):
+        return item, None
+    if inputs > 1 and len(item) == inputs + 1:
+        return tuple(item[:-1]), item[-1]
+    return (item[0], item[1]) if len(item) == 2 else (item, None)
+
+
+def _as_items(given: Any, wanted: ModelInputs, origin: str) -> Iterable[Any]:
+    """Take what a function gives as items: a single batch, (inputs, labels) or a dictionary, is one."""
+    if given is None:
+        raise DataError(f"{origin} returned None; it must return an iterable of (inputs, labels), such as a list")
+    rank = len(wanted.shapes[wanted.specs[0].name])
+    pair = isinstance(given, tuple) and len(given) == 2 and all(hasattr(one, "shape") for one in given)
+    one_batch = pair and given[0].ndim == rank and given[1].ndim < rank and len(given[0]) == len(given[1])
+    items: Iterable[Any] = [given] if one_batch or isinstance(given, Mapping) else given
+    return items
+
+
 def _item_arrays(values: Any, inputs: Sequence[InputSpec], origin: str) -> tuple[AnyArray, ...]:
     if isinstance(values, Mapping):
         missing = [spec.name for spec in inputs if spec.name not in values]
@@ -162,7 +182,10 @@ def _item_arrays(values: Any, inputs: Sequence[InputSpec], origin: str) -> tuple
     arrays = tuple(values) if several else (values,)
     if len(arrays) != len(inputs):
         names = ", ".join(repr(spec.name) for spec in inputs)
-        raise DataError(f"{origin} gives {len(arrays)} array(s) a sample, but the model takes {len(inputs)}: {names}")
+        raise DataError(
+            f"{origin} gives {len(arrays)} array(s) a sample, but the model takes {len(inputs)}: {names}; give "
+            "((first, second, ...), labels)"
+        )
     return tuple(np.asarray(array) for array in arrays)
 
 

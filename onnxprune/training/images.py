@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from onnxprune.graph import InputSpec
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+_OTHER_SUFFIXES = frozenset({".tif", ".tiff", ".gif", ".heic", ".heif", ".avif", ".jp2", ".jfif", ".pgm", ".ppm"})
 CLASS_FILE = "classes.txt"
 _CACHE_BYTES = 1 << 30
 _DAMAGED = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
@@ -225,10 +226,11 @@ def _folder_dataset(folder: Path, wanted: ModelInputs, classes: Sequence[str] | 
     if chosen.changes_values and not is_float(spec):
         raise DataError(no_arithmetic(spec))
     picture = _checked_picture(wanted.sample(spec), chosen, spec, origin)
-    paths = _pictures(folder)
+    paths, left_out = _pictures(folder)
     _check_readable(paths)
     named = classes or _named_classes(folder)
     labels, names, notes = _labels(folder, paths, named)
+    notes = (*notes, *left_out)
     if wanted.preprocess is None and chosen.changes_values:
         notes = (*notes, UNIT_ASSUMED.format(origin=origin))
     source = ImageFolder(paths, picture, chosen, spec.dtype)
@@ -256,22 +258,26 @@ def _checked_picture(sample: tuple[int, ...], preprocess: Preprocess, spec: Inpu
     return picture
 
 
-def _pictures(folder: Path) -> list[Path]:
-    """List the pictures at any depth, sorted."""
+def _pictures(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
+    """List the pictures at any depth, sorted, and say how many of other kinds are left out."""
     found = list(picture_files(folder))
+    others = list(picture_files(folder, _OTHER_SUFFIXES))
     if not found:
         raise DataError(
             f"folder '{folder}' holds no pictures ({', '.join(sorted(SUFFIXES))}, at any depth); "
             "check the path given to --data"
         )
-    return sorted(found)
+    if not others:
+        return sorted(found), ()
+    kinds = ", ".join(sorted({path.suffix.lower() for path in others}))
+    return sorted(found), (f"folder '{folder}': files of kinds that are not read ({kinds}): {len(others)}",)
 
 
-def picture_files(folder: Path) -> Iterator[Path]:
+def picture_files(folder: Path, suffixes: frozenset[str] = SUFFIXES) -> Iterator[Path]:
     """Yield the pictures at any depth; hidden files and folders are left out."""
     for base, folders, files in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".") and not _encloses(Path(base, name), base)]
-        names = (n for n in files if not n.startswith(".") and Path(n).suffix.lower() in SUFFIXES)
+        names = (n for n in files if not n.startswith(".") and Path(n).suffix.lower() in suffixes)
         yield from (Path(base, name) for name in names)
 
 
@@ -301,7 +307,11 @@ def _named_classes(folder: Path) -> tuple[str, ...] | None:
         raise DataError(f"the class names in '{listed}' cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise DataError(f"the class names in '{listed}' cannot be read as UTF-8: {error}; save it as UTF-8") from error
-    return tuple(line.strip() for line in lines if line.strip())
+    names = tuple(line.strip() for line in lines if line.strip())
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if twice:
+        raise DataError(f"'{listed}' names the class '{twice[0]}' twice; a class has one number")
+    return names
 
 
 def _labels(

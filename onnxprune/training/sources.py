@@ -11,7 +11,8 @@ import numpy as np
 
 from onnxprune.errors import DataError
 from onnxprune.graph import path_kind
-from onnxprune.training.arrays import arrays_dataset, check_finite, read_array_file
+from onnxprune.training.array_files import read_array_file, read_arrays
+from onnxprune.training.arrays import arrays_dataset, check_finite
 from onnxprune.training.dataset import AnyArray, Dataset, DataSplits, cut
 from onnxprune.training.functions import names_function, read_function
 from onnxprune.training.images import SUFFIXES, read_image_folder
@@ -97,10 +98,13 @@ def open_samples(
     """
     parts = _read(spec, ModelInputs(tuple(inputs), input_shapes, preprocess, any_labels=True), None)
     data = _one_part(parts, "test")
-    check_finite(data, "all" if "all" in parts else "test")
+    part = next(name for name, one in parts.items() if one is data)
+    check_finite(data, part)
+    if part in {"val", "train"}:
+        data = replace(data, notes=(*data.notes, f"{data.origin} has no test part: its part '{part}' is taken"))
     if data.targets is not None and data.labels is None:
-        unused = f"{data.origin}: labels of shape {shown(data.targets.shape)} are no class numbers: not used"
-        data = replace(data, notes=(*data.notes, unused))
+        what = f"{data.targets.dtype} of shape {shown(data.targets.shape)}"
+        data = replace(data, notes=(*data.notes, f"{data.origin}: labels ({what}) are no class numbers: not used"))
     return replace(data, targets=None)
 
 
@@ -108,7 +112,7 @@ def _read(spec: DataSpec, wanted: ModelInputs, classes: Sequence[str] | None) ->
     if isinstance(spec, str | Path):
         return _read_named(spec, wanted, classes)
     if isinstance(spec, Mapping):
-        return {"all": arrays_dataset(spec, wanted, "data")}
+        return read_arrays(spec, wanted, "data")
     if isinstance(spec, np.ndarray):
         return {"all": arrays_dataset({"x": spec}, wanted, "data")}
     if isinstance(spec, tuple):
@@ -118,7 +122,10 @@ def _read(spec: DataSpec, wanted: ModelInputs, classes: Sequence[str] | None) ->
         return {"all": arrays_dataset({"x": spec[0], **labelled}, wanted, "data")}
     if callable(spec):
         return {"all": read_function(spec, wanted)}
-    raise DataError(f"data of type {type(spec).__name__} cannot be read; {_TAKES}, or arrays, or a function")
+    raise DataError(
+        f"data of type {type(spec).__name__} cannot be read; {_TAKES}; as a library also arrays, or a function that "
+        "returns an iterable of (inputs, labels), such as lambda: loader"
+    )
 
 
 def _read_named(spec: str | Path, wanted: ModelInputs, classes: Sequence[str] | None) -> dict[str, Dataset]:
@@ -137,8 +144,8 @@ def _read_named(spec: str | Path, wanted: ModelInputs, classes: Sequence[str] | 
 
 
 def _one_part(parts: Mapping[str, Dataset], name: str) -> Dataset:
-    """Take what `--val` or `--test` names as one part, whichever parts it has inside."""
-    return parts.get("all") or parts.get(name) or parts["train"]
+    """Take what `--val` or `--test` names as one part: the one of that name, or what comes nearest."""
+    return next(parts[part] for part in ("all", name, "test", "val", "train") if part in parts)
 
 
 def _complete(

@@ -304,9 +304,9 @@ def test_labels_that_belong_to_no_part_are_refused_and_other_arrays_told(tmp_pat
 
 
 def test_masks_are_no_labels_of_samples_that_are_compared(grey):
-    data = open_samples((numbered(9, 1, 8, 8), np.ones((9, 8, 8), int)), *grey, None)
+    data = open_samples((numbered(9, 1, 8, 8) / 200, np.ones((9, 8, 8), int)), *grey, None)
     assert not data.labelled
-    assert data.notes == ("data: labels of shape (9, 8, 8) are no class numbers: not used",)
+    assert data.notes == ("data: labels (int64 of shape (9, 8, 8)) are no class numbers: not used",)
 
 
 def test_grey_for_a_network_of_three_channels(colour):
@@ -315,3 +315,40 @@ def test_grey_for_a_network_of_three_channels(colour):
     row = int(open_data(x, *colour, Preprocess(color="grey"), 0).train.rows[found.positions[0]])
     wanted = np.rint(np.tensordot(x[row].astype(float), (0.299, 0.587, 0.114), (0, 0)))
     np.testing.assert_array_equal(found.inputs[0][0], np.broadcast_to(wanted, (3, 8, 8)))
+
+
+def test_dictionaries_come_in_parts_too(grey):
+    x = numbered(9, 1, 8, 8)
+    splits = open_data(
+        {"x_train": x, "y_train": np.arange(9) % 3, "image_test": x[:4], "labels_test": np.arange(4)}, *grey, None, 0
+    )
+    assert (len(splits.test), splits.test.labelled, splits.train.labelled) == (4, True, True)
+
+
+def test_names_without_an_end_beside_a_test_part_are_the_training_part(tmp_path, grey):
+    np.savez(tmp_path / "d.npz", x=numbered(20, 1, 8, 8), y=np.arange(20) % 2, x_test=numbered(5, 1, 8, 8))
+    splits = open_data(tmp_path / "d.npz", *grey, None, 0)
+    assert (len(splits.train) + len(splits.val), len(splits.test)) == (20, 5)
+    assert len(open_samples(tmp_path / "d.npz", *grey, None)) == 5
+
+
+def test_samples_are_of_the_validation_part_where_there_is_no_test_part(grey):
+    x = numbered(20, 1, 8, 8)
+    data = open_samples({"x_train": x, "x_val": x[:6]}, *grey, Preprocess())
+    assert len(data) == 6
+    assert data.notes == ("data has no test part: its part 'val' is taken",)
+
+
+def test_arrays_that_are_neither_inputs_nor_labels_are_told(grey):
+    data = open_data({"x": numbered(9, 1, 8, 8), "lables": np.arange(9)}, *grey, Preprocess(), 0)
+    assert data.notes == ("data: array 'lables' is no input of the model, and labels are called y: not used",)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int16])
+def test_numbers_that_run_as_pixels_do_and_are_not_scaled_are_told(grey, dtype):
+    x = np.zeros((9, 1, 8, 8), dtype)
+    x[:, 0, 0, 0] = 255
+    (note,) = open_data(x, *grey, None, 0).notes
+    assert note.startswith("data: values of 'x' run from 0 to 255, as pixels do, and are taken as they are")
+    assert open_data(x, *grey, Preprocess(), 0).notes == ()
+    assert open_data(x - 1, *grey, None, 0).notes == ()

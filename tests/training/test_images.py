@@ -266,3 +266,22 @@ class TestErrors:
             picture(tmp_path / f"{i}.png", (30, 30))
         with pytest.raises(DataError, match=r"size 4 makes .* smaller than the model's 8 x 8"):
             next(open_data(tmp_path, *colour, Preprocess(size=4), 0).train.batches(1))
+
+
+def test_pictures_of_kinds_that_are_not_read_are_told(tmp_path, colour):
+    for name in ("a", "b"):
+        for i in range(3):
+            picture(tmp_path / name / f"{i}.png")
+    Image.new("RGB", (8, 8)).save(tmp_path / "a" / "3.tiff")
+    assert (
+        f"folder '{tmp_path}': files of kinds that are not read (.tiff): 1"
+        in open_data(tmp_path, *colour, None, 0).notes
+    )
+
+
+def test_a_class_that_is_named_twice_is_refused(tmp_path, colour):
+    for name in ("a", "b"):
+        picture(tmp_path / name / "0.png")
+    (tmp_path / "classes.txt").write_text("a\nb\na\n")
+    with pytest.raises(DataError, match="names the class 'a' twice"):
+        open_data(tmp_path, *colour, None, 0)

@@ -224,3 +224,24 @@ def test_a_metric_may_import_from_the_current_folder_when_it_is_called(tmp_path,
     (tmp_path / "late_help.py").write_text("POINTS = 7\n")
     monkeypatch.chdir(tmp_path)
     assert read_metric("late_metric:score").score([np.zeros(1)], None) == 7
+
+
+@pytest.mark.parametrize("given", [lambda x, y: (x, y), lambda x, y: {"image": x, "labels": y}])
+def test_a_function_may_give_one_batch_as_it_is(grey, given):
+    x, y = samples(20)
+    splits = open_data(lambda: given(x, y), *grey, None, 0)
+    assert sorted(numbers(splits.train) + numbers(splits.val) + numbers(splits.test)) == list(range(20))
+    assert splits.train.labelled
+
+
+def test_two_inputs_and_labels_may_stand_in_one_tuple(make_spec):
+    inputs, shapes = (make_spec("a", "n", 4), make_spec("b", "n", 2)), {"a": (1, 4), "b": (1, 2)}
+    a, b, y = np.ones((20, 4), np.float32), np.zeros((20, 2), np.float32), np.arange(20) % 2
+    batch = next(open_data(lambda: [(a, b, y)], inputs, shapes, None, 0).train.batches(4))
+    assert [array.shape for array in batch.inputs] == [(4, 4), (4, 2)]
+    assert batch.labels is not None
+
+
+def test_a_function_that_returns_nothing_says_what_it_should(grey):
+    with pytest.raises(DataError, match="returned None; it must return an iterable"):
+        open_data(lambda: None, *grey, None, 0)
