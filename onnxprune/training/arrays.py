@@ -165,7 +165,8 @@ def arrays_dataset(arrays: Mapping[str, AnyArray], wanted: ModelInputs, origin: 
 
 def _raw_pixels(feed: Feed, wanted: ModelInputs, origin: str) -> Iterator[str]:
     """Say where numbers look like pixels that nobody scaled: bytes are scaled, others are taken as they are."""
-    if wanted.preprocess is not None or feed.preprocess is not None or feed.array.ndim != 4:
+    given = wanted.preprocess is not None or feed.preprocess is not None
+    if given or feed.array.ndim != 4 or feed.dtype.kind != "f":
         return
     few = feed.array[:_LOOKED_AT]
     if few.size and np.isfinite(few).all() and few.min() >= 0 and 127 < few.max() <= 255:

@@ -145,7 +145,8 @@ def _read_named(spec: str | Path, wanted: ModelInputs, classes: Sequence[str] | 
 
 def _one_part(parts: Mapping[str, Dataset], name: str) -> Dataset:
     """Take what `--val` or `--test` names as one part: the one of that name, or what comes nearest."""
-    return next(parts[part] for part in ("all", name, "test", "val", "train") if part in parts)
+    nearest = ("val",) if name == "test" else ()
+    return next(parts[part] for part in ("all", name, *nearest, "train") if part in parts)
 
 
 def _complete(

@@ -352,3 +352,5 @@ def test_numbers_that_run_as_pixels_do_and_are_not_scaled_are_told(grey, dtype):
     assert note.startswith("data: values of 'x' run from 0 to 255, as pixels do, and are taken as they are")
     assert open_data(x, *grey, Preprocess(), 0).notes == ()
     assert open_data(x - 1, *grey, None, 0).notes == ()
+    bytes_wanted = (InputSpec("image", ("n", 1, 8, 8), np.dtype("uint8")),)
+    assert open_data(x.astype(np.uint8), bytes_wanted, grey[1], None, 0).notes == ()
