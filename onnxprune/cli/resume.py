@@ -27,7 +27,7 @@ def resume(ctx: click.Context, directory: Path) -> None:
         onnxprune compress model.onnx --target-latency 10ms --data pictures/ --run-dir runs/a
         onnxprune resume runs/a
     """
-    from onnxprune.pipeline.directory import read_run
+    from onnxprune.pipeline.directory import REPORT, read_run
 
     record = read_run(directory)
     if record.arguments is None:
@@ -35,6 +35,8 @@ def resume(ctx: click.Context, directory: Path) -> None:
             f"the run in '{directory}' was started from Python: call onnxprune.{record.operation} with the same "
             "arguments and resume=True"
         )
+    if (directory / REPORT).exists():
+        click.echo(f"the run in '{directory}' had ended: its results are written again", err=True)
     # Where it was started it may lie no longer, or another run may.
     here = directory.absolute()
     try:

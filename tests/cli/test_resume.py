@@ -87,7 +87,9 @@ def test_a_finished_run_can_be_taken_up_for_its_result(run: Run, model: Path, tm
     assert run(*told).exit_code == 0
     content = output.read_bytes()
     output.unlink()
-    assert run("resume", tmp_path / "run").exit_code == 0
+    again = run("resume", tmp_path / "run")
+    assert again.exit_code == 0
+    assert again.stderr.startswith(f"the run in '{tmp_path / 'run'}' had ended: its results are written again")
     assert output.read_bytes() == content
 
 
