@@ -31,7 +31,9 @@ _SATURATING = frozenset({"Sigmoid", "Softmax", "HardSigmoid"})
 # What these give changes wholly where two numbers that are equal but for rounding change places.
 _UNSTEADY = frozenset({"ArgMax", "ArgMin", "Hardmax", "NonMaxSuppression", "NonZero", "TopK", "Unique"})
 # Sums over channels alone may cancel but for rounding, as behind a normalisation.
-_PRODUCTS = frozenset({"Attention", "Conv", "ConvTranspose", "DeformConv", "Einsum", "Gemm", "MatMul"})
+_PRODUCTS = frozenset(
+    {"Attention", "Conv", "ConvTranspose", "DeformConv", "Einsum", "GRU", "Gemm", "LSTM", "MatMul", "RNN"}
+)
 # Of what products give, in one model; comparing takes some times as much.
 _MOST_BYTES = 256 << 20
 _MOST_AT_ONCE = 64
@@ -104,7 +106,9 @@ def products(model: ir.Model, nodes: Collection[str], input_shapes: Mapping[str,
         return []
     unsteady, shapes = _unsteady(model), concrete_shapes(model, input_shapes)
     multiplying = [node for node in model.graph if node.name in nodes and node.op_type in _PRODUCTS]
-    values = [v for n in multiplying if (v := n.outputs[0]) not in unsteady and _is_real(v) and v.name in shapes]
+    # Of a recurrence's outputs the first may be left out.
+    given = [next((value for value in node.outputs if value.name), node.outputs[0]) for node in multiplying]
+    values = [value for value in given if value not in unsteady and _is_real(value) and value.name in shapes]
     size = {str(value.name): 4 * math.prod(shapes[str(value.name)]) for value in values}
     names = sorted(size, key=size.__getitem__)
     fit = int(np.searchsorted(np.cumsum([size[name] for name in names]), _MOST_BYTES, side="right"))

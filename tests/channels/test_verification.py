@@ -258,3 +258,37 @@ def test_masked_scores_hide_no_wrong_probabilities(low: float, tmp_path: Path) -
     bias.const_value = ir.tensor(np.zeros(7, np.float32), name="bias")
     with pytest.raises(VerificationError):
         verify(network, channels, keep, pruned)
+
+
+@pytest.mark.parametrize("read", ["steps", "last"])
+def test_a_wrong_input_of_a_recurrence_that_hardly_shows_is_found(read: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    outputs = "steps" if read == "steps" else ", last"
+    model = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["": 17]>
+        net (float[6, 2, 5] x) => (float[2, 3] y) {{
+            h = MatMul(x, w)
+            {outputs} = LSTM<hidden_size = 4>(h, i, r, b)
+            s = ReduceSum<keepdims = 0>({read}, axes)
+            y = Gemm(s, v, large)
+        }}""")
+    arrays = {
+        **{
+            "w": rng.standard_normal((5, 3)),
+            "i": rng.standard_normal((1, 16, 3)),
+            "r": rng.standard_normal((1, 16, 4)),
+        },
+        **{"b": rng.standard_normal((1, 32)), "v": rng.standard_normal((4, 3)), "large": np.full(3, 1e6)},
+    }
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(a.astype(np.float32), n) for n, a in arrays.items())
+    axes = np.array([0, 1] if read == "steps" else [0])
+    model.graph.initializer.append(onnx.numpy_helper.from_array(axes, "axes"))
+    onnx.save(model, tmp_path / "m.onnx")
+    loaded = load(tmp_path / "m.onnx")
+    channels = analyse(loaded)
+    units = channels.axis("w", 1)
+    assert units is not None
+    keep, other = np.ones((2, channels.unit_count), dtype=bool)
+    keep[units[0]] = other[units[1]] = False
+    assert verify(loaded, channels, keep, prune(loaded, channels, keep)).passed
+    with pytest.raises(VerificationError, match=f"inner value '{read}'"):
+        verify(loaded, channels, keep, prune(loaded, channels, other))
