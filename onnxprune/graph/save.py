@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -27,7 +28,7 @@ _BYTES_PER_TENSOR = 16
 _LEAST_BESIDE = 1 << 14
 # Before it initializers had to be inputs, too, and those of normalised models are none.
 _LEAST_IR_VERSION = 4
-_DEVICES = ("/dev/", "/proc/")
+_STREAMS = re.compile(r"/dev/(stdin|stdout|stderr|fd/\d+)|/proc/(self|\d+)/fd/\d+")
 _NAMED = "onnxprune: sizes have names"
 
 
@@ -169,7 +170,7 @@ def check_writable(path: Path) -> None:
 def is_device(path: Path) -> bool:
     """Whether a path is a pipe, a terminal or the like (/dev/null), which takes anything and is never replaced."""
     # /dev/stdout is a link, to a file where that is where output goes.
-    return path_kind(path) == "device" or str(path).startswith(_DEVICES)
+    return path_kind(path) == "device" or _STREAMS.fullmatch(str(path)) is not None
 
 
 def _linked(path: Path) -> Path:

@@ -124,7 +124,7 @@ def _real(network: Network, settings: Settings) -> DataSplits:
 
 
 def _judged_by_metric(network: Network, settings: Settings, data: DataSplits) -> DataSplits:
-    """Say what labels and outputs are to the user's metric, and try it on the part that it is asked of first."""
+    """Say what labels and outputs are to the user's metric, and try it on the parts that it will be asked of."""
     chooses = settings.training is not None or settings.allocation in AGENTS
     predict = predict_with(network, network.path, network.model)
     part = "val" if chooses else "test"

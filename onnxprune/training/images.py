@@ -260,17 +260,18 @@ def _checked_picture(sample: tuple[int, ...], preprocess: Preprocess, spec: Inpu
 
 def _pictures(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
     """List the pictures at any depth, sorted, and say how many of other kinds are left out."""
-    found = list(picture_files(folder))
-    others = list(picture_files(folder, _OTHER_SUFFIXES))
+    known = list(picture_files(folder, SUFFIXES | _OTHER_SUFFIXES))
+    found = sorted(path for path in known if path.suffix.lower() in SUFFIXES)
     if not found:
         raise DataError(
             f"folder '{folder}' holds no pictures ({', '.join(sorted(SUFFIXES))}, at any depth); "
             "check the path given to --data"
         )
+    others = [path.suffix.lower() for path in known if path.suffix.lower() not in SUFFIXES]
     if not others:
-        return sorted(found), ()
-    kinds = ", ".join(sorted({path.suffix.lower() for path in others}))
-    return sorted(found), (f"folder '{folder}': files of kinds that are not read ({kinds}): {len(others)}",)
+        return found, ()
+    kinds = ", ".join(sorted(set(others)))
+    return found, (f"folder '{folder}': files of kinds that are not read ({kinds}): {len(others)}",)
 
 
 def picture_files(folder: Path, suffixes: frozenset[str] = SUFFIXES) -> Iterator[Path]:

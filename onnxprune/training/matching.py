@@ -150,8 +150,8 @@ class Matcher:
             kept: The original's output channels that it has, by layer.
 
         Returns:
-            The number of layers corrected. One that runs twice in the original, or shares its weight there, is left as
-            it is.
+            The number of layers corrected. One that runs twice in the original, or shares weight or bias there, is
+            left as it is.
         """
         corrected = 0
 

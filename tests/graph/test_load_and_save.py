@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxprune.channels import analyse
-from onnxprune.errors import InputShapeError, ModelFileError, OutputError, UnsupportedModelError, WeightError
+from onnxprune.errors import InputShapeError, ModelFileError, UnsupportedModelError, WeightError
 from onnxprune.graph import (
     external_files,
     graph_cost,
@@ -25,7 +22,6 @@ from onnxprune.graph import (
     resolve_input_shapes,
     save,
     to_bytes,
-    write_text,
 )
 from onnxprune.latency import predictor
 
@@ -256,23 +252,6 @@ def test_lengths_of_sequences_are_lengths(tmp_path: Path, steps: str) -> None:
     assert set(feeds["ids"].tolist()) == {0, 1}
 
 
-def test_a_full_disk_leaves_nothing(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(self: Path, target: Path) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    model = load(path)
-    monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(OutputError, match="the disk is full; nothing was written"):
-        save(model, tmp_path / "out.onnx")
-    assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
-
-
-@pytest.mark.parametrize(("target", "message"), [("missing/out.onnx", "does not exist"), ("", "is a directory")])
-def test_unwritable_outputs_are_refused(path: Path, tmp_path: Path, target: str, message: str) -> None:
-    with pytest.raises(OutputError, match=message):
-        save(load(path), tmp_path / target)
-
-
 def test_weights_are_believed_before_their_declarations(path: Path, tmp_path: Path) -> None:
     proto = onnx.load(path)
     proto.graph.value_info.append(helper.make_tensor_value_info("weight", TensorProto.FLOAT, [128, 64, 3, 3]))
@@ -344,14 +323,6 @@ def test_weights_that_are_standardised_in_every_run_are_weights(tmp_path: Path) 
     np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_a_text_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="does not exist"):
-        write_text("x", tmp_path / "none" / "x.html")
-    write_text("ü", tmp_path / "x.html")
-    assert [p.name for p in tmp_path.iterdir()] == ["x.html"]
-    assert (tmp_path / "x.html").read_text(encoding="utf-8") == "ü"
-
-
 def test_sizes_fit_what_is_declared_as_minus_one(tmp_path: Path) -> None:
     model = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["": 17]>
         net (float[N, 3, H, W] x) => (float[N, 3, H, W] y) { y = Relu(x) }""")
@@ -395,49 +366,6 @@ def test_a_graph_without_a_version_of_the_default_operators_is_refused(tmp_path:
     onnx.save(model, tmp_path / "net.onnx")
     with pytest.raises(ModelFileError, match="imports no version of the default operators"):
         load(tmp_path / "net.onnx")
-
-
-def test_a_link_leads_to_what_is_written_which_keeps_its_permissions(path: Path, tmp_path: Path) -> None:
-    (tmp_path / "kept").mkdir()
-    target, link = tmp_path / "kept" / "7.onnx", tmp_path / "latest.onnx"
-    target.write_bytes(b"old")
-    target.chmod(0o640)
-    link.symlink_to(target)
-    save(load(path), link)
-    assert link.is_symlink()
-    assert len(list(load(target).graph)) == len(list(load(path).graph))
-    assert target.stat().st_mode & 0o777 == 0o640
-    assert [file.name for file in target.parent.iterdir()] == ["7.onnx"]
-
-
-def test_what_standard_output_leads_to_is_not_replaced(tmp_path: Path) -> None:
-    with (tmp_path / "out.txt").open("w") as out:
-        code = "from onnxprune.graph import write_text; write_text('written', '/dev/stdout')"
-        subprocess.run([sys.executable, "-c", code], stdout=out, check=True)
-    assert (tmp_path / "out.txt").read_text() == "written"
-    assert Path("/dev/stdout").is_symlink()
-
-
-def test_weights_beside_a_model_are_written_whole_or_not_at_all(
-    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys.modules["onnxprune.graph.save"], "_MAX_INLINE_BYTES", 100)
-    model, out = load(path), tmp_path / "out.onnx"
-    save(model, out)
-    assert {file.name for file in tmp_path.iterdir()} == {"model.onnx", "out.onnx", "out.onnx.data"}
-    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
-    written, read = (one.graph.initializers["weight"].const_value for one in (load(out), model))
-    np.testing.assert_array_equal(written.numpy(), read.numpy())
-    writes = ir.save
-
-    def full(model: ir.Model, place: Path, external_data: str) -> None:
-        writes(model, place, external_data=external_data)
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("onnx_ir.save", full)
-    with pytest.raises(OutputError, match="the disk is full; nothing was written"):
-        save(model, out)
-    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 def test_functions_of_another_opset_are_refused(tmp_path: Path) -> None:
